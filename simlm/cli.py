@@ -1,0 +1,72 @@
+"""The ``simlm`` command. Each station of the chain is one module of ``simlm.commands``, imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from simlm import __version__
+from simlm.errors import UserError, nearest
+
+COMMANDS: dict[str, str] = {
+    "prepare-corpus": "read passages, queries and judgements from their source into the corpus store",
+    "train-tokenizer": "train a WordPiece vocabulary on the corpus, or fetch a published one",
+    "index-bm25": "build the BM25 index, choosing the tokenisation on the dev split",
+    "search-bm25": "search a split with BM25",
+    "mine-negatives": "sample hard negatives from a system's run of the training queries",
+    "train": "train one model of the graph (mlm, bottleneck, biencoder, crossencoder)",
+    "encode": "embed one shard of the corpus with a bi-encoder",
+    "build-index": "put a model's embedded shards into a faiss index",
+    "search-index": "search splits with a bi-encoder's index",
+    "score-teacher": "score the passages that a student's training will visit with its teacher",
+    "rerank": "re-rank a system's runs with a cross-encoder",
+    "fuse": "fuse the runs of several systems by reciprocal rank",
+    "evaluate": "judge a system's runs with ir-measures",
+    "compare-systems": "significance tests, confidence intervals and the table metrics.tsv",
+    "report": "write report.html",
+    "track": "mirror the stage records to MLflow (can be repeated at any time)",
+    "compare": "print the table of all experiments beside the published numbers",
+    "ui": "open MLflow on the store of the experiments",
+    "search": "answer one query with a trained system",
+    "serve": "open a local page that compares two systems side by side",
+    "check": "check a configuration and print its graph",
+    "schema": "write the JSON schema and config/README.md from the typed configuration",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (0, or 2 after a user's mistake)."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"simlm {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        print(f"simlm: no command is called '{name}'{nearest(name, COMMANDS)} (simlm --help lists them)", file=sys.stderr)
+        return 2
+    module = importlib.import_module("simlm.commands." + name.replace("-", "_"))
+    parser = argparse.ArgumentParser(prog=f"simlm {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv[1:])
+    try:
+        return module.run(arguments) or 0
+    except UserError as error:
+        print(f"simlm {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"simlm {name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()]
+    return "usage: simlm COMMAND [--help]\n\nPre-train, fine-tune, distil, index and judge a dense retriever.\n\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

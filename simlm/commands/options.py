@@ -1,0 +1,59 @@
+"""Options that the commands share."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simlm.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from simlm.config import Experiment
+    from simlm.paths import Paths
+
+
+@dataclass(frozen=True)
+class Context:
+    """An experiment and its files."""
+
+    experiment: Experiment
+    paths: Paths
+
+
+def add_experiment_options(parser: argparse.ArgumentParser) -> None:
+    """``--config FILE …`` or ``--experiment NAME``."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--config", nargs="+", type=Path, metavar="FILE", help="configuration files, later ones laid over earlier ones (default: config/config.yaml)")
+    group.add_argument("--experiment", metavar="NAME", help="name of an experiment that has run; its resolved configuration is read from the results")
+    parser.add_argument("--results", type=Path, default=None, metavar="FOLDER", help="folder of the results (default: the configuration's, or results)")
+
+
+def load_context(arguments: argparse.Namespace) -> Context:
+    """Resolve the options of :func:`add_experiment_options`."""
+    from simlm.config import load_experiment
+    from simlm.paths import Paths
+
+    if arguments.experiment:
+        results = arguments.results or Path("results")
+        file = results / arguments.experiment / "config.yaml"
+        if not file.exists():
+            there = sorted(path.parent.name for path in results.glob("*/config.yaml"))
+            have = f" (there are {', '.join(there)})" if there else " (none has run yet; `make all` runs the default)"
+            raise UserError(f"no experiment is called '{arguments.experiment}' below {results}{nearest(arguments.experiment, there)}{have}")
+        files = [file]
+    else:
+        files = arguments.config or [Path("config/config.yaml")]
+    experiment = load_experiment(*files)
+    return Context(experiment, Paths((arguments.results or Path(experiment.results)) / experiment.name))
+
+
+def model_of(context: Context, name: str, *kinds: str):
+    """The block of a model of the graph, which must be of one of ``kinds`` if any are given."""
+    models = context.experiment.models
+    if name not in models:
+        raise UserError(f"no model of '{context.experiment.name}' is called '{name}'{nearest(name, models)}")
+    if kinds and models[name].kind not in kinds:
+        raise UserError(f"'{name}' is of kind {models[name].kind}, but this command takes {' or '.join(kinds)}")
+    return models[name]

@@ -1,0 +1,104 @@
+"""The whole configuration of an experiment, as typed models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from simlm.config.base import Block
+from simlm.config.corpora import Corpus
+from simlm.config.kinds import Model
+
+
+class Tokenizer(Block):
+    """One vocabulary for the whole experiment."""
+
+    init: str | None = Field(None, description="Hugging Face id or local folder of a tokenizer; null: train a WordPiece vocabulary on the corpus.")
+    vocabulary: int = Field(4096, ge=256, description="Size of a vocabulary trained on the corpus.")
+    lowercase: bool = Field(True, description="Lower-case the text of a vocabulary trained on the corpus.")
+
+
+class Bm25(Block):
+    """Lucene's BM25 over title and text."""
+
+    k1: float = Field(0.82, gt=0, description="Saturation of term frequency.")
+    b: float = Field(0.68, ge=0, le=1, description="Length normalisation.")
+    analyzers: list[Literal["words", "stemmed", "split_names", "split_names_stemmed"]] = Field(
+        ["stemmed"], min_length=1, description="Tokenisations to try; the one with the best main metric on `select_on` is kept. `split_names` cuts names at `_`, `.` and case changes; `stemmed` applies stop words and the English stemmer."
+    )  # fmt: skip
+    select_on: str = Field("dev", description="Split on which the analyzer is chosen (only read when there are several).")
+
+
+class Negatives(Block):
+    """Hard negatives: the top passages of a system, minus all positives of the query."""
+
+    depth: int = Field(200, ge=1, description="Depth of the run that is mined.")
+    sample: int = Field(200, ge=1, description="Negatives sampled from it per query.")
+    pad_to: int = Field(210, ge=0, description="Lists are filled to this length with random passages that are neither positive nor in the run.")
+
+
+class Index(Block):
+    """The faiss index over the passage vectors."""
+
+    factory: str = Field("Flat", description="faiss factory string; `Flat` is exact.", examples=["IVF1024,SQfp16"])
+    train_vectors: int = Field(200_000, ge=1, description="Most vectors from which a trained index learns.")
+    nprobe: int | None = Field(None, ge=1, description="Cells visited by an IVF index; null: faiss's default.")
+
+
+class Encoding(Block):
+    """Embedding of the corpus, in shards."""
+
+    shards: int = Field(2, ge=1, description="Independent jobs; the result does not depend on it.")
+    batch_size: int = Field(128, ge=1, description="Passages per forward pass.")
+    dtype: Literal["fp32", "fp16"] = Field("fp32", description="Type of the stored vectors.")
+    threads: int = Field(8, ge=1, description="CPU threads asked for, per shard.")
+    gpus: int = Field(0, ge=0, description="GPUs asked for, per shard.")
+
+
+class EvaluatedSplit(Block):
+    """How a split is judged."""
+
+    relevance: int = Field(1, ge=1, description="Least grade that counts as relevant for MRR, recall and MAP (2 for TREC DL); nDCG uses the grades.")
+    mrr_relevance: int | None = Field(None, ge=1, description="Another least grade for MRR alone; default: `relevance`.")
+
+
+class Evaluate(Block):
+    """Which systems are judged, on what, and how they are compared."""
+
+    systems: list[str] = Field(min_length=1, description="`bm25` or models of the graph, in the order of the tables; each is tested against the one before it.")
+    splits: dict[str, EvaluatedSplit] = Field(min_length=1, description="Splits that are judged.")
+    main_split: str = Field(description="Split of the headline figures.")
+    main_metric: str = Field("RR@10", description="Metric of the headline and of the choices, by its ir-measures name.")
+    metrics: list[str] = Field(["RR@10", "R@50", "R@1000", "nDCG@10", "AP"], min_length=1, description="ir-measures names; the relevance level is put in per split.")
+    baseline: str = Field("bm25", description="System that all others are tested against.")
+    depth: int = Field(1000, ge=1, description="Passages per query in the run files.")
+    test: Literal["t-test", "randomisation"] = Field("t-test", description="Paired significance test; p-values are Holm-corrected.")
+    resamples: int = Field(2000, ge=100, description="Bootstrap samples of the confidence intervals (and draws of the randomisation test).")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")
+
+
+class Tracking(Block):
+    """The MLflow mirror."""
+
+    uri: str | None = Field(None, description="MLflow tracking URI; null: MLFLOW_TRACKING_URI, or else a sqlite store in the results folder.")
+    experiment: str = Field("simlm", description="MLflow experiment that holds the runs.")
+    live: bool = Field(False, description="Also stream losses to MLflow while training; the files are mirrored at the end in any case.")
+
+
+class Experiment(Block):
+    """One configuration file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Names the folder below `results`.")
+    results: str = Field("results", description="Folder of everything computed.")
+    seed: int = Field(42, ge=0, description="All randomness comes from this.")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of training and encoding; `auto` takes bf16 where the hardware multiplies it faster.")
+    corpus: Corpus = Field(description="Passages, queries and judgements.")
+    tokenizer: Tokenizer = Field(Tokenizer(), description="The vocabulary.")
+    bm25: Bm25 = Field(Bm25(), description="Lexical baseline and first source of negatives.")
+    negatives: Negatives = Field(Negatives(), description="Mining of hard negatives.")
+    models: dict[str, Model] = Field(min_length=1, description="The graph of models, by name.")
+    encoding: Encoding = Field(Encoding(), description="Embedding of the corpus.")
+    index: Index = Field(Index(), description="The faiss index.")
+    evaluate: Evaluate = Field(description="Systems, splits and metrics.")
+    tracking: Tracking = Field(Tracking(), description="MLflow.")

@@ -1,0 +1,19 @@
+"""The kinds of models a graph may hold. A new kind: its file here, and its class in this union."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from simlm.config.kinds.base import ModelBlock, Training
+from simlm.config.kinds.biencoder import BiEncoder
+from simlm.config.kinds.bottleneck import Bottleneck, Probe
+from simlm.config.kinds.crossencoder import CrossEncoder
+from simlm.config.kinds.fusion import Fusion
+from simlm.config.kinds.mlm import MaskedLanguageModel, Size
+
+KINDS: tuple[type[ModelBlock], ...] = (MaskedLanguageModel, Bottleneck, BiEncoder, CrossEncoder, Fusion)
+Model = Annotated[MaskedLanguageModel | Bottleneck | BiEncoder | CrossEncoder | Fusion, Field(discriminator="kind")]
+
+__all__ = ["KINDS", "BiEncoder", "Bottleneck", "CrossEncoder", "Fusion", "MaskedLanguageModel", "Model", "ModelBlock", "Probe", "Size", "Training"]

@@ -1,0 +1,44 @@
+"""``crossencoder``: query and passage in one input, one score; the re-ranker and the teacher."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from simlm.config.kinds.base import Training
+
+
+class CrossEncoder(Training):
+    """Re-ranker (paper section 3.3), trained with a localised softmax over hard negatives and R-Drop."""
+
+    kind: Literal["crossencoder"]
+    trainer: ClassVar[str] = "simlm.training.crossencoder:train"
+    code: ClassVar[tuple[str, ...]] = (
+        "simlm.training.crossencoder", "simlm.models.crossencoder", "simlm.training.losses", "simlm.training.groups",
+        "simlm.training.distributed", "simlm.training.trainer",
+    )  # fmt: skip
+
+    init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
+    negatives: str = Field(description="System whose top passages give the hard negatives: `bm25` or a bi-encoder.")
+    rerank: str | None = Field(None, description="System whose top passages are re-ranked in the evaluation; default: that of `negatives`.")
+    rerank_depth: int = Field(200, ge=1, description="Passages per query that are re-ranked; the others keep their order below them.")
+    hard_negatives: int = Field(63, ge=1, description="Hard negatives per query and step.")
+    forward_factor: int = Field(4, ge=1, description="Only the positive and the hardest 1/forward_factor of the passages are forwarded with gradient.")
+    rdrop_weight: float = Field(1.0, ge=0, description="Weight of R-Drop's symmetric KL term; 0 switches the second dropout pass off.")
+    rotation: Literal["shuffled", "offset"] = Field("shuffled", description="How positives and negatives change from epoch to epoch.")
+    max_length: int = Field(192, ge=8, description="Longest (query, passage) in tokens.")
+    holdout: int = Field(200, ge=0, description="Training queries kept for model selection, never trained on (at most a tenth).")
+
+    def candidates(self) -> str:
+        """The system whose runs are re-ranked."""
+        return self.rerank or self.negatives
+
+    def reads_negatives(self) -> str | None:
+        return self.negatives
+
+    def reads_runs(self) -> dict[str, str]:
+        return {"rerank": self.candidates()}
+
+    def accepts(self) -> dict[str, tuple[str, ...]]:
+        return {"init": ("mlm", "bottleneck", "biencoder"), "negatives": ("bm25", "biencoder"), "rerank": ("bm25", "biencoder", "fusion")}

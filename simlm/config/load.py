@@ -1,0 +1,151 @@
+"""Reads a configuration file into typed models; every mistake becomes one sentence with file and line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from simlm.config.experiment import Experiment
+from simlm.config.graph import GraphError, check_graph
+from simlm.errors import UserError, nearest
+
+
+def load_experiment(*paths: str | Path) -> Experiment:
+    """Read one or more YAML files, the later laid over the earlier (mappings are merged, the rest is replaced).
+
+    Raises
+    ------
+    UserError
+        On the first mistake, naming file, line and key, with the nearest valid name.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        merged = merge(merged, _read(Path(path)))
+    return validate(merged, [Path(path) for path in paths])
+
+
+def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experiment:
+    """Check plain values (as Snakemake's ``config`` holds them) against the models and the graph's rules."""
+    files = files or []
+    try:
+        experiment = Experiment.model_validate(values)
+    except ValidationError as error:
+        place, sentence = _first_mistake(error, values)
+        raise UserError(f"{_where(place, files)}: {sentence}") from None
+    try:
+        check_graph(experiment)
+    except GraphError as error:
+        raise UserError(f"{_where(error.place, files)}: {error.sentence}") from None
+    return experiment
+
+
+def merge(under: Any, over: Any) -> Any:
+    """Lay ``over`` on ``under`` as Snakemake merges several ``--configfile``s.
+
+    >>> merge({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]})
+    {'a': {'b': 3, 'c': 2}, 'l': [2]}
+    """
+    if isinstance(under, dict) and isinstance(over, dict):
+        return {**under, **{key: merge(under.get(key), value) for key, value in over.items()}}
+    return over
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; give a configuration file such as config/config.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line} is not YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold a mapping with the keys name, corpus, models and evaluate")
+    return values
+
+
+def _first_mistake(error: ValidationError, values: Any) -> tuple[tuple[str | int, ...], str]:
+    """Place (path of keys of the file) and sentence of the first mistake."""
+    mistake = error.errors()[0]
+    place = _file_path(mistake["loc"], values)
+    kind, given = mistake["type"], mistake.get("input")
+    if kind == "extra_forbidden":
+        return place, f"unknown key '{place[-1]}'{nearest(place[-1], _siblings(mistake['loc'][:-1]))}"
+    if kind == "missing":
+        return place[:-1] or place, f"the key '{mistake['loc'][-1]}' is missing"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = str(mistake["ctx"]["discriminator"]).strip("'")
+        allowed = [name.strip(" '") for name in mistake["ctx"].get("expected_tags", "").split(",") if name.strip()]
+        if kind == "union_tag_not_found":
+            return place, f"the key '{tag}' is missing"
+        found = mistake["ctx"]["tag"]
+        return (*place, tag), f"no {tag} is called '{found}'{nearest(found, allowed)} (there are {', '.join(allowed)})"
+    sentence = mistake["msg"].removeprefix("Value error, ")
+    sentence = sentence[:1].lower() + sentence[1:]
+    return place, sentence if kind == "value_error" else f"{sentence}, not {given!r}"
+
+
+def _file_path(loc: tuple[str | int, ...], values: Any) -> tuple[str | int, ...]:
+    """Pydantic's location without the union tags it inserts."""
+    path: list[str | int] = []
+    for i, key in enumerate(loc):
+        is_tag = isinstance(values, dict) and key not in values and key in (values.get("kind"), values.get("source"))
+        if is_tag and i < len(loc):
+            continue
+        path.append(key)
+        if isinstance(values, dict):
+            values = values.get(key)
+        elif isinstance(values, list) and isinstance(key, int) and key < len(values):
+            values = values[key]
+        else:
+            values = None
+    return tuple(path)
+
+
+def _siblings(loc: tuple[str | int, ...]) -> list[str]:
+    """Valid keys of the block at a pydantic location."""
+    current: Any = Experiment
+    for key in loc:
+        models = [m for m in _models_in(current)]
+        step = None
+        for model in models:
+            if isinstance(key, str) and key in model.model_fields:
+                step = model.model_fields[key].annotation
+            elif key in [get_args(model.model_fields[tag].annotation)[0] for tag in ("kind", "source") if tag in model.model_fields and get_args(model.model_fields[tag].annotation)]:
+                step = model
+            if step is not None:
+                break
+        current = step if step is not None else current
+    return [name for model in _models_in(current) for name in model.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _where(place: tuple[str | int, ...], files: list[Path]) -> str:
+    """``file:line: key.path`` of the deepest part of the place that a file holds; the last file that has it counts."""
+    dotted = ".".join(map(str, place))
+    best: tuple[int, str] = (0, f"{files[-1]}: " if files else "configuration: ")
+    for file in files:
+        with open(file, encoding="utf-8") as stream:
+            node = yaml.compose(stream, Loader=yaml.SafeLoader)
+        depth, line = 0, 1
+        for key in place:
+            step = None
+            if isinstance(node, yaml.MappingNode):
+                step = next(((k, v) for k, v in node.value if k.value == str(key)), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+                step = (node.value[key], node.value[key])
+            if step is None:
+                break
+            depth, line, node = depth + 1, step[0].start_mark.line + 1, step[1]
+        if depth and depth >= best[0]:
+            best = (depth, f"{os.path.relpath(file) if not file.is_absolute() else file}:{line}: ")
+    return best[1] + dotted

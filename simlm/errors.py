@@ -1,0 +1,22 @@
+"""The one exception that a user sees: a sentence that says what, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Wrong input or environment. The command line prints the message alone and exits with code 2."""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest candidate, or an empty string.
+
+    >>> nearest("retreiver1", ["bm25", "retriever1"])
+    "; did you mean 'retriever1'?"
+    >>> nearest("zzz", ["bm25"])
+    ''
+    """
+    close = difflib.get_close_matches(str(word), list(candidates), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,113 @@
+"""The record every stage leaves: what ran, with which settings, on which inputs, and what came out.
+
+The records are the source of truth; MLflow mirrors them (`simlm track`), the report reads them.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from simlm import __version__
+from simlm.files import sha256_file, sha256_text, write_json
+
+
+class StageRecord:
+    """Context manager that times a stage and writes its record when the stage succeeds.
+
+    Parameters
+    ----------
+    path
+        Where the record goes (``Paths.record(stage)``).
+    stage
+        Name of the stage instance, such as ``train.simlm``.
+    settings
+        The stage's own block of the configuration.
+    inputs
+        Name → file whose sha256 is recorded (manifests stand for big folders).
+
+    Attributes
+    ----------
+    metrics
+        Final numbers of the stage; filled by the stage.
+    outputs
+        Name → file; path, size and sha256 are recorded.
+    notes
+        Anything else worth keeping (choices with reasons, counts of dropped items).
+    """
+
+    def __init__(self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None) -> None:
+        self.path, self.stage, self.settings = path, stage, settings
+        self.inputs = {name: {"path": str(file), "sha256": sha256_file(file)} for name, file in (inputs or {}).items()}
+        self.metrics: dict[str, float | int] = {}
+        self.outputs: dict[str, Path] = {}
+        self.notes: dict[str, Any] = {}
+
+    def __enter__(self) -> StageRecord:
+        self.start = datetime.now(UTC)
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is not None:
+            return
+        from simlm.hardware import describe
+
+        end = datetime.now(UTC)
+        outputs = {name: {"path": str(file), "bytes": file.stat().st_size, "sha256": sha256_file(file)} for name, file in self.outputs.items()}
+        write_json(
+            self.path,
+            {
+                "stage": self.stage,
+                "key": self.key,
+                "settings": self.settings,
+                "inputs": self.inputs,
+                "outputs": outputs,
+                "metrics": self.metrics,
+                "notes": self.notes,
+                "start": self.start.isoformat(),
+                "end": end.isoformat(),
+                "seconds": round((end - self.start).total_seconds(), 3),
+                "environment": {"simlm": __version__, "python": platform.python_version(), **_versions()},
+                "git": git_state(),
+                "hardware": describe(),
+            },
+        )
+
+    @property
+    def key(self) -> str:
+        """Identity of the stage: its name, settings and input digests."""
+        digests = {name: entry["sha256"] for name, entry in self.inputs.items()}
+        return stage_key(self.stage, self.settings, digests)
+
+
+def stage_key(stage: str, settings: dict[str, Any], digests: dict[str, str]) -> str:
+    """Hex key that is the same whenever the same stage runs with the same settings on the same inputs."""
+    import json
+
+    return sha256_text(json.dumps([stage, settings, digests], sort_keys=True))[:16]
+
+
+def git_state() -> dict[str, str | bool]:
+    """Commit of the source tree and whether it has changes; empty outside a git checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "dirty": bool(dirty.strip())}
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("torch", "transformers", "datasets", "faiss-cpu", "snakemake", "ir-measures", "bm25s"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -90,7 +90,12 @@ def describe() -> dict[str, str | int | float]:
             model = next((line.split(":", 1)[1].strip() for line in stream if line.startswith("model name")), model)
     except OSError:
         pass
-    facts: dict[str, str | int | float] = {"cpu": model, "cores": available_cores(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1), "system": platform.system()}
+    facts: dict[str, str | int | float] = {
+        "cpu": model,
+        "cores": available_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.system(),
+    }
     import sys
 
     if "torch" in sys.modules:

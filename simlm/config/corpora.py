@@ -39,7 +39,9 @@ class PythonDocs(CorpusBlock):
     source: Literal["python_docs"]
     packages: list[str] = Field(min_length=1, description="Distribution names whose sources are read with `ast`; nothing is imported.")
     parts: dict[str, float] = Field({"train": 0.8, "dev": 0.1, "test": 0.1}, description="Share of each split; a hash of the qualified name decides.")
-    title: Literal["name", "module", "none"] = Field("name", description="Title of a passage: the qualified name, its module's path alone (a harder task), or none.")
+    title: Literal["name", "module", "none"] = Field(
+        "name", description="Title of a passage: the qualified name, its module's path alone (a harder task), or none."
+    )
     query_words: tuple[int, int] = Field((4, 30), description="Fewest and most words of a query.")
     passage_words: int = Field(25, ge=1, description="Fewest words of a passage.")
 
@@ -52,8 +54,13 @@ class IrDatasets(CorpusBlock):
 
     source: Literal["ir_datasets"]
     passages: str = Field(description="Id whose documents are the corpus.", examples=["msmarco-passage"])
-    splits: dict[str, str] = Field(min_length=1, description="Split name → ir_datasets id with queries and qrels.", examples=[{"train": "msmarco-passage/train/judged"}])
-    titles: str = Field("none", description="`none` keeps the collection's own titles; a Hugging Face data set id adds titles by passage id (the RocketQA title-augmented corpus).")
+    splits: dict[str, str] = Field(
+        min_length=1, description="Split name → ir_datasets id with queries and qrels.", examples=[{"train": "msmarco-passage/train/judged"}]
+    )
+    titles: str = Field(
+        "none",
+        description="`none` keeps the collection's own titles; a Hugging Face data set id adds titles by passage id (the RocketQA title-augmented corpus).",
+    )
 
     def split_names(self) -> list[str]:
         return [*self.splits, *(self.partition.parts if self.partition else ())]
@@ -64,7 +71,9 @@ class BeirFolder(CorpusBlock):
 
     source: Literal["beir"]
     path: str = Field(description="The folder; relative paths start where the command runs.")
-    splits: dict[str, str] = Field(min_length=1, description="Split name → file name below qrels/, without .tsv.", examples=[{"train": "train", "test": "test"}])
+    splits: dict[str, str] = Field(
+        min_length=1, description="Split name → file name below qrels/, without .tsv.", examples=[{"train": "train", "test": "test"}]
+    )
 
     def split_names(self) -> list[str]:
         return [*self.splits, *(self.partition.parts if self.partition else ())]

@@ -70,7 +70,9 @@ class Evaluate(Block):
     splits: dict[str, EvaluatedSplit] = Field(min_length=1, description="Splits that are judged.")
     main_split: str = Field(description="Split of the headline figures.")
     main_metric: str = Field("RR@10", description="Metric of the headline and of the choices, by its ir-measures name.")
-    metrics: list[str] = Field(["RR@10", "R@50", "R@1000", "nDCG@10", "AP"], min_length=1, description="ir-measures names; the relevance level is put in per split.")
+    metrics: list[str] = Field(
+        ["RR@10", "R@50", "R@1000", "nDCG@10", "AP"], min_length=1, description="ir-measures names; the relevance level is put in per split."
+    )
     baseline: str = Field("bm25", description="System that all others are tested against.")
     depth: int = Field(1000, ge=1, description="Passages per query in the run files.")
     test: Literal["t-test", "randomisation"] = Field("t-test", description="Paired significance test; p-values are Holm-corrected.")
@@ -92,7 +94,9 @@ class Experiment(Block):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Names the folder below `results`.")
     results: str = Field("results", description="Folder of everything computed.")
     seed: int = Field(42, ge=0, description="All randomness comes from this.")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of training and encoding; `auto` takes bf16 where the hardware multiplies it faster.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="Arithmetic of training and encoding; `auto` takes bf16 where the hardware multiplies it faster."
+    )
     corpus: Corpus = Field(description="Passages, queries and judgements.")
     tokenizer: Tokenizer = Field(Tokenizer(), description="The vocabulary.")
     bm25: Bm25 = Field(Bm25(), description="Lexical baseline and first source of negatives.")

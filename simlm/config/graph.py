@@ -128,7 +128,9 @@ def _check_evaluation(experiment: Experiment) -> None:
             raise GraphError(("evaluate", "systems", i), f"no model is called '{system}'{nearest(system, known)}")
         kind = LEXICAL if system == LEXICAL else experiment.models[system].kind
         if kind in ("mlm", "bottleneck"):
-            raise GraphError(("evaluate", "systems", i), f"'{system}' is of kind {kind}, which does not retrieve; evaluate a biencoder, a crossencoder or a fusion")
+            raise GraphError(
+                ("evaluate", "systems", i), f"'{system}' is of kind {kind}, which does not retrieve; evaluate a biencoder, a crossencoder or a fusion"
+            )
     if len(set(evaluate.systems)) < len(evaluate.systems):
         raise GraphError(("evaluate", "systems"), "a system is listed twice")
     if evaluate.baseline not in evaluate.systems:
@@ -147,6 +149,10 @@ def _check_evaluation(experiment: Experiment) -> None:
     if evaluate.main_split not in evaluate.splits:
         raise GraphError(("evaluate", "main_split"), f"'{evaluate.main_split}' is not among evaluate.splits{nearest(evaluate.main_split, evaluate.splits)}")
     if evaluate.main_metric not in evaluate.metrics:
-        raise GraphError(("evaluate", "main_metric"), f"'{evaluate.main_metric}' is not among evaluate.metrics{nearest(evaluate.main_metric, evaluate.metrics)}")
+        raise GraphError(
+            ("evaluate", "main_metric"), f"'{evaluate.main_metric}' is not among evaluate.metrics{nearest(evaluate.main_metric, evaluate.metrics)}"
+        )
     if mined_systems(experiment) and "train" not in splits:
-        raise GraphError(("corpus",), "hard negatives are mined for the split 'train', which the corpus does not have; name one of its splits 'train' or use partition")
+        raise GraphError(
+            ("corpus",), "hard negatives are mined for the split 'train', which the corpus does not have; name one of its splits 'train' or use partition"
+        )

@@ -115,7 +115,11 @@ def _siblings(loc: tuple[str | int, ...]) -> list[str]:
         for model in models:
             if isinstance(key, str) and key in model.model_fields:
                 step = model.model_fields[key].annotation
-            elif key in [get_args(model.model_fields[tag].annotation)[0] for tag in ("kind", "source") if tag in model.model_fields and get_args(model.model_fields[tag].annotation)]:
+            elif key in [
+                get_args(model.model_fields[tag].annotation)[0]
+                for tag in ("kind", "source")
+                if tag in model.model_fields and get_args(model.model_fields[tag].annotation)
+            ]:
                 step = model
             if step is not None:
                 break

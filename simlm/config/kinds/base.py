@@ -47,14 +47,20 @@ class ModelBlock(Block):
 class Training(ModelBlock):
     """Settings of the optimisation, common to every trained kind."""
 
-    init: str | None = Field(None, description="Where the weights start: a model of the graph, a Hugging Face id (`owner/name` or `owner/name@revision`) or a local folder.")
+    init: str | None = Field(
+        None, description="Where the weights start: a model of the graph, a Hugging Face id (`owner/name` or `owner/name@revision`) or a local folder."
+    )
     epochs: float | None = Field(None, gt=0, description="Passes over the training examples; give this or `steps`.")
     steps: int | None = Field(None, ge=1, description="Optimiser steps; give this or `epochs`.")
     batch_size: int = Field(64, ge=1, description="Global batch: examples per optimiser step over all processes.")
-    micro_batch_size: int | None = Field(None, ge=1, description="Most examples that a process forwards at once (gradient accumulation makes up the rest); default: its whole share.")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="Most examples that a process forwards at once (gradient accumulation makes up the rest); default: its whole share."
+    )
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate of AdamW; it decays linearly to 0.")
     warmup_steps: int = Field(0, ge=0, description="Steps of warm-up.")
-    warmup_shape: Literal["linear", "logarithmic"] = Field("linear", description="`logarithmic` is what the authors' DeepSpeed configuration does in pre-training.")
+    warmup_shape: Literal["linear", "logarithmic"] = Field(
+        "linear", description="`logarithmic` is what the authors' DeepSpeed configuration does in pre-training."
+    )
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     seed: int | None = Field(None, ge=0, description="Seed of this model; default: the experiment's seed.")

@@ -21,13 +21,19 @@ class BiEncoder(Training):
     )  # fmt: skip
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
-    negatives: str | None = Field(None, description="System whose top passages give the hard negatives: `bm25` or a bi-encoder; null: only the other queries' passages.")
+    negatives: str | None = Field(
+        None, description="System whose top passages give the hard negatives: `bm25` or a bi-encoder; null: only the other queries' passages."
+    )
     teacher: str | None = Field(None, description="Cross-encoder whose scores are distilled; null: contrastive loss alone.")
     hard_negatives: int = Field(15, ge=0, description="Hard negatives per query and step.")
     temperature: float = Field(0.02, gt=0, description="Cosines are divided by this.")
     contrastive_weight: float = Field(1.0, ge=0, description="Weight of the contrastive loss; the paper takes 0.2 beside distillation.")
-    score_terms: Literal["paper", "code"] = Field("paper", description="`code` adds the q·q', d·q' and d·d' terms that the authors' code puts into the softmax.")
-    rotation: Literal["shuffled", "offset"] = Field("shuffled", description="How positives and negatives change from epoch to epoch: a seeded shuffle per query, or the authors' common offset.")
+    score_terms: Literal["paper", "code"] = Field(
+        "paper", description="`code` adds the q·q', d·q' and d·d' terms that the authors' code puts into the softmax."
+    )
+    rotation: Literal["shuffled", "offset"] = Field(
+        "shuffled", description="How positives and negatives change from epoch to epoch: a seeded shuffle per query, or the authors' common offset."
+    )
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
     holdout: int = Field(200, ge=0, description="Training queries kept for model selection, never trained on (at most a tenth).")

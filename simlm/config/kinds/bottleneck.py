@@ -38,7 +38,9 @@ class Bottleneck(Training):
     train_generator: bool = Field(False, description="Train the generator jointly instead of keeping it frozen.")
     generator_weight: float = Field(0.2, ge=0, description="Weight of the generator's loss when it is trained.")
     generator_dropout: bool = Field(False, description="Keep the frozen generator's dropout on, as the authors' trainer does.")
-    label_fraction: float = Field(1.0, gt=0, le=1, description="Share of the labelled positions, drawn anew each step, on which the two losses are computed; 1 is the paper.")
+    label_fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of the labelled positions, drawn anew each step, on which the two losses are computed; 1 is the paper."
+    )
     max_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
     holdout: int = Field(4096, ge=0, description="Passages kept for the evaluation of the losses (never more than a tenth of the corpus).")
     holdout_seed: int = Field(123, ge=0, description="Seed that chooses the held-out passages.")

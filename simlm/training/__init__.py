@@ -1,0 +1,1 @@
+"""Training: masks, groups of passages, losses and the common use of transformers' Trainer."""

@@ -1,0 +1,36 @@
+"""The curve of a training: one JSON object per logged step, in a file that survives a resume without doubles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from simlm.files import write_text
+
+
+class History:
+    """Appends to ``path``; on a resume, lines after the checkpoint's step are dropped first."""
+
+    def __init__(self, path: Path, resume_step: int) -> None:
+        self.path = path
+        kept = [line for line in read_history(path) if line["step"] <= resume_step] if resume_step else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def add(self, step: int, values: dict[str, Any]) -> None:
+        """Append one line."""
+        with open(self.path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Lines of a history file; none when it does not exist, and a torn last line is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines

@@ -1,0 +1,71 @@
+"""Which example is seen when, and with which learning rate: pure functions of the seed and the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Schedule:
+    """The examples of a whole training in their order, as a map-style data set.
+
+    Global step ``s`` uses items ``s * batch_size … (s + 1) * batch_size - 1``; an epoch is a permutation
+    drawn from (seed, epoch) alone, so neither workers, processes nor a resume change what is seen.
+
+    Parameters
+    ----------
+    examples
+        Number of training examples.
+    total
+        Number of items of the whole training: steps × global batch.
+    seed
+        Seed of the permutations.
+    make
+        Called as ``make(epoch, index)``; its result goes to the collator.
+
+    >>> order = Schedule(examples=3, total=7, seed=1, make=lambda epoch, index: (epoch, index))
+    >>> [epoch for epoch, _ in (order[i] for i in range(7))], sorted(order[i][1] for i in range(3))
+    ([0, 0, 0, 1, 1, 1, 2], [0, 1, 2])
+    """
+
+    def __init__(self, examples: int, total: int, seed: int, make: Callable[[int, int], Any]) -> None:
+        self.examples, self.total, self.seed, self.make = examples, total, seed, make
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, item: int) -> Any:
+        if not 0 <= item < self.total:
+            raise IndexError(item)
+        epoch, place = divmod(item, self.examples)
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+            self._epoch = epoch
+        return self.make(epoch, int(self._order[place]))
+
+
+def total_steps(settings: Any, examples: int) -> int:
+    """Optimiser steps of a training: ``steps``, or enough for ``epochs`` passes over ``examples``."""
+    if settings.steps is not None:
+        return settings.steps
+    return max(1, math.ceil(settings.epochs * examples / settings.batch_size))
+
+
+def learning_rate_factor(step: int, *, warmup: int, total: int, shape: str) -> float:
+    """Factor on the peak learning rate: warm-up, then linear decay to 0.
+
+    ``linear`` is PyTorch's and transformers' schedule; ``logarithmic`` warms up as log(step + 1) / log(warmup),
+    as the authors' DeepSpeed configuration does.
+
+    >>> learning_rate_factor(5, warmup=10, total=20, shape="linear"), learning_rate_factor(15, warmup=10, total=20, shape="linear")
+    (0.5, 0.5)
+    """
+    if step < warmup:
+        if shape == "logarithmic" and warmup > 1:
+            return min(1.0, math.log(step + 1) / math.log(warmup))
+        return step / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))

@@ -70,6 +70,7 @@ class StageRecord:
                 "start": self.start.isoformat(),
                 "end": end.isoformat(),
                 "seconds": round((end - self.start).total_seconds(), 3),
+                "peak_memory_mib": _peak_memory(),
                 "environment": {"simlm": __version__, "python": platform.python_version(), **_versions()},
                 "git": git_state(),
                 "hardware": describe(),
@@ -99,6 +100,19 @@ def git_state() -> dict[str, str | bool]:
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"commit": commit, "dirty": bool(dirty.strip())}
+
+
+def _peak_memory() -> float:
+    """Largest resident memory of this process so far, in MiB (its workers are in Snakemake's benchmark)."""
+    import resource
+
+    try:
+        with open("/proc/self/status") as stream:
+            kib = next(int(line.split()[1]) for line in stream if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kib = most // 1024 if platform.system() == "Darwin" else most
+    return round(kib / 1024, 1)
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""What is computed: text to tokens, bottleneck, bi-encoder, cross-encoder, model folders."""

@@ -1,0 +1,1 @@
+"""Runs, negatives, encoding of the corpus, index, search, re-ranking and fusion."""

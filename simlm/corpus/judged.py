@@ -1,0 +1,132 @@
+"""Queries and judgements of the splits: checked, reduced to judged queries, cut into parts, sampled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
+
+from simlm.corpus.choice import first_by_hash, part_of
+from simlm.corpus.records import Records, clean_id, clean_text
+from simlm.errors import UserError, nearest
+
+
+@dataclass
+class JudgedSplit:
+    """A split in memory: query id → text, query id → passage id → grade, and what was left out and why."""
+
+    name: str
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def judgements(self) -> int:
+        return sum(map(len, self.qrels.values()))
+
+    def judged(self) -> set[str]:
+        """Ids of all judged passages."""
+        return {passage for graded in self.qrels.values() for passage in graded}
+
+
+def read_split(name: str, queries: Iterable, qrels: Iterable) -> tuple[JudgedSplit, Callable[[str, str], str]]:
+    """Read one split and keep the judged queries, in the order of the source.
+
+    Returns
+    -------
+    The split, and a function that names the place of the judgement of (query id, passage id).
+
+    Raises
+    ------
+    UserError
+        On a malformed, duplicate or empty judged query, a judgement of an unknown query, or an empty split.
+    """
+    judgements = Records.of(qrels, f"judgement of split {name}")
+    dropped: Counter[str] = Counter()
+    graded: dict[str, dict[str, int]] = {}
+    first: dict[str, int] = {}
+    for n, (query, passage, grade) in enumerate(judgements, 1):
+        query = clean_id(query, judgements.where, n, "query")
+        passage = clean_id(passage, judgements.where, n, "passage")
+        if isinstance(grade, bool) or not isinstance(grade, int):
+            raise UserError(f"{judgements.where(n)}: the grade must be a whole number, not {grade!r}")
+        if query not in graded:
+            graded[query] = {}
+            first[query] = n
+        known = graded[query].get(passage)
+        if known is not None:
+            # trec_eval reads the same pair twice without a word; the higher grade is kept and the case counted.
+            dropped["repeated_judgements" if known == grade else "contradictory_judgements"] += 1
+            grade = max(known, grade)
+        graded[query][passage] = grade
+    if not graded:
+        raise UserError(f"the split {name} has no judgements ({judgements.where(1)}); check the name of the split")
+    texts = _read_queries(name, queries, graded, dropped)
+    for query in graded:
+        if query not in texts:
+            raise UserError(f"{judgements.where(first[query])}: there is no query with the id '{query}'{nearest(query, list(texts)[:20_000])}")
+    split = JudgedSplit(name, texts, {query: graded[query] for query in texts}, dropped)
+
+    def where(query: str, passage: str) -> str:
+        return next((judgements.where(n) for n, pair in enumerate(judgements, 1) if (str(pair[0]), str(pair[1])) == (query, passage)), f"split {name}")
+
+    return split, where
+
+
+def _read_queries(name: str, queries: Iterable, judged: Container[str], dropped: Counter[str]) -> dict[str, str]:
+    records = Records.of(queries, f"query of split {name}")
+    texts: dict[str, str] = {}
+    for n, (query, text) in enumerate(records, 1):
+        query = clean_id(query, records.where, n, "query")
+        if query not in judged:
+            dropped["unjudged_queries"] += 1
+            continue
+        text = " ".join(clean_text(text, records.where, n, "text of a query").split())
+        if not text:
+            raise UserError(f"{records.where(n)}: the query '{query}' is empty; give it a text or remove it and its judgements")
+        if query in texts:
+            raise UserError(f"{records.where(n)}: the query id '{query}' was used before; ids must be unique")
+        texts[query] = text
+    if not texts:
+        raise UserError(f"the split {name} has no queries ({records.where(1)}); check that the ids of the judgements are those of the queries")
+    return texts
+
+
+def partition(splits: dict[str, JudgedSplit], of: str, parts: dict[str, float]) -> dict[str, JudgedSplit]:
+    """Replace the split ``of`` by its parts; a hash of the query id decides."""
+    whole = splits.pop(of)
+    for name in parts:
+        if name in splits:
+            raise UserError(f"corpus.partition: the part '{name}' has the name of a split; choose another")
+    for name in parts:
+        queries = {query: text for query, text in whole.queries.items() if part_of(query, parts) == name}
+        if not queries:
+            raise UserError(f"corpus.partition: no query of '{of}' ({len(whole.queries)} queries) falls into the part '{name}'; give it a larger share")
+        splits[name] = JudgedSplit(name, queries, {query: whole.qrels[query] for query in queries}, Counter(whole.dropped))
+    return splits
+
+
+def limit_queries(split: JudgedSplit, most: int) -> None:
+    """Keep at most ``most`` queries, chosen by a hash of the id; the order stays."""
+    chosen = first_by_hash(split.queries, most, "queries")
+    split.dropped["queries_over_max"] += len(split.queries) - len(chosen)
+    split.queries = {query: text for query, text in split.queries.items() if query in chosen}
+    split.qrels = {query: split.qrels[query] for query in split.queries}
+
+
+def keep_passages(split: JudgedSplit, kept: Container[str]) -> None:
+    """Drop judgements of passages that were not kept, and queries that lose their last relevant passage by it."""
+    for query, graded in list(split.qrels.items()):
+        left = {passage: grade for passage, grade in graded.items() if passage in kept}
+        split.dropped["judgements_of_passages_over_max"] += len(graded) - len(left)
+        lost = max(left.values(), default=0) < 1 <= max(graded.values())
+        if lost or not left:
+            split.dropped["queries_without_kept_passage"] += 1
+            del split.qrels[query], split.queries[query]
+        else:
+            split.qrels[query] = left
+    if not split.queries:
+        raise UserError(
+            f"corpus.max_passages leaves no query of the split '{split.name}' a relevant passage; "
+            "raise it, or set corpus.max_queries for every split (passages judged for those queries are kept first)"
+        )

@@ -1,0 +1,244 @@
+"""Reader of the corpus store: memory-mapped passages, queries and judgements of every split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from simlm.corpus.writer import ARROW_FILE, COLUMNS, MANIFEST, write_corpus
+from simlm.errors import UserError, nearest
+from simlm.files import read_json
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["CorpusStore", "PassageBatch", "write_corpus"]
+
+MADE_BY = "simlm prepare-corpus"
+
+
+class PassageBatch(NamedTuple):
+    """Consecutive passages; ``start`` is the row of the first."""
+
+    start: int
+    ids: list[str]
+    titles: list[str]
+    texts: list[str]
+
+
+class CorpusStore:
+    """The folder that ``simlm prepare-corpus`` writes.
+
+    Opening it reads a manifest and Arrow metadata only; texts are paged in from disk as they are asked for, so that
+    the memory used does not grow with the corpus. A store can be pickled (it is opened again in the other process).
+
+    Parameters
+    ----------
+    folder
+        The corpus folder, ``Paths.corpus``.
+
+    Raises
+    ------
+    UserError
+        If the folder was never completed, or if the Arrow file is truncated or does not fit the manifest.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp() + "/corpus"
+    >>> _ = write_corpus(folder, [("a", "", "apples"), ("b", "Fruit", "pears")], {"test": ([("q", "which fruit?")], [("q", "b", 2)])}, {"source": "mine"})
+    >>> store = CorpusStore(folder)
+    >>> len(store), store.texts([1, 0]), store.ids([1]), store.rows(["b", "a"])
+    (2, (['Fruit', ''], ['pears', 'apples']), ['b'], [1, 0])
+    >>> store.queries("test"), store.qrels("test"), store.positives("test")
+    ({'q': 'which fruit?'}, {'q': {'b': 2}}, {'q': [1]})
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST, MADE_BY)
+        if not isinstance(self.manifest, dict) or not {"sha256", "passages", "splits"} <= self.manifest.keys():
+            raise UserError(f"{self.folder / MANIFEST} is not the manifest of a corpus; delete it and run {MADE_BY} again")
+        self._open()
+
+    def _open(self) -> None:
+        file = self.folder / ARROW_FILE
+        expected = self.manifest["passages"]
+        again = f"delete {self.folder} and run {MADE_BY} again"
+        try:
+            size = os.path.getsize(file)
+            if size != expected["bytes"]:
+                raise UserError(f"{file} is truncated or not the one the manifest describes ({size:,} bytes instead of {expected['bytes']:,}); {again}")
+            self._map = pa.memory_map(str(file))
+            batches = list(pa.ipc.open_stream(self._map))
+        except FileNotFoundError:
+            raise UserError(f"{file} is missing; {again}") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"{file} cannot be read as Arrow ({error}); {again}") from None
+        self._starts = np.cumsum([0] + [batch.num_rows for batch in batches])
+        if int(self._starts[-1]) != expected["count"]:
+            raise UserError(f"{file} holds {int(self._starts[-1]):,} passages but the manifest says {expected['count']:,}; {again}")
+        self._columns = {name: [batch.column(i) for batch in batches] for i, name in enumerate(COLUMNS)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "manifest": self.manifest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        return int(self._starts[-1])
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the content (passages, queries, judgements), whatever the layout of the files."""
+        return self.manifest["sha256"]
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits, in the order of the configuration."""
+        return list(self.manifest["splits"])
+
+    @cached_property
+    def passages(self) -> Dataset:
+        """The passages as a Hugging Face data set (imports ``datasets``, which takes a second or two)."""
+        from datasets import load_from_disk
+
+        return load_from_disk(str(self.folder / "passages"))
+
+    def texts(self, rows: Sequence[int] | np.ndarray) -> tuple[list[str], list[str]]:
+        """Titles and texts of passages by row, in the order asked for."""
+        places = self._locate(rows)
+        return self._take("title", *places), self._take("text", *places)
+
+    def ids(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+        """External ids of passages by row, in the order asked for."""
+        return self._take("id", *self._locate(rows))
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """Rows of passages by external id, in the order asked for.
+
+        One pass over the id column: ask for many ids at once. The memory used grows with ``ids``, not with the corpus.
+
+        Raises
+        ------
+        UserError
+            If the corpus has no passage of that id.
+        """
+        wanted = pa.array(dict.fromkeys(ids), pa.string())
+        found = np.full(len(wanted), -1, dtype=np.int64)
+        if len(wanted):
+            for start, chunk in zip(self._starts.tolist(), self._columns["id"]):
+                # Which of the wanted ids, if any, stands at each place of the chunk.
+                which = pc.index_in(chunk, value_set=wanted)
+                hits = np.flatnonzero(which.is_valid().to_numpy(zero_copy_only=False))
+                if len(hits):
+                    found[which.take(pa.array(hits)).to_numpy()] = hits + start
+        if len(found) and found.min() < 0:
+            missing = wanted[int(np.argmin(found))].as_py()
+            raise UserError(f"{self.folder} has no passage with the id '{missing}'; was the file that names it made from another corpus?")
+        row_of = dict(zip(wanted.to_pylist(), found.tolist()))
+        return [row_of[one] for one in ids]
+
+    def row_of(self, passage_id: str) -> int:
+        """Row of one passage; for many use :meth:`rows`."""
+        return self.rows([passage_id])[0]
+
+    def iter_batches(self, start: int = 0, stop: int | None = None, size: int = 1000) -> Iterator[PassageBatch]:
+        """Passages ``start`` to ``stop`` (exclusive; default: the end) in row order, at most ``size`` at a time."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        for first in range(start, stop, size):
+            last = min(first + size, stop)
+            yield PassageBatch(first, *(self._slice(name, first, last) for name in COLUMNS))
+
+    def queries(self, split: str) -> dict[str, str]:
+        """Query id → text of a split, in file order.
+
+        Raises
+        ------
+        UserError
+            If there is no such split, or if its file is missing, empty or malformed.
+        """
+        file = self._split_file("queries", split, ".tsv")
+        queries: dict[str, str] = {}
+        for number, line in self._lines(file):
+            query_id, tab, text = line.partition("\t")
+            if not tab or not text.strip():
+                raise UserError(f"{file}:{number} is not 'id, tab, text'; run {MADE_BY} again")
+            queries[query_id] = text
+        self._check_count(file, len(queries), self.manifest["splits"][split]["queries"], "queries")
+        return queries
+
+    def qrels(self, split: str) -> dict[str, dict[str, int]]:
+        """Query id → external passage id → grade."""
+        file = self._split_file("qrels", split, ".qrels")
+        qrels: dict[str, dict[str, int]] = {}
+        count = 0
+        for number, line in self._lines(file):
+            try:
+                query_id, _, passage_id, grade = line.split(" ")
+                qrels.setdefault(query_id, {})[passage_id] = int(grade)
+            except ValueError:
+                raise UserError(f"{file}:{number} is not a TREC judgement (query, 0, passage, grade); run {MADE_BY} again") from None
+            count += 1
+        self._check_count(file, count, self.manifest["splits"][split]["judgements"], "judgements")
+        return qrels
+
+    def positives(self, split: str, relevance: int = 1) -> dict[str, list[int]]:
+        """Query id → sorted rows of the passages whose grade is at least ``relevance``; queries without any are left out."""
+        qrels = self.qrels(split)
+        relevant = {query: [passage for passage, grade in graded.items() if grade >= relevance] for query, graded in qrels.items()}
+        names = list(dict.fromkeys(passage for passages in relevant.values() for passage in passages))
+        row_of = dict(zip(names, self.rows(names)))
+        return {query: sorted(row_of[passage] for passage in passages) for query, passages in relevant.items() if passages}
+
+    def _locate(self, rows: Sequence[int] | np.ndarray) -> tuple[list[int], list[int]]:
+        """Chunk of each row, and the place inside it."""
+        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
+            wrong = int(wanted.min()) if wanted.min() < 0 else int(wanted.max())
+            raise UserError(f"{self.folder} has {len(self):,} passages, so there is no row {wrong}; was the file that names it made from another corpus?")
+        chunks = np.searchsorted(self._starts, wanted, side="right") - 1
+        return chunks.tolist(), (wanted - self._starts[chunks]).tolist()
+
+    def _take(self, column: str, chunks: list[int], places: list[int]) -> list[str]:
+        arrays = self._columns[column]
+        return [arrays[chunk][place].as_py() for chunk, place in zip(chunks, places)]
+
+    def _slice(self, column: str, first: int, last: int) -> list[str]:
+        values: list[str] = []
+        chunk = int(np.searchsorted(self._starts, first, side="right")) - 1
+        while first < last:
+            start, end = int(self._starts[chunk]), int(self._starts[chunk + 1])
+            values += self._columns[column][chunk].slice(first - start, min(last, end) - first).to_pylist()
+            first, chunk = end, chunk + 1
+        return values
+
+    def _split_file(self, kind: str, split: str, suffix: str) -> Path:
+        if split not in self.manifest["splits"]:
+            raise UserError(f"{self.folder} has no split '{split}'{nearest(split, self.splits)} (there are {', '.join(self.splits)})")
+        return self.folder / kind / (split + suffix)
+
+    def _lines(self, file: Path) -> Iterator[tuple[int, str]]:
+        """Numbered lines, cut at newlines alone (a text may hold other separators that ``splitlines`` would cut at)."""
+        try:
+            with open(file, encoding="utf-8", newline="\n") as stream:
+                for number, line in enumerate(stream, 1):
+                    yield number, line.rstrip("\n")
+        except FileNotFoundError:
+            raise UserError(f"{file} is missing; delete {self.folder} and run {MADE_BY} again") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is not UTF-8 ({error}); run {MADE_BY} again") from None
+
+    def _check_count(self, file: Path, found: int, expected: int, what: str) -> None:
+        if not found:
+            raise UserError(f"{file} is empty; delete {self.folder} and run {MADE_BY} again")
+        if found != expected:
+            raise UserError(f"{file} holds {found:,} {what} but the manifest says {expected:,}; delete {self.folder} and run {MADE_BY} again")

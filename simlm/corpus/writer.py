@@ -1,0 +1,294 @@
+"""Writes the corpus store in one pass over the passages, checking all that later stages rely on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from simlm.corpus.choice import hash64
+from simlm.corpus.judged import JudgedSplit, keep_passages, limit_queries, partition, read_split
+from simlm.corpus.records import Passage, Records, clean_id, clean_text
+from simlm.errors import UserError, nearest
+from simlm.files import atomic_folder, sha256_text, write_json
+from simlm.progress import progress
+
+MANIFEST = "manifest.json"
+ARROW_FILE = "passages/data-00000-of-00001.arrow"
+COLUMNS = ("id", "title", "text")
+MOST_PASSAGES = 2**31 - 1  # rows are stored as int32 in runs and negatives
+BATCH_ROWS = 4096  # passages per Arrow record batch: a few megabytes in memory while writing
+SPLIT_NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+
+
+def write_corpus(
+    folder: str | Path,
+    passages: Iterable[Passage],
+    splits: dict[str, tuple[Iterable, Iterable]],
+    source: dict[str, Any],
+    *,
+    max_passages: int | None = None,
+    max_queries: dict[str, int] | None = None,
+    cut: tuple[str, dict[str, float]] | None = None,
+    dropped: Callable[[], dict[str, int]] = dict,
+) -> dict[str, Any]:
+    """Write passages, queries and judgements as a corpus store; nothing is left behind if anything is wrong.
+
+    Memory holds a batch of passages, 24 bytes per passage for the search for duplicate ids, and the judged queries.
+
+    Parameters
+    ----------
+    folder
+        Where the store goes; an older one is replaced at the very end.
+    passages
+        (id, title, text); a :class:`~simlm.corpus.records.Records` names files and lines in messages and can be read
+        twice, which ``max_passages`` needs.
+    splits
+        Name → (queries as (id, text), judgements as (query id, passage id, grade)).
+    source
+        Facts about the origin, for the manifest.
+    max_passages, max_queries, cut
+        ``corpus.max_passages``, ``corpus.max_queries`` and ``corpus.partition`` of the configuration. The partition is
+        made first, then queries are chosen, then passages: relevant ones, other judged ones, the rest.
+    dropped
+        Counts of what the source left out by itself, asked for after all passages were read.
+
+    Returns
+    -------
+    The manifest.
+
+    Raises
+    ------
+    UserError
+        On duplicate or malformed ids, empty queries, and judgements of unknown passages or queries, with the place.
+    """
+    records = Records.of(passages, "passage")
+    judged, places = _read_splits(splits, max_queries or {}, cut)
+    chosen = None
+    if max_passages is not None:
+        records = records if isinstance(passages, Records) else Records.of(list(passages), "passage")
+        chosen = _choose_passages(records, judged, max_passages)
+        _refuse_unknown(judged, places, chosen.seen)
+        for split in judged.values():
+            keep_passages(split, chosen)
+    wanted = set().union(*(split.judged() for split in judged.values()))
+    with atomic_folder(folder) as temporary:
+        writer = _PassageWriter(temporary, wanted)
+        for n, passage in enumerate(progress(records, None, "Reading passages", unit="passages"), 1):
+            writer.add(n, passage, records.where, chosen)
+        facts = writer.finish(records.where)
+        _refuse_unknown(judged, places, writer.seen)
+        manifest = {
+            "source": source,
+            "passages": facts,
+            "splits": {name: _write_split(temporary, split) for name, split in judged.items()},
+            "queries_in_several_splits": _shared_queries(judged),
+            "dropped": {"passages_over_max": writer.left_out, **dropped()},
+        }
+        manifest["sha256"] = sha256_text(json.dumps([facts["sha256"], {name: split["sha256"] for name, split in manifest["splits"].items()}], sort_keys=True))
+        write_json(temporary / MANIFEST, manifest)
+    return manifest
+
+
+def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict[str, int], cut: tuple[str, dict[str, float]] | None):
+    """All splits after partition and choice of queries, and for each the function that names a judgement's place."""
+    judged: dict[str, JudgedSplit] = {}
+    places: dict[str, Callable[[str, str], str]] = {}
+    for name, (queries, qrels) in splits.items():
+        judged[name], places[name] = read_split(name, queries, qrels)
+    if cut:
+        of, parts = cut
+        if of not in judged:
+            raise UserError(f"corpus.partition.of: there is no split '{of}'{nearest(of, judged)}")
+        places |= dict.fromkeys(parts, places[of])
+        judged = partition(judged, of, parts)
+    for name in judged:
+        if set(name) - set(SPLIT_NAME):
+            raise UserError(f"the split name '{name}' becomes a file name; use letters, digits, '_' and '-'")
+    for name, most in max_queries.items():
+        if name not in judged:
+            raise UserError(f"corpus.max_queries: there is no split '{name}'{nearest(name, judged)}")
+        limit_queries(judged[name], most)
+    return judged, places
+
+
+class _Chosen:
+    """Ids kept by ``max_passages``: the hash decides, so that 8 bytes per passage are enough."""
+
+    def __init__(self, limit: int, first: set[str], second: set[str], seen: set[str]) -> None:
+        self.limit, self.first, self.second, self.seen = limit, first, second, seen
+
+    def __contains__(self, passage_id: str) -> bool:
+        return _rank(passage_id, self.first, self.second) <= self.limit
+
+
+def _rank(passage_id: str, first: Container[str], second: Container[str]) -> int:
+    tier = 0 if passage_id in first else 1 if passage_id in second else 2
+    return (tier << 62) | (hash64(passage_id, "passages") >> 2)
+
+
+def _choose_passages(records: Records, judged: dict[str, JudgedSplit], most: int) -> _Chosen:
+    relevant: set[str] = set()
+    others: set[str] = set()
+    for split in judged.values():
+        for graded in split.qrels.values():
+            for passage, grade in graded.items():
+                (relevant if grade >= 1 else others).add(passage)
+    ranks = array("Q")
+    seen: set[str] = set()
+    for n, passage in enumerate(progress(records, None, "Choosing passages", unit="passages"), 1):
+        one = clean_id(passage[0], records.where, n, "passage")
+        if one in relevant or one in others:
+            seen.add(one)
+        ranks.append(_rank(one, relevant, others))
+    order = np.frombuffer(ranks, dtype=np.uint64) if ranks else np.zeros(0, np.uint64)
+    limit = int(order.max(initial=0)) if len(order) <= most else int(np.partition(order, most - 1)[most - 1])
+    return _Chosen(limit, relevant, others, seen)
+
+
+def _refuse_unknown(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str, str], str]], seen: Container[str]) -> None:
+    for name, split in judged.items():
+        for query, graded in split.qrels.items():
+            for passage in graded:
+                if passage not in seen:
+                    raise UserError(
+                        f"{places[name](query, passage)}: the judgement names the passage '{passage}', which the corpus does not have; add the passage or remove the line"
+                    )
+
+
+class _PassageWriter:
+    """Streams passages into the Arrow file while it collects digest, id hashes and the judged ids seen."""
+
+    def __init__(self, folder: Path, wanted: set[str]) -> None:
+        (folder / "passages").mkdir()
+        self.folder, self.wanted = folder, wanted
+        self.seen: set[str] = set()
+        self.left_out = self.empty = self.titled = self.words = 0
+        self.hashes, self.positions = array("Q"), array("Q")
+        self.digest = hashlib.sha256()
+        self.schema = pa.schema([(name, pa.string()) for name in COLUMNS], metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})})
+        self.stream = pa.OSFile(str(folder / ARROW_FILE), "wb")
+        self.arrow = pa.ipc.new_stream(self.stream, self.schema)
+        self.batch: list[Passage] = []
+
+    def add(self, n: int, passage: Passage, where: Callable[[int], str], chosen: Container[str] | None) -> None:
+        one = clean_id(passage[0], where, n, "passage")
+        if chosen is not None and one not in chosen:
+            self.left_out += 1
+            return
+        title = clean_text(passage[1], where, n, "title").strip()
+        text = clean_text(passage[2], where, n, "text").strip()
+        if one in self.wanted:
+            self.seen.add(one)
+        self.hashes.append(hash64(one))
+        self.positions.append(n)
+        self.empty += not text
+        self.titled += bool(title)
+        self.words += len(text.split())
+        # Lengths first, so that no two different sequences of strings have the same bytes.
+        self.digest.update(f"{len(one)} {len(title)} {len(text)}\n{one}{title}{text}".encode())
+        self.batch.append((one, title, text))
+        if len(self.batch) == BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self.batch:
+            self.arrow.write_batch(pa.record_batch([pa.array(column, pa.string()) for column in zip(*self.batch)], schema=self.schema))
+            self.batch.clear()
+
+    def finish(self, where: Callable[[int], str]) -> dict[str, Any]:
+        """Close the file and return its facts."""
+        self._flush()
+        self.arrow.close()
+        self.stream.close()
+        count = len(self.hashes)
+        if not count:
+            raise UserError(f"the corpus has no passages ({where(1)})")
+        if count > MOST_PASSAGES:
+            raise UserError(f"the corpus has {count:,} passages; rows are 32-bit numbers, so {MOST_PASSAGES:,} is the most")
+        self._refuse_duplicates(where)
+        _write_dataset_files(self.folder / "passages", self.digest.hexdigest()[:16])
+        return {
+            "count": count,
+            "with_title": self.titled,
+            "empty": self.empty,
+            "words_mean": round(self.words / count, 1),
+            "bytes": (self.folder / ARROW_FILE).stat().st_size,
+            "sha256": self.digest.hexdigest(),
+        }
+
+    def _refuse_duplicates(self, where: Callable[[int], str]) -> None:
+        hashes = np.frombuffer(self.hashes, dtype=np.uint64)
+        order = np.argsort(hashes, kind="stable")
+        same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+        pairs = [(int(order[i]), int(order[i + 1])) for i in same]
+        if not pairs:
+            return
+        ids = _ids_at(self.folder / ARROW_FILE, {row for pair in pairs for row in pair})
+        for first, second in sorted(pairs, key=lambda pair: pair[1]):
+            if ids[first] == ids[second]:
+                raise UserError(
+                    f"{where(self.positions[second])}: the passage id '{ids[second]}' was used before, at {where(self.positions[first])}; ids must be unique"
+                )
+
+
+def _ids_at(file: Path, rows: set[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    start = 0
+    with pa.memory_map(str(file)) as source:
+        for batch in pa.ipc.open_stream(source):
+            found |= {row: batch.column(0)[row - start].as_py() for row in rows if start <= row < start + batch.num_rows}
+            start += batch.num_rows
+    return found
+
+
+_FEATURES = {name: {"dtype": "string", "_type": "Value"} for name in COLUMNS}
+
+
+def _write_dataset_files(folder: Path, fingerprint: str) -> None:
+    """The two small files beside the Arrow stream that ``datasets.load_from_disk`` reads.
+
+    They are written here because importing ``datasets`` for them takes longer than preparing a small corpus.
+    """
+    write_json(folder / "dataset_info.json", {"citation": "", "description": "", "features": _FEATURES, "homepage": "", "license": ""})
+    state = {
+        "_data_files": [{"filename": Path(ARROW_FILE).name}],
+        "_fingerprint": fingerprint,
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+    }
+    write_json(folder / "state.json", {**state, "_output_all_columns": False, "_split": None})
+
+
+def _write_split(folder: Path, split: JudgedSplit) -> dict[str, Any]:
+    queries = "".join(f"{query}\t{text}\n" for query, text in split.queries.items())
+    qrels = "".join(_qrels_lines(split))
+    for kind, name, content in (("queries", f"{split.name}.tsv", queries), ("qrels", f"{split.name}.qrels", qrels)):
+        (folder / kind).mkdir(exist_ok=True)
+        (folder / kind / name).write_text(content, encoding="utf-8", newline="\n")
+    return {
+        "queries": len(split.queries),
+        "judgements": split.judgements,
+        "without_relevant": sum(max(graded.values()) < 1 for graded in split.qrels.values()),
+        "dropped": dict(sorted(split.dropped.items())),
+        "sha256": sha256_text(f"{len(queries)}\n{queries}{qrels}"),
+    }
+
+
+def _qrels_lines(split: JudgedSplit) -> Iterator[str]:
+    for query, graded in split.qrels.items():
+        for passage, grade in graded.items():
+            yield f"{query} 0 {passage} {grade}\n"
+
+
+def _shared_queries(judged: dict[str, JudgedSplit]) -> int:
+    uses = Counter(query for split in judged.values() for query in split.queries)
+    return sum(count > 1 for count in uses.values())

@@ -155,12 +155,10 @@ def _choose_passages(records: Records, judged: dict[str, JudgedSplit], most: int
 
 def _refuse_unknown(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str, str], str]], seen: Container[str]) -> None:
     for name, split in judged.items():
-        for query, graded in split.qrels.items():
-            for passage in graded:
-                if passage not in seen:
-                    raise UserError(
-                        f"{places[name](query, passage)}: the judgement names the passage '{passage}', which the corpus does not have; add the passage or remove the line"
-                    )
+        unknown = ((query, passage) for query, graded in split.qrels.items() for passage in graded if passage not in seen)
+        for query, passage in unknown:
+            place = places[name](query, passage)
+            raise UserError(f"{place}: the judgement names the passage '{passage}', which the corpus does not have; add the passage or remove the line")
 
 
 class _PassageWriter:

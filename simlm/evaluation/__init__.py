@@ -1,0 +1,1 @@
+"""Metrics, significance tests, confidence intervals and published numbers."""

@@ -1,0 +1,61 @@
+"""Parquet files of lists per query (runs, negatives): opening with clear errors, streaming by row group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simlm.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+@contextmanager
+def open_lists(path: str | Path, schema: pa.Schema, what: str, made_by: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file that must have the columns of ``schema``.
+
+    Raises
+    ------
+    UserError
+        If it is missing, truncated (also while it is being read) or of another form.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            found = file.schema_arrow
+            if found.names != schema.names or found.types != schema.types:
+                raise UserError(
+                    f"{path} is not {what}: its columns are {', '.join(f'{n} ({t})' for n, t in zip(found.names, found.types))}; run {made_by} again"
+                )
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run {made_by} first") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is truncated or not Parquet ({str(error).splitlines()[0]}); delete it and run {made_by} again") from None
+
+
+def metadata(file: pq.ParquetFile) -> dict[str, Any]:
+    """What the writer noted about the file (schema metadata ``simlm``); empty when there is nothing."""
+    return json.loads((file.schema_arrow.metadata or {}).get(b"simlm", b"{}"))
+
+
+def iter_lists(file: pq.ParquetFile, plain: list[str], lists: list[str]) -> Iterator[tuple[list[list], list[list[np.ndarray]]]]:
+    """Yield per row group the values of the plain columns and, as NumPy views, the lists of the list columns."""
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=plain + lists).combine_chunks()
+        yield [table[name].to_pylist() for name in plain], [_views(table[name].combine_chunks()) for name in lists]
+
+
+def _views(column: pa.ListArray) -> list[np.ndarray]:
+    values, offsets = column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy()
+    return [values[start:end] for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist())]

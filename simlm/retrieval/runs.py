@@ -1,0 +1,206 @@
+"""Runs: per query the retrieved passages with their scores, as Parquet (training) or TREC files (evaluated splits).
+
+Every run is ordered best first by ``(-score, row)``: where scores are equal the passage with the smaller row comes
+first, so that a run never depends on how it was computed. Scores keep full precision (``repr`` of the number), because
+tools that read rounded scores break the new ties by passage id.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.files import atomic_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from simlm.corpus.store import CorpusStore
+
+ROW_GROUP = 1024
+"""Queries per Parquet row group; readers and writers hold one at a time."""
+
+SMALL_CORPUS = 200_000
+"""Corpora up to this size have all their external ids in memory while a TREC run is written."""
+
+
+class Ranking(NamedTuple):
+    """The passages retrieved for one query: rows (int32) and scores (float32 or float64), best first."""
+
+    query_id: str
+    passages: np.ndarray
+    scores: np.ndarray
+
+
+class TrecRanking(NamedTuple):
+    """One query of a TREC run: external passage ids and scores (float64), in the order of the file's lines."""
+
+    query_id: str
+    ids: list[str]
+    scores: np.ndarray
+
+
+def best_first(passages: np.ndarray, scores: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Order one query's passages by ``(-score, row)`` and keep the best ``k``.
+
+    >>> best_first(np.array([7, 3, 5]), np.array([1.0, 1.0, 2.0]))
+    (array([5, 3, 7]), array([2., 1., 1.]))
+    """
+    passages, scores = np.asarray(passages), np.asarray(scores)
+    if np.isnan(scores).any():
+        raise UserError("a score is not a number (NaN); the model that gave it did not train well, look at its losses")
+    order = np.lexsort((passages, -scores))[:k]
+    return passages[order], scores[order]
+
+
+def write_train_run(path: str | Path, rankings: Iterable[Ranking], *, system: str, depth: int, corpus_sha256: str) -> int:
+    """Write the Parquet run of the training split, ordered and cut at ``depth``; returns the number of queries.
+
+    A query without any passage keeps its line, with empty lists. Scores are stored as float32.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = {"system": system, "depth": depth, "corpus_sha256": corpus_sha256}
+    schema = _train_schema().with_metadata({"simlm": json.dumps(about, sort_keys=True)})
+    queries = 0
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
+        for group in _groups(rankings, ROW_GROUP):
+            ordered = [best_first(passages, np.asarray(scores, dtype=np.float32), depth) for _, passages, scores in group]
+            offsets = pa.array(np.cumsum([0] + [len(passages) for passages, _ in ordered]), pa.int32())
+            columns = [
+                pa.array([ranking.query_id for ranking in group], pa.string()),
+                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([passages for passages, _ in ordered]).astype(np.int32))),
+                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([scores for _, scores in ordered]))),
+            ]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
+            queries += len(group)
+    return queries
+
+
+def read_train_run(path: str | Path) -> Iterator[Ranking]:
+    """Stream a Parquet run, one row group in memory at a time.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, truncated, or no run.
+    """
+    from simlm.retrieval.lists import iter_lists, open_lists
+
+    with open_lists(path, _train_schema(), "a run of the training split", "the search of the split 'train'") as file:
+        for (query_ids,), (passages, scores) in iter_lists(file, ["query_id"], ["passages", "scores"]):
+            for query_id, rows, values in zip(query_ids, passages, scores):
+                if len(rows) != len(values):
+                    raise UserError(f"{path}: query '{query_id}' has {len(rows)} passages but {len(values)} scores; delete the file and search again")
+                yield Ranking(query_id, rows, values)
+
+
+def train_run_metadata(path: str | Path) -> dict[str, Any]:
+    """System, depth and corpus digest of a Parquet run."""
+    from simlm.retrieval.lists import metadata, open_lists
+
+    with open_lists(path, _train_schema(), "a run of the training split", "the search of the split 'train'") as file:
+        return metadata(file)
+
+
+def write_trec_run(path: str | Path, rankings: Iterable[Ranking], store: CorpusStore, *, tag: str, depth: int | None = None) -> int:
+    """Write a TREC run (query, ``Q0``, external id, rank, score, tag), ordered and cut at ``depth``; returns the number of queries."""
+    queries = 0
+    with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
+        external = store.ids(np.arange(len(store))) if len(store) <= SMALL_CORPUS else None
+        for group in _groups(rankings, 64):
+            ordered = [(ranking.query_id, *best_first(ranking.passages, ranking.scores, depth)) for ranking in group]
+            names = external if external is not None else _names(store, [passages for _, passages, _ in ordered])
+            for query_id, passages, scores in ordered:
+                if not query_id or query_id.split() != [query_id]:
+                    raise UserError(f"{path}: the query id '{query_id}' has white space or is empty, which a TREC run cannot hold; rename it in the corpus")
+                lines = zip(passages.tolist(), scores.tolist())
+                stream.writelines(f"{query_id} Q0 {names[row]} {rank} {score!r} {tag}\n" for rank, (row, score) in enumerate(lines, 1))
+            queries += len(group)
+    return queries
+
+
+def read_trec_run(path: str | Path) -> Iterator[TrecRanking]:
+    """Stream a TREC run query by query; lines keep the file's order.
+
+    Raises
+    ------
+    UserError
+        With file and line, if the file is missing, truncated or malformed, if a passage is listed twice for a query,
+        or if the lines of a query are not together.
+    """
+    path, seen = Path(path), set()
+    current, ids, scores = "", [], []
+    number, line = 0, "\n"
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    query_id, _, passage_id, _, score, _ = line.split()
+                    value = float(score)
+                except ValueError:
+                    raise UserError(
+                        f"{path}:{number} is not a line of a TREC run (query, Q0, passage, rank, score, tag); truncated or foreign file, make it again"
+                    ) from None
+                if query_id != current:
+                    if current:
+                        yield _trec_ranking(path, number - 1, current, ids, scores)
+                    if query_id in seen:
+                        raise UserError(f"{path}:{number}: the lines of query '{query_id}' are not together; sort the file by query")
+                    seen.add(query_id)
+                    current, ids, scores = query_id, [], []
+                ids.append(passage_id)
+                scores.append(value)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; search the split first or give another file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a TREC run ({error}); give a text file") from None
+    if not line.endswith("\n"):
+        raise UserError(f"{path}:{number} ends without a line break: the file is truncated, make it again")
+    if current:
+        yield _trec_ranking(path, number, current, ids, scores)
+
+
+def read_run(path: str | Path, store: CorpusStore, queries_at_once: int = 256) -> Iterator[Ranking]:
+    """Stream a TREC run with rows instead of external ids, best first by ``(-score, row)``."""
+    for group in _groups(read_trec_run(path), queries_at_once):
+        names = list(dict.fromkeys(name for ranking in group for name in ranking.ids))
+        row_of = dict(zip(names, store.rows(names)))
+        for ranking in group:
+            rows = np.array([row_of[name] for name in ranking.ids], dtype=np.int32)
+            yield Ranking(ranking.query_id, *best_first(rows, ranking.scores))
+
+
+def _train_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([("query_id", pa.string()), ("passages", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32()))])
+
+
+def _trec_ranking(path: Path, line: int, query_id: str, ids: list[str], scores: list[float]) -> TrecRanking:
+    if len(set(ids)) < len(ids):
+        double = next(name for i, name in enumerate(ids) if name in ids[:i])
+        raise UserError(f"{path}:{line}: passage '{double}' is listed twice for query '{query_id}' (its lines end here); remove one")
+    values = np.array(scores, dtype=np.float64)
+    if not math.isfinite(values.sum()) and np.isnan(values).any():
+        raise UserError(f"{path}:{line}: a score of query '{query_id}' (its lines end here) is not a number; make the run again")
+    return TrecRanking(query_id, ids, values)
+
+
+def _names(store: CorpusStore, passages: list[np.ndarray]) -> dict[int, str]:
+    rows = np.unique(np.concatenate(passages))
+    return dict(zip(rows.tolist(), store.ids(rows)))
+
+
+def _groups(items: Iterable, size: int) -> Iterator[list]:
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group

@@ -71,6 +71,23 @@ def mined_systems(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(source for source in sources if source))
 
 
+def retrieving_systems(experiment: Experiment) -> list[str]:
+    """Evaluated systems and those whose runs they read (re-ranked, fused), in graph order."""
+    wanted, stack = set(), list(experiment.evaluate.systems)
+    while stack:
+        name = stack.pop()
+        if name not in wanted:
+            wanted.add(name)
+            stack += experiment.models[name].reads_runs().values() if name in experiment.models else []
+    return [name for name in (LEXICAL, *experiment.models) if name in wanted]
+
+
+def needed_runs(experiment: Experiment, system: str) -> tuple[bool, list[str]]:
+    """Which runs of a system the graph needs: the training split's (to mine it), and those of the evaluated splits."""
+    splits = list(experiment.evaluate.splits) if system in retrieving_systems(experiment) else []
+    return system in mined_systems(experiment), splits
+
+
 def check_graph(experiment: Experiment) -> None:
     """Refuse what the types alone cannot see.
 

@@ -1,0 +1,293 @@
+"""The model folder: what transformers loads as it is, and ``simlm.json``, which says what it is and is written last."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simlm.errors import UserError
+from simlm.files import atomic_folder, read_json, sha256_file, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from simlm.commands.options import Context
+
+MANIFEST = "simlm.json"
+WEIGHTS = "model.safetensors"
+
+
+def resolve_init(context: Context, reference: str) -> str:
+    """Where the model that ``init``, ``generator`` or ``teacher`` names lies.
+
+    Parameters
+    ----------
+    reference
+        A model of the graph, a local folder, or a Hugging Face id (``owner/name`` or ``owner/name@revision``).
+
+    Returns
+    -------
+    str
+        The folder of a trained model of the graph; anything else as it is.
+
+    Raises
+    ------
+    UserError
+        If the model of the graph has not been trained yet.
+    """
+    if reference not in context.experiment.models:
+        return os.path.expanduser(reference)
+    folder = context.paths.model(reference)
+    read_manifest(folder)
+    return str(folder)
+
+
+def load_tokenizer(reference: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model folder, a tokenizer folder or a Hugging Face id.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = _load(AutoTokenizer, reference, "tokenizer")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{reference}: its tokenizer has no padding token; use the tokenizer of an encoder such as BERT")
+    return tokenizer
+
+
+def load_encoder(reference: str | Path) -> PreTrainedModel:
+    """The bare encoder (no pooler, no head) of a folder or a Hugging Face id, in fp32 and in eval mode.
+
+    Its ``last_hidden_state[:, 0]`` is what the bi-encoder normalises. Heads in the checkpoint are ignored.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or its weights do not fill the encoder.
+    """
+    from transformers import MODEL_MAPPING, AutoModel
+
+    config = load_config(reference)
+    options = {}
+    if type(config) in MODEL_MAPPING and _has_pooler(MODEL_MAPPING[type(config)]):
+        options["add_pooling_layer"] = False
+    model, info = _load(AutoModel, reference, "model", config=config, output_loading_info=True, **options, **_weights_options())
+    _check_complete(reference, info)
+    return model
+
+
+def load_classifier(reference: str | Path) -> PreTrainedModel:
+    """The encoder of a folder or Hugging Face id with one output (``AutoModelForSequenceClassification``, one label), in fp32.
+
+    The head is random (torch's generator) where the checkpoint has none.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or its weights do not fill the encoder.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config = load_config(reference)
+    config.num_labels = 1
+    config.problem_type = None
+    # A head with another number of labels is replaced by a fresh one.
+    options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **_weights_options()}
+    model, info = _load(AutoModelForSequenceClassification, reference, "model", config=config, **options)
+    _check_complete(reference, info, but=("classifier", "pooler", "score", "pre_classifier"))
+    return model
+
+
+def load_config(reference: str | Path) -> Any:
+    """The transformers configuration of a folder or Hugging Face id."""
+    from transformers import AutoConfig
+
+    return _load(AutoConfig, reference, "model")
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, reference: str | Path) -> None:
+    """Refuse a model whose embedding table is smaller than the tokenizer's vocabulary.
+
+    Raises
+    ------
+    UserError
+        With both sizes.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{reference} has {rows} token embeddings but its tokenizer {len(tokenizer)} tokens; give the tokenizer and the model of one checkpoint"
+        )
+
+
+def check_length(model: PreTrainedModel, length: int, field: str, reference: str | Path) -> None:
+    """Refuse inputs longer than the model has positions for.
+
+    Raises
+    ------
+    UserError
+        With the field of the configuration to change.
+    """
+    limit = position_limit(model.config)
+    if limit is not None and length > limit:
+        raise UserError(f"{field} is {length}, but {reference} reads at most {limit} tokens; lower {field}")
+
+
+def position_limit(config: Any) -> int | None:
+    """Longest input in tokens, or None where the architecture sets no limit.
+
+    >>> from transformers import BertConfig, RobertaConfig
+    >>> position_limit(BertConfig(max_position_embeddings=512)), position_limit(RobertaConfig(max_position_embeddings=514))
+    (512, 512)
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or positions <= 0:
+        return None
+    # RoBERTa and its kin count positions from the padding id + 1.
+    kin = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
+    return positions - config.pad_token_id - 1 if config.model_type in kin else positions
+
+
+def save_model(
+    folder: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    kind: str,
+    key: str,
+    lengths: dict[str, int],
+    extra: dict[str, Any] | None = None,
+    write: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a complete model folder in one step; an older folder is replaced only when the new one is whole.
+
+    Parameters
+    ----------
+    lengths
+        Longest inputs in tokens by name (``query``, ``passage``, ``pair``).
+    extra
+        More entries for ``simlm.json``.
+    write
+        Called with the unfinished folder to add files of its own (decoder weights, model card).
+    """
+    bi_encoder = kind == "biencoder"
+    tokenizer.model_max_length = position_limit(model.config) or max(lengths.values())
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary, state_dict=_with_pooler(model) if bi_encoder else None)
+        tokenizer.save_pretrained(temporary)
+        if bi_encoder:
+            from simlm.models.sentence_transformers_files import write_sentence_transformers_files
+
+            write_sentence_transformers_files(temporary, model.config.hidden_size, max(lengths.values()))
+        if write is not None:
+            write(temporary)
+        described = {"pooling": "cls", "normalised": True} if bi_encoder else {}
+        weights = {"sha256": sha256_file(temporary / WEIGHTS), "bytes": (temporary / WEIGHTS).stat().st_size}
+        write_json(temporary / MANIFEST, {"kind": kind, "key": key, "lengths": lengths, **described, **(extra or {}), "weights": weights})
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """``simlm.json`` of a trained model, after a look at the size of its weights.
+
+    Raises
+    ------
+    UserError
+        If the model was never completed, or its weights are truncated or gone.
+    """
+    folder = Path(folder)
+    manifest = read_json(folder / MANIFEST, f"simlm train --model {folder.name}")
+    again = f"delete {folder} and run simlm train --model {folder.name} again"
+    if not isinstance(manifest, dict) or not {"kind", "lengths", "weights"} <= manifest.keys():
+        raise UserError(f"{folder / MANIFEST} is not the manifest of a model; {again}")
+    weights = folder / WEIGHTS
+    size = weights.stat().st_size if weights.exists() else 0
+    if size != manifest["weights"]["bytes"]:
+        raise UserError(f"{weights} is truncated or not the one {MANIFEST} describes ({size:,} bytes instead of {manifest['weights']['bytes']:,}); {again}")
+    return manifest
+
+
+def model_fingerprint(folder: str | Path) -> str:
+    """sha256 of a trained model's weights, as ``simlm.json`` has it."""
+    return read_manifest(folder)["weights"]["sha256"]
+
+
+def _has_pooler(model_class: type) -> bool:
+    return "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+
+
+def _with_pooler(model: PreTrainedModel) -> dict[str, Any] | None:
+    """Weights plus an identity pooler where the architecture has one, so that a plain ``AutoModel`` loads without a warning.
+
+    The pooler plays no part in the embedding.
+    """
+    if getattr(model, "pooler", None) is not None or not _has_pooler(type(model)):
+        return None
+    import torch
+
+    fresh = type(model)(model.config)
+    width = model.config.hidden_size
+    added = {
+        f"pooler.{name}": torch.eye(width) if value.shape == (width, width) else torch.zeros_like(value) for name, value in fresh.pooler.state_dict().items()
+    }
+    return {**model.state_dict(), **added}
+
+
+def _weights_options() -> dict[str, Any]:
+    import torch
+
+    # Pickled weights can run code, so only safetensors are read; master weights are fp32.
+    return {"use_safetensors": True, "dtype": torch.float32}
+
+
+def _load(auto_class: Any, reference: str | Path, what: str, **options: Any) -> Any:
+    """Call ``from_pretrained`` quietly; every failure becomes one sentence."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    reference = os.path.expanduser(str(reference))
+    place, revision = reference, None
+    if os.path.isdir(reference):
+        _check_folder(Path(reference), what)
+        options["local_files_only"] = True
+    elif reference.startswith((".", "/")):
+        raise UserError(f"{reference} does not exist; give the folder of a {what} or a Hugging Face id (owner/name)")
+    else:
+        place, _, revision = reference.partition("@")
+        options["revision"] = revision or "main"
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        return auto_class.from_pretrained(place, trust_remote_code=False, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
+        reason = reason if len(reason) < 240 else reason[:240] + "…"
+        if revision is None:
+            raise UserError(f"{reference} does not hold a {what} that transformers can read ({reason}); make or download it again") from None
+        raise UserError(
+            f"{reference} could not be loaded from Hugging Face ({reason}); check name, revision and connection, or give the folder of a download"
+        ) from None
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    if what == "model" and not (folder / "config.json").exists():
+        raise UserError(f"{folder} is not a model folder: it has no config.json; give a folder that transformers' save_pretrained wrote")
+    if what == "tokenizer" and not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json")):
+        raise UserError(f"{folder} holds no tokenizer (no tokenizer.json, no vocab.txt); put the tokenizer of the model beside its weights")
+
+
+def _check_complete(reference: str | Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
+    mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info.get("mismatched_keys", ())}
+    missing = sorted(name for name in {*info["missing_keys"], *mismatched} if not name.startswith(but))
+    if missing:
+        raise UserError(
+            f"{reference} lacks {len(missing)} weights of its encoder, such as {missing[0]}; its config.json and its weights belong to different models"
+        )

@@ -1,0 +1,35 @@
+"""Fixtures that several areas share: a small real vocabulary and encoder, made on the spot."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def word_tokenizer():
+    """A WordPiece tokenizer over a handful of words."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = "swap two columns invert a matrix of numbers and the numpy - : row sort list find join split read write"
+    pieces = [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"] + list("bcdefghijklmnopqrstuvwxyz0123456789") + [f"##{digit}" for digit in range(10)]
+    vocabulary = {token: i for i, token in enumerate(special + words.split() + pieces)}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return BertTokenizerFast(tokenizer_object=backend)
+
+
+@pytest.fixture
+def tiny_encoder(word_tokenizer):
+    """A random two-layer BERT over :func:`word_tokenizer`, without pooler, 64 positions."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
+    return BertModel(BertConfig(vocab_size=len(word_tokenizer), **size), add_pooling_layer=False).eval()

@@ -17,6 +17,7 @@ class Tokenizer(Block):
     init: str | None = Field(None, description="Hugging Face id or local folder of a tokenizer; null: train a WordPiece vocabulary on the corpus.")
     vocabulary: int = Field(4096, ge=256, description="Size of a vocabulary trained on the corpus.")
     lowercase: bool = Field(True, description="Lower-case the text of a vocabulary trained on the corpus.")
+    split_names: bool = Field(False, description="Cut identifiers at `_`, `.` and changes of case (`read_csv`, `StandardScaler`), for corpora about code.")
 
 
 class Bm25(Block):

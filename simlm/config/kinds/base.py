@@ -22,6 +22,8 @@ class ModelBlock(Block):
     """Packages or modules whose change makes a trained model of this kind outdated."""
     encodes: ClassVar[bool] = False
     """Whether the model embeds queries and passages, so that it has an index and can be mined."""
+    not_trained: ClassVar[tuple[str, ...]] = ()
+    """Fields that do not change the trained weights: how the job runs, and what only matters afterwards."""
 
     def initial(self) -> str | None:
         """The name, Hugging Face id or folder the weights start from."""
@@ -46,6 +48,8 @@ class ModelBlock(Block):
 
 class Training(ModelBlock):
     """Settings of the optimisation, common to every trained kind."""
+
+    not_trained: ClassVar[tuple[str, ...]] = ("threads", "gpus", "log_steps", "checkpoint_steps")
 
     init: str | None = Field(
         None, description="Where the weights start: a model of the graph, a Hugging Face id (`owner/name` or `owner/name@revision`) or a local folder."

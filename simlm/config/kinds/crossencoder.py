@@ -13,6 +13,7 @@ class CrossEncoder(Training):
     """Re-ranker (paper section 3.3), trained with a localised softmax over hard negatives and R-Drop."""
 
     kind: Literal["crossencoder"]
+    not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, "rerank", "rerank_depth")
     trainer: ClassVar[str] = "simlm.training.crossencoder:train"
     code: ClassVar[tuple[str, ...]] = (
         "simlm.training.crossencoder", "simlm.models.crossencoder", "simlm.training.losses", "simlm.training.groups",

@@ -19,6 +19,8 @@ class Size(Block):
     intermediate: int = Field(512, ge=8, description="Width of the feed-forward layer.")
     positions: int = Field(192, ge=8, description="Longest input in tokens.")
 
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of hidden states and attention; 0 suits short trainings from scratch.")
+
     @model_validator(mode="after")
     def _heads(self) -> Size:
         if self.hidden % self.heads:

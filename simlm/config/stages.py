@@ -1,0 +1,147 @@
+"""What each stage depends on: its own settings and nothing else. The workflow turns a change of these into reruns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from simlm.config.experiment import Experiment
+from simlm.config.graph import LEXICAL, mined_systems, needed_models
+from simlm.config.kinds import ModelBlock
+
+SCHEDULE = ("epochs", "steps", "batch_size", "hard_negatives", "rotation", "holdout", "negatives")
+"""Settings of a student that decide which passages its training visits, and so which ones the teacher scores."""
+
+
+def canonical(settings: dict[str, Any]) -> str:
+    """JSON that is the same for equal settings.
+
+    >>> canonical({"b": 1, "a": [2]})
+    '{"a":[2],"b":1}'
+    """
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+
+def model_seed(experiment: Experiment, name: str) -> int:
+    """Seed of a trained model: its own, or the experiment's."""
+    own = getattr(experiment.models[name], "seed", None)
+    return experiment.seed if own is None else own
+
+
+def teacher_of(model: ModelBlock) -> str | None:
+    """The model whose scores are distilled into this one."""
+    return model.reads_models().get("teacher")
+
+
+def systems_with_runs(experiment: Experiment) -> list[str]:
+    """Systems whose evaluated splits are searched: the evaluated ones and those whose runs they read."""
+    found: dict[str, None] = {}
+    stack = list(reversed(experiment.evaluate.systems))
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found[name] = None
+            stack += experiment.models[name].reads_runs().values() if name != LEXICAL else ()
+    return list(found)
+
+
+def systems_mined(experiment: Experiment) -> list[str]:
+    """Systems that search the training queries: sources of negatives of any model of the graph."""
+    everyone = [model.reads_negatives() for model in experiment.models.values()]
+    return list(dict.fromkeys([*mined_systems(experiment), *filter(None, everyone)]))
+
+
+def bm25_splits(experiment: Experiment) -> list[str]:
+    """Splits that BM25 searches: ``train`` when it is mined, the judged ones when its runs are read."""
+    judged = list(experiment.evaluate.splits) if LEXICAL in systems_with_runs(experiment) else []
+    return [*(["train"] if LEXICAL in systems_mined(experiment) else []), *(split for split in judged if split != "train")]
+
+
+def encoders(experiment: Experiment) -> list[str]:
+    """Models that embed passages, in the order of the file."""
+    return [name for name, model in experiment.models.items() if model.encodes]
+
+
+def settings_of(experiment: Experiment, stage: str, name: str | None = None) -> dict[str, Any]:
+    """Settings that change the result of a stage.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage as in its record, without the instance, such as ``train``.
+    name
+        Model or system of the instance, such as ``distilled``.
+    """
+    return _SETTINGS[stage](experiment, name)
+
+
+def _train(experiment: Experiment, name: str) -> dict[str, Any]:
+    model = experiment.models[name]
+    block = model.model_dump(mode="json", exclude=set(model.not_trained))
+    return {**block, "seed": model_seed(experiment, name), "precision": experiment.precision}
+
+
+def _score_teacher(experiment: Experiment, name: str) -> dict[str, Any]:
+    student = experiment.models[name]
+    visits = {key: getattr(student, key) for key in SCHEDULE if hasattr(student, key)}
+    return {**visits, "teacher": teacher_of(student), "seed": model_seed(experiment, name), "precision": experiment.precision}
+
+
+def _index_bm25(experiment: Experiment, _: str | None) -> dict[str, Any]:
+    block = experiment.bm25.model_dump(mode="json")
+    if len(experiment.bm25.analyzers) == 1:
+        del block["select_on"]
+    else:
+        block["metric"] = experiment.evaluate.main_metric
+        judged = experiment.evaluate.splits.get(experiment.bm25.select_on)
+        block["judged"] = judged.model_dump(mode="json") if judged else None
+    return block
+
+
+def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
+    model = experiment.models[name]
+    return {**model.model_dump(mode="json", include={"rerank", "rerank_depth"}), "depth": experiment.evaluate.depth, "precision": experiment.precision}
+
+
+def _compare(experiment: Experiment, _: str | None) -> dict[str, Any]:
+    return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed}
+
+
+_SETTINGS: dict[str, Any] = {
+    "prepare_corpus": lambda e, _: e.corpus.model_dump(mode="json"),
+    "train_tokenizer": lambda e, _: e.tokenizer.model_dump(mode="json"),
+    "index_bm25": _index_bm25,
+    "search_bm25": lambda e, _: {"mined": e.negatives.depth, "judged": e.evaluate.depth},
+    "mine_negatives": lambda e, _: {**e.negatives.model_dump(mode="json"), "seed": e.seed},
+    "train": _train,
+    "encode": lambda e, _: {"batch_size": e.encoding.batch_size, "dtype": e.encoding.dtype, "precision": e.precision},
+    "build_index": lambda e, _: {"factory": e.index.factory, "train_vectors": e.index.train_vectors, "seed": e.seed},
+    "search_index": lambda e, _: {"nprobe": e.index.nprobe, "mined": e.negatives.depth, "judged": e.evaluate.depth, "precision": e.precision},
+    "score_teacher": _score_teacher,
+    "rerank": _rerank,
+    "fuse": lambda e, name: {**e.models[name].model_dump(mode="json"), "depth": e.evaluate.depth},
+    "evaluate": lambda e, _: e.evaluate.model_dump(mode="json", include={"systems", "splits", "metrics"}),
+    "compare_systems": _compare,
+    "report": lambda e, _: {},
+    "track": lambda e, _: e.tracking.model_dump(mode="json"),
+}
+
+
+def record_names(experiment: Experiment, shards: list[str]) -> list[str]:
+    """Names of all stage records that ``all`` leaves before the report, in the order of the chain.
+
+    ``shards`` are the parts of the corpus as the workflow names them, such as ``1-of-2``.
+    """
+    models, runs = needed_models(experiment), systems_with_runs(experiment)
+    mined = mined_systems(experiment)
+    dense = [name for name in models if experiment.models[name].encodes and (name in runs or name in mined)]
+    names = ["prepare_corpus", "train_tokenizer"]
+    if LEXICAL in runs or LEXICAL in mined:
+        names += ["index_bm25", "search_bm25"]
+    names += [f"train.{name}" for name in models]
+    for name in dense:
+        names += [*(f"encode.{name}.{shard}" for shard in shards), f"build_index.{name}", f"search_index.{name}"]
+    names += [f"mine_negatives.{source}" for source in mined]
+    names += [f"score_teacher.{name}" for name in models if teacher_of(experiment.models[name])]
+    names += [f"{'rerank' if experiment.models[name].trainer else 'fuse'}.{name}" for name in runs if name != LEXICAL and not experiment.models[name].encodes]
+    return [*names, "evaluate", "compare_systems"]

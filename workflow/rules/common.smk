@@ -1,0 +1,186 @@
+# Names that all rules use: the checked experiment, its files, and functions of its graph.
+
+import math
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+
+from simlm.config import validate
+from simlm.config.code import STAGES, fingerprint
+from simlm.config.graph import LEXICAL, initial_model, mined_systems, needed_models
+from simlm.config.stages import (
+    bm25_splits,
+    canonical,
+    encoders,
+    record_names,
+    settings_of,
+    systems_mined,
+    systems_with_runs,
+    teacher_of,
+)
+from simlm.errors import UserError
+from simlm.files import sha256_text, write_text
+from simlm.hardware import available_cores
+from simlm.paths import Paths
+from snakemake.exceptions import WorkflowError
+
+try:
+    EXPERIMENT = validate(dict(config), [Path(file) for file in workflow.configfiles])
+except UserError as error:
+    # Not a WorkflowError: Snakemake would put places of this file around the sentence.
+    print(f"configuration: {error}" if not workflow.configfiles else error, file=sys.stderr)
+    sys.exit(2)
+
+PATHS = Paths(Path(EXPERIMENT.results) / EXPERIMENT.name)
+JUDGED = [split for split in EXPERIMENT.evaluate.splits]
+
+
+def resolved_configuration() -> str:
+    """Path of the whole configuration, named by its content: a job can never read another one than it was planned with."""
+    text = yaml.safe_dump(
+        EXPERIMENT.model_dump(mode="json"),
+        sort_keys=False,
+        allow_unicode=True,
+        width=120,
+    )
+    path = PATHS.root / ".config" / f"{sha256_text(text)[:12]}.yaml"
+    if not path.exists():
+        write_text(path, text)
+    return str(path)
+
+
+CONFIGURATION = resolved_configuration()
+
+# What every shell block starts with. It is no part of the rules, so neither the interpreter's place nor the
+# configuration's name reruns anything. `simlm_on N` starts N processes, one per GPU, if N is more than 1.
+in_container = (
+    "apptainer"
+    in str(
+        workflow.deployment_settings and workflow.deployment_settings.deployment_method
+    ).lower()
+)
+python = "python" if in_container else shlex.quote(sys.executable)
+shell.prefix(f"""
+set -euo pipefail
+export SIMLM_CONFIG={shlex.quote(CONFIGURATION)}
+simlm() {{{{ {python} -m simlm.cli "$@"; }}}}
+simlm_on() {{{{
+    local processes=$1; shift
+    if [ "$processes" -gt 1 ]; then
+        {python} -m torch.distributed.run --standalone --nproc-per-node "$processes" -m simlm.cli "$@"
+    else
+        simlm "$@"
+    fi
+}}}}
+""")
+
+
+def share(wanted):
+    """Threads to ask Snakemake for, so that `--cores 8` on a machine with 2 does not start 8 busy threads.
+
+    More cores than the machine has are virtual: a job that wants all real ones asks for all virtual ones.
+    """
+    try:
+        granted, available = workflow.cores, available_cores()
+    except WorkflowError:
+        return wanted
+    if granted is None or granted <= available:
+        return wanted
+    return math.ceil(min(wanted, available) * granted / available)
+
+
+def settings(stage):
+    """Parameter function: the stage's own settings as canonical JSON."""
+    return lambda wildcards: canonical(
+        settings_of(EXPERIMENT, stage, wildcards.get("model"))
+    )
+
+
+def code(stage):
+    """Fingerprint of the modules behind a stage."""
+    return fingerprint(STAGES[stage])
+
+
+def any_of(names):
+    """Regular expression that matches one of the names, or nothing at all."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def manifest_of(model):
+    return PATHS.model(model) / "simlm.json"
+
+
+def local_files(name):
+    """Files that stand for a start outside the graph, if it is a local folder."""
+    folder = Path(name or "").expanduser()
+    there = [
+        folder / file
+        for file in ("simlm.json", "config.json", "model.safetensors", "tokenizer.json")
+    ]
+    return [file for file in there if name and file.is_file()]
+
+
+def corpus_files(wildcards):
+    """Files of a local source, so that new data reruns what follows from it; a missing one is the command's to report."""
+    block = EXPERIMENT.corpus
+    folder = Path(
+        getattr(block, "path", "") or getattr(block, "id", "") or ""
+    ).expanduser()
+    if str(folder) == "." or not folder.is_dir():
+        return []
+    return sorted(
+        file
+        for pattern in ("*.jsonl", "*.jsonl.gz", "qrels/*.tsv", "*.parquet")
+        for file in folder.glob(pattern)
+    )
+
+
+def models_read(wildcards):
+    """Weights that the training starts from or uses, except a teacher, whose scores are read instead."""
+    block = EXPERIMENT.models[wildcards.model]
+    others = [
+        name for field, name in block.reads_models().items() if field != "teacher"
+    ]
+    start = initial_model(EXPERIMENT, wildcards.model)
+    inside = [name for name in (start, *others) if name in EXPERIMENT.models]
+    outside = [
+        file
+        for name in (block.initial(), *others)
+        if name not in EXPERIMENT.models
+        for file in local_files(name)
+    ]
+    return [*map(manifest_of, dict.fromkeys(inside)), *outside]
+
+
+def negatives_read(wildcards):
+    source = EXPERIMENT.models[wildcards.model].reads_negatives()
+    return [PATHS.negatives(source)] if source else []
+
+
+def teacher_scores_read(wildcards):
+    return (
+        [PATHS.teacher_scores(wildcards.model)]
+        if teacher_of(EXPERIMENT.models[wildcards.model])
+        else []
+    )
+
+
+def shard_inputs(wildcards):
+    return gather.corpus(str(PATHS.embeddings(wildcards.model) / "{scatteritem}.json"))
+
+
+def runs_of(names):
+    return [PATHS.run(name, split) for name in names for split in JUDGED]
+
+
+def print_summary():
+    """The table of systems and where to read more; printed when everything is done."""
+    if not (PATHS.metrics_table.exists() and PATHS.report.exists()):
+        return
+    from simlm.evaluation.summary import summary
+
+    print(summary(PATHS, EXPERIMENT), file=sys.stderr)

@@ -1,0 +1,65 @@
+# One rule trains every kind of model: the kind's block says what it reads, so a new kind needs no rule of its own.
+
+
+rule train_model:
+    input:
+        corpus=rules.prepare_corpus.output.manifest,
+        tokenizer=rules.train_tokenizer.output.manifest,
+        models=models_read,
+        negatives=negatives_read,
+        teacher_scores=teacher_scores_read,
+    output:
+        # Checkpoints and history are no outputs: Snakemake would delete them before a resumed job starts.
+        manifest=manifest_of("{model}"),
+        record=PATHS.record("train.{model}"),
+    log:
+        PATHS.log("train.{model}"),
+    benchmark:
+        PATHS.benchmark("train.{model}")
+    wildcard_constraints:
+        model=any_of(name for name, block in EXPERIMENT.models.items() if block.trainer),
+    threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
+    resources:
+        gpu=lambda wildcards: EXPERIMENT.models[wildcards.model].gpus,
+        mem_mb=16000,
+        runtime=2880,
+    params:
+        settings=settings("train"),
+        code=lambda wildcards: fingerprint(EXPERIMENT.models[wildcards.model].code),
+    message:
+        "Training {wildcards.model}"
+    shell:
+        'simlm_on {resources.gpu} train --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'
+
+
+rule score_teacher:
+    input:
+        corpus=rules.prepare_corpus.output.manifest,
+        tokenizer=rules.train_tokenizer.output.manifest,
+        teacher=lambda wildcards: manifest_of(
+            teacher_of(EXPERIMENT.models[wildcards.model])
+        ),
+        negatives=negatives_read,
+    output:
+        scores=PATHS.teacher_scores("{model}"),
+        record=PATHS.record("score_teacher.{model}"),
+    log:
+        PATHS.log("score_teacher.{model}"),
+    benchmark:
+        PATHS.benchmark("score_teacher.{model}")
+    wildcard_constraints:
+        model=any_of(
+            name for name, block in EXPERIMENT.models.items() if teacher_of(block)
+        ),
+    threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
+    resources:
+        gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),
+        mem_mb=16000,
+        runtime=1440,
+    params:
+        settings=settings("score_teacher"),
+        code=code("score_teacher"),
+    message:
+        "Scoring the passages that {wildcards.model} will see with its teacher"
+    shell:
+        'simlm score-teacher --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'

@@ -1,0 +1,58 @@
+"""The few numbers that a run of a whole configuration is compared by."""
+
+from __future__ import annotations
+
+from simlm.config import Experiment
+from simlm.tracking.names import mlflow_name
+from simlm.tracking.stages import MetricRow
+
+
+def headline_system(experiment: Experiment) -> str:
+    """The system that the configuration builds up to: its last evaluated bi-encoder, or else its last system.
+
+    In the default graph this is ``distilled``, the one the paper's headline is about.
+    """
+    systems = experiment.evaluate.systems
+    dense = [name for name in systems if name in experiment.models and experiment.models[name].encodes]
+    return dense[-1] if dense else systems[-1]
+
+
+def headline_metrics(experiment: Experiment, rows: list[MetricRow]) -> dict[str, float]:
+    """MLflow metrics of the parent run.
+
+    ``test/distilled/mrr_10`` for every system, the plain ``test/mrr_10`` of the headline system, so that MLflow's
+    run table compares configurations whose systems have other names, and its ratio to the baseline.
+    """
+    chosen, base = headline_system(experiment), experiment.evaluate.baseline
+    values: dict[str, float] = {}
+    for row in rows:
+        values[f"{row.split}/{row.system}/{mlflow_name(row.metric)}"] = row.value
+        if row.system == chosen:
+            values[f"{row.split}/{mlflow_name(row.metric)}"] = row.value
+    table = {(row.system, row.split, row.metric): row.value for row in rows}
+    split, metric = experiment.evaluate.main_split, experiment.evaluate.main_metric
+    ours, theirs = table.get((chosen, split, metric)), table.get((base, split, metric))
+    if ours is not None and theirs:
+        values[f"{split}/{mlflow_name(metric)}_ratio_to_{base}"] = ours / theirs
+    return values
+
+
+def metrics_of_systems(rows: list[MetricRow]) -> dict[str, dict[str, float]]:
+    """System → MLflow key → value, for the runs of the stages that made the systems."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        found.setdefault(row.system, {})[f"{row.split}/{mlflow_name(row.metric)}"] = row.value
+    return found
+
+
+def description(experiment: Experiment, rows: list[MetricRow]) -> str:
+    """Markdown for the parent run's page: systems × metrics on the main split."""
+    split, metrics = experiment.evaluate.main_split, experiment.evaluate.metrics
+    table = {(row.system, row.metric): row.value for row in rows if row.split == split}
+    if not table:
+        return f"Experiment **{experiment.name}**; nothing has been evaluated yet."
+    lines = [f"Experiment **{experiment.name}**, split `{split}`:", "", f"| system | {' | '.join(metrics)} |", "|---|" + "---:|" * len(metrics)]
+    for system in experiment.evaluate.systems:
+        cells = [f"{table[system, metric]:.4f}" if (system, metric) in table else "–" for metric in metrics]
+        lines.append(f"| {system} | {' | '.join(cells)} |")
+    return "\n".join(lines)

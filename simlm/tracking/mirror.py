@@ -1,0 +1,251 @@
+"""Replays an experiment's files into MLflow: one parent run for the configuration, one child per stage.
+
+The replay is idempotent. What MLflow already has is left alone, an unfinished run is continued (only later steps
+are logged), and a stage that was computed anew takes the place of its old run, which is deleted softly.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simlm.config import Experiment
+from simlm.files import read_json
+from simlm.paths import Paths
+from simlm.progress import progress
+from simlm.tracking import identity
+from simlm.tracking.artifacts import experiment_artifacts, folder_digest, stage_artifacts
+from simlm.tracking.headline import description, headline_metrics, metrics_of_systems
+from simlm.tracking.names import flatten, mlflow_name, safe_key
+from simlm.tracking.stages import Stage, number, read_metrics, read_stages
+from simlm.tracking.store import Store, exclusive, initialise
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EVALUATED = "simlm.evaluated"
+
+
+@dataclass
+class Mirrored:
+    """What a replay did."""
+
+    experiment_id: str
+    parent: str
+    runs: dict[str, dict[str, str]]
+    written: int
+    unchanged: int
+    seconds: float
+
+
+def mirror(experiment: Experiment, paths: Paths, store: Store) -> Mirrored:
+    """Bring MLflow up to date with the files below ``paths``.
+
+    Raises
+    ------
+    UserError
+        If a record is damaged or the store is unusable for a reason the user can mend.
+    Exception
+        Whatever MLflow raises when the store cannot be reached.
+    """
+    start = time.monotonic()
+    stages = read_stages(experiment, paths)
+    with exclusive(store):
+        client, experiment_id = initialise(store)
+        return _Replay(client, experiment_id, experiment, paths).run(stages, start)
+
+
+class _Replay:
+    def __init__(self, client: MlflowClient, experiment_id: str, experiment: Experiment, paths: Paths) -> None:
+        self.client, self.experiment_id, self.experiment, self.paths = client, experiment_id, experiment, paths
+        self.rows = read_metrics(paths.metrics_table)
+
+    def run(self, stages: list[Stage], start: float) -> Mirrored:
+        times = [stage.times() for stage in stages] or [(int(time.time() * 1000),) * 2]
+        key = identity.parent_key(self.experiment)
+        parent = identity.find_parent(self.client, self.experiment_id, key)
+        parent = parent or identity.create_parent(self.client, self.experiment_id, self.experiment, min(begin for begin, _ in times))
+        children = identity.find_children(self.client, self.experiment_id, parent.info.run_id)
+        by_system = metrics_of_systems(self.rows)
+        runs, written = {}, 0
+        for stage in progress(stages, len(stages), "Mirroring stages to MLflow", unit="stages"):
+            run, changed = self._stage(stage, children.get(stage.name), parent)
+            written += changed
+            self._evaluated(stage, run, by_system)
+            runs[stage.name] = {"run_id": run.info.run_id, "key": stage.record["key"]}
+        self._parent(parent, stages, max(end for _, end in times))
+        return Mirrored(self.experiment_id, parent.info.run_id, runs, written, len(stages) - written, time.monotonic() - start)
+
+    def _stage(self, stage: Stage, run: Run | None, parent: Run) -> tuple[Run, bool]:
+        """Write one child run unless it is up to date; returns it and whether it was written."""
+        digest, (begin, end) = stage.digest, stage.times()
+        if run is not None and identity.is_complete(run) and run.data.tags[identity.DIGEST] == digest:
+            return run, False
+        if run is not None and (identity.is_complete(run) or run.data.tags.get(identity.KEY) != stage.record["key"]):
+            self.client.set_tag(run.info.run_id, identity.SUPERSEDED, digest)
+            self.client.delete_run(run.info.run_id)
+            run = None
+        tags = {key[:250]: value[:5000] for key, value in stage_tags(stage).items()} | {identity.DIGEST: digest}
+        if run is None:
+            known: dict[str, set[int]] = {}
+            run = identity.create_child(self.client, self.experiment_id, parent, stage.name, stage.record["key"], begin, tags)
+            tags = {}
+        else:
+            known = self._logged_steps(run)
+        write(self.client, run.info.run_id, metrics=stage_metrics(stage, known), params=_stage_params(stage), tags=tags)
+        with stage_artifacts(stage, self.paths) as folder:
+            self.client.log_artifacts(run.info.run_id, str(folder))
+        # Last: until then the run counts as unfinished, and the next replay continues it.
+        self.client.set_terminated(run.info.run_id, "FINISHED", end_time=end)
+        return run, True
+
+    def _logged_steps(self, run: Run) -> dict[str, set[int]]:
+        return {key: {point.step for point in self.client.get_metric_history(run.info.run_id, key)} for key in run.data.metrics}
+
+    def _evaluated(self, stage: Stage, run: Run, by_system: dict[str, dict[str, float]]) -> None:
+        """Put a system's metrics on the run of the stage that made it, and on an MLflow model that can be compared."""
+        carries = stage.kind in ("train", "fuse") and stage.subject or (stage.name == "index_bm25" and "bm25")
+        values = by_system.get(carries or "")
+        if not values:
+            return
+        mark = json.dumps(values, sort_keys=True)
+        if run.data.tags.get(EVALUATED) == mark:
+            return
+        from mlflow.entities import Metric
+
+        model_id = run.data.tags.get("simlm.model_id") or self._model(stage, run)
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in values.items() if run.data.metrics.get(key) != value]
+        write(self.client, run.info.run_id, metrics=metrics, tags={"simlm.model_id": model_id, EVALUATED: mark})
+
+    def _model(self, stage: Stage, run: Run) -> str:
+        """Create an MLflow model that points to the files instead of holding them."""
+        system = stage.subject or "bm25"
+        block = self.experiment.models.get(system)
+        tags = {
+            "mlflow.model.isExternal": "true", identity.KEY: stage.record["key"],
+            "simlm.path": str(self.paths.model(system) if stage.kind == "train" else self.paths.root / "runs" / system),
+        }  # fmt: skip
+        params = {safe_key(key): value[:250] for key, value in flatten(block.model_dump(mode="json")).items()} if block else {}
+        kind = block.kind if block else "bm25"
+        model = self.client.create_logged_model(self.experiment_id, name=system, source_run_id=run.info.run_id, tags=tags, params=params, model_type=kind)
+        self.client.finalize_logged_model(model.model_id, "READY")
+        return model.model_id
+
+    def _parent(self, parent: Run, stages: list[Stage], end: int) -> None:
+        """Headline metrics, settings, data set, files and description of the configuration's run."""
+        from mlflow.entities import Metric
+
+        run_id, had = parent.info.run_id, parent.data
+        now = int(time.time() * 1000)
+        values = headline_metrics(self.experiment, self.rows)
+        values["system/seconds"] = round(sum(stage.seconds for stage in stages), 1)
+        peaks = [stage.peak_memory_mib for stage in stages if stage.peak_memory_mib]
+        if peaks:
+            values["system/peak_memory_mib"] = max(peaks)
+        metrics = [Metric(key, value, now, 0) for key, value in values.items() if math.isfinite(value) and had.metrics.get(key) != value]
+        params = {} if had.params else flatten(identity.identifying_settings(self.experiment))
+        tags = {"mlflow.note.content": description(self.experiment, self.rows), **self._corpus(parent)}
+        newest = max(stages, key=lambda stage: stage.record.get("end", ""), default=None)
+        if newest:
+            tags |= _shared_tags(newest)
+        write(self.client, run_id, metrics=metrics, params=params, tags={key: value for key, value in tags.items() if had.tags.get(key) != value})
+        with experiment_artifacts(self.paths, stages) as folder:
+            digest = folder_digest(folder)
+            if had.tags.get("simlm.artifacts") != digest:
+                self.client.log_artifacts(run_id, str(folder))
+                self.client.set_tag(run_id, "simlm.artifacts", digest)
+        if parent.info.status != "FINISHED" or parent.info.end_time != end:
+            self.client.set_terminated(run_id, "FINISHED", end_time=end)
+
+    def _corpus(self, parent: Run) -> dict[str, str]:
+        """Log the corpus as the run's data set, by digest and source, without copying it; returns its tags."""
+        file = self.paths.corpus / "manifest.json"
+        if not file.exists():
+            return {}
+        manifest = read_json(file, "simlm prepare-corpus")
+        sha256 = str(manifest.get("sha256", ""))
+        if sha256 and parent.data.tags.get("simlm.corpus_sha256") != sha256:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            source = json.dumps(self.experiment.corpus.model_dump(mode="json"))
+            profile = json.dumps({key: value for key, value in manifest.items() if key in ("passages", "splits", "dropped", "versions")}, default=str)
+            dataset = Dataset(f"{self.experiment.name}: {self.experiment.corpus.source}", sha256[:36], "simlm", source, profile=profile[:16_000])
+            self.client.log_inputs(parent.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "corpus")])])
+        return {"simlm.corpus_sha256": sha256} if sha256 else {}
+
+
+def write(client: MlflowClient, run_id: str, *, metrics: list[Any] = (), params: dict[str, str] | None = None, tags: dict[str, str] | None = None) -> None:
+    """``log_batch`` in the portions MLflow accepts (1,000 metrics, 100 parameters, 100 tags)."""
+    from mlflow.entities import Param, RunTag
+
+    metrics = list(metrics)
+    all_params = [Param(safe_key(key), value) for key, value in (params or {}).items()]
+    all_tags = [RunTag(key[:250], str(value)[:5000]) for key, value in (tags or {}).items()]
+    while metrics or all_params or all_tags:
+        client.log_batch(run_id, metrics=metrics[:800], params=all_params[:100], tags=all_tags[:100])
+        metrics, all_params, all_tags = metrics[800:], all_params[100:], all_tags[100:]
+
+
+def stage_metrics(stage: Stage, known: dict[str, set[int]]) -> list[Any]:
+    """Curve, final numbers and measurements of a stage as MLflow metrics, without the steps in ``known``.
+
+    The history holds no clock, so the points are spread evenly between the stage's start and end.
+    """
+    from mlflow.entities import Metric
+
+    begin, end = stage.times()
+    last = max((int(line.get("step", 0)) for line in stage.history), default=0) or 1
+    metrics, curves = [], set()
+    for line in stage.history:
+        step = int(line.get("step", 0))
+        moment = begin + (end - begin) * step // last
+        for name, raw in line.items():
+            value, key = number(raw), mlflow_name(name)
+            if name == "step" or value is None or not math.isfinite(value):
+                continue
+            curves.add(key)
+            if step not in known.get(key, ()):
+                metrics.append(Metric(key, value, moment, step))
+    finals = {mlflow_name(name): number(value) for name, value in stage.record.get("metrics", {}).items()}
+    finals |= {"system/seconds": stage.seconds, "system/peak_memory_mib": stage.peak_memory_mib, "system/cpu_seconds": stage.cpu_seconds}
+    for key, value in finals.items():
+        if key not in curves and not known.get(key) and value is not None and math.isfinite(value):
+            metrics.append(Metric(key, value, end, 0))
+    return metrics
+
+
+def _stage_params(stage: Stage) -> dict[str, str]:
+    settings = stage.record.get("settings") or {}
+    return flatten(settings) if settings else {}
+
+
+def stage_tags(stage: Stage) -> dict[str, str]:
+    tags = {f"simlm.input.{safe_key(name)}": entry["sha256"] for name, entry in stage.record.get("inputs", {}).items()}
+    tags |= {
+        f"simlm.note.{safe_key(name)}": value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in stage.record.get("notes", {}).items()
+    }
+    return tags | _shared_tags(stage)
+
+
+def _shared_tags(stage: Stage) -> dict[str, str]:
+    record = stage.record
+    git = record.get("git") or {}
+    tags = {f"simlm.environment.{name}": version for name, version in record.get("environment", {}).items()}
+    tags |= {f"simlm.hardware.{name}": str(value) for name, value in record.get("hardware", {}).items()}
+    if git.get("commit"):
+        tags |= {"mlflow.source.git.commit": str(git["commit"]), "mlflow.source.git.dirty": str(bool(git.get("dirty"))).lower()}
+    return tags
+
+
+def summary(done: Mirrored, store: Store, key: str) -> dict[str, Any]:
+    """What goes into ``mlflow.json``."""
+    return {
+        "complete": True, "uri": store.shown, "experiment": store.experiment, "experiment_id": done.experiment_id,
+        "parent": {"run_id": done.parent, "key": key}, "stages": done.runs,
+    }  # fmt: skip

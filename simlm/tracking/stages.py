@@ -1,0 +1,204 @@
+"""What the stages of an experiment left behind: records, curves, measurements. Read by the mirror and by the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from simlm.config import Experiment
+from simlm.files import read_json, sha256_text
+from simlm.paths import Paths
+
+ORDER = (
+    "prepare_corpus", "train_tokenizer", "index_bm25", "search_bm25", "mine_negatives", "train", "encode", "build_index", "search_index",
+    "score_teacher", "rerank", "fuse", "evaluate", "compare_systems", "report",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage that has run.
+
+    Attributes
+    ----------
+    name
+        Such as ``train.simlm``.
+    record
+        Content of ``stages/<name>.json``.
+    history
+        Lines of a training's curve, each with ``step``; empty for other stages.
+    benchmark
+        Last line of Snakemake's measurements, or empty.
+    """
+
+    name: str
+    record: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    benchmark: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The stage without its model: ``train``."""
+        return self.name.split(".", 1)[0]
+
+    @property
+    def subject(self) -> str:
+        """The model, system, source or split the stage is about; empty when there is none."""
+        rest = self.name.partition(".")[2]
+        return re.sub(r"\.\d+-of-\d+$", "", rest)
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever anything of the stage changes, its start and end included."""
+        return sha256_text(json.dumps([self.record, self.history, self.benchmark], sort_keys=True))[:32]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time: Snakemake's measurement, or else the record's."""
+        return number(self.benchmark.get("s")) or number(self.record.get("seconds")) or 0.0
+
+    @property
+    def peak_memory_mib(self) -> float | None:
+        """Largest resident memory: the larger of Snakemake's samples (with children) and the record's own."""
+        found = [number(self.benchmark.get("max_rss")), number(self.record.get("peak_memory_mib"))]
+        return max((value for value in found if value), default=None)
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """Processor time, if Snakemake measured it."""
+        return number(self.benchmark.get("cpu_time"))
+
+    def times(self) -> tuple[int, int]:
+        """Start and end in milliseconds since 1970."""
+        start, end = (datetime.fromisoformat(self.record[key]).timestamp() for key in ("start", "end"))
+        return int(start * 1000), int(end * 1000)
+
+
+def number(value: Any) -> float | None:
+    """``value`` as a float; None for what is no number (Snakemake writes ``NA`` for jobs too short to measure).
+
+    >>> number("NA"), number(3), number(True), number("2.5")
+    (None, 3.0, None, 2.5)
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def read_stages(experiment: Experiment, paths: Paths) -> list[Stage]:
+    """All stages of the present configuration that have a record, in the order of the chain.
+
+    Records of models that are no longer in the graph, of another number of shards, or of other settings of a
+    model are left out: they belong to an earlier configuration of the same name.
+
+    Raises
+    ------
+    UserError
+        If a record is not readable.
+    """
+    stages = []
+    for path in sorted((paths.root / "stages").glob("*.json")):
+        record = read_json(path, f"the stage {path.stem}")
+        name = record.get("stage", path.stem)
+        stage = Stage(name, record, _history(paths, name), read_benchmark(paths.benchmark(name)))
+        if _belongs(stage, experiment):
+            stages.append(stage)
+    return sorted(stages, key=lambda stage: (stage.record.get("start", ""), ORDER.index(stage.kind) if stage.kind in ORDER else len(ORDER), stage.name))
+
+
+def _belongs(stage: Stage, experiment: Experiment) -> bool:
+    if stage.kind in ("train", "encode", "build_index", "search_index", "score_teacher", "rerank", "fuse") and stage.subject not in experiment.models:
+        return False
+    shards = re.search(r"\.\d+-of-(\d+)$", stage.name)
+    if shards and int(shards[1]) != experiment.encoding.shards:
+        return False
+    if stage.kind == "train":
+        block = experiment.models[stage.subject].model_dump(mode="json", exclude={"seed"})
+        return all(block[key] == value for key, value in stage.record.get("settings", {}).items() if key in block)
+    return True
+
+
+def _history(paths: Paths, name: str) -> list[dict[str, Any]]:
+    kind, _, model = name.partition(".")
+    return json_lines(paths.history(model)) if kind == "train" else []
+
+
+def read_benchmark(path: Path) -> dict[str, Any]:
+    """The last measurement of a benchmark file, or an empty mapping."""
+    lines = json_lines(path)
+    return lines[-1] if lines else {}
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """Objects of a JSON-lines file up to the first torn line; none when it does not exist."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of ``metrics.tsv``."""
+
+    system: str
+    split: str
+    metric: str
+    value: float
+    ci_low: float
+    ci_high: float
+    n_queries: int
+
+
+def read_metrics(path: Path) -> list[MetricRow]:
+    """The table of all systems, splits and metrics; empty when it does not exist yet.
+
+    Raises
+    ------
+    UserError
+        If a line does not have the columns of the contract.
+    """
+    return [
+        MetricRow(row["system"], row["split"], row["metric"], float(row["value"]), float(row["ci_low"]), float(row["ci_high"]), int(float(row["n_queries"])))
+        for row in read_table(path, ("system", "split", "metric", "value", "ci_low", "ci_high", "n_queries"))
+    ]
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a tab-separated file with a header; empty when it does not exist.
+
+    Raises
+    ------
+    UserError
+        If a column is absent or a line is cut.
+    """
+    from simlm.errors import UserError
+
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = lines[0].split("\t") if lines else []
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise UserError(f"{path}:1 lacks the column '{missing[0]}' (it has {', '.join(header) or 'none'}); delete it and run the stage that writes it again")
+    rows = []
+    for i, line in enumerate(lines[1:], 2):
+        cells = line.split("\t")
+        if len(cells) != len(header):
+            raise UserError(f"{path}:{i} has {len(cells)} of {len(header)} cells; delete the file and run the stage that writes it again")
+        rows.append(dict(zip(header, cells)))
+    return rows

@@ -1,0 +1,41 @@
+"""Train a WordPiece vocabulary on the corpus, or fetch a published tokenizer (``tokenizer.init``).
+
+Example: simlm train-tokenizer --config config/config.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simlm.commands.options import add_experiment_options, load_context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from simlm.corpus.store import CorpusStore
+    from simlm.files import atomic_folder, sha256_text, write_json
+    from simlm.models.folder import load_tokenizer
+    from simlm.models.tokenizer import train_wordpiece
+    from simlm.progress import say
+    from simlm.record import StageRecord
+
+    context = load_context(arguments)
+    settings, paths = context.experiment.tokenizer, context.paths
+    record = StageRecord(paths.record("train_tokenizer"), "train_tokenizer", settings.model_dump(mode="json"), {"corpus": paths.corpus / "manifest.json"})
+    with record:
+        if settings.init:
+            tokenizer = load_tokenizer(settings.init)
+        else:
+            store = CorpusStore(paths.corpus)
+            queries = list(store.queries("train").values()) if "train" in store.splits else []
+            tokenizer = train_wordpiece(store, settings, queries)
+        digest = sha256_text(tokenizer.backend_tokenizer.to_str())
+        with atomic_folder(paths.tokenizer) as folder:
+            tokenizer.save_pretrained(folder)
+            write_json(folder / "manifest.json", {"vocabulary": len(tokenizer), "sha256": digest, "init": settings.init})
+        record.metrics["vocabulary"] = len(tokenizer)
+        record.outputs["tokenizer"] = paths.tokenizer / "manifest.json"
+    say(f"{paths.tokenizer}: {len(tokenizer):,} words")

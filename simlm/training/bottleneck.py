@@ -1,0 +1,138 @@
+"""Replaced language modelling through a representation bottleneck (paper section 3.1): SimLM's pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from simlm.commands.options import Context
+from simlm.config.kinds import BiEncoder, Bottleneck
+from simlm.corpus.store import CorpusStore
+from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
+from simlm.models.folder import load_bottleneck_state, load_masked_language_model, load_tokenizer, resolve_init, resolve_model, save_model
+from simlm.models.text import Tokens, pad
+from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, word_ids
+from simlm.training.passages import Vocabulary, tokenize_corpus
+from simlm.training.probe import RetrievalProbe
+from simlm.training.randomness import uniform
+from simlm.training.trainer import TrainingJob, fit, start_job
+
+_REPLACEMENT_STREAMS, _LABEL_STREAM = (2, 3), 4
+
+
+class BottleneckCollator:
+    """Batches of passages with both masks, the generator's draws and the labelled positions.
+
+    An item is (epoch, row); all randomness is a function of (seed, epoch, row).
+    """
+
+    def __init__(self, passages: Tokens, tokenizer, settings: Bottleneck, seed: int) -> None:
+        self.passages, self.tokenizer, self.settings, self.seed = passages, tokenizer, settings, seed
+        self.vocabulary = Vocabulary.of(tokenizer)
+
+    def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
+        keys = np.array(items)
+        tokens = self.passages.take(keys[:, 1])
+        batch = pad(tokens, self.tokenizer)
+        ids = batch["input_ids"].numpy()
+        width = ids.shape[1]
+        words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special)
+        draws = tuple(uniform(self.seed, stream, keys, width) for stream in (ENCODER_STREAM, DECODER_STREAM))
+        encoder, decoder = bottleneck_masks(words, tokens.lengths, self.settings.encoder_mask, self.settings.decoder_mask, draws)
+        replacement = np.stack([uniform(self.seed, stream, keys, width) for stream in _REPLACEMENT_STREAMS])
+        fraction = self.settings.label_fraction
+        labelled = labelled_positions(words < 0, fraction, uniform(self.seed, _LABEL_STREAM, keys, width) if fraction < 1 else words)
+        return {
+            "tokens": batch["input_ids"],
+            "token_types": batch["token_type_ids"],
+            "attention_mask": batch["attention_mask"],
+            "encoder_masked": torch.from_numpy(encoder),
+            "decoder_masked": torch.from_numpy(decoder),
+            "draws": torch.from_numpy(replacement.astype(np.float32)),
+            "labelled": torch.from_numpy(labelled),
+            "mask_id": self.vocabulary.mask,
+        }
+
+
+def train(context: Context, name: str) -> None:
+    """Pre-train the ``bottleneck`` model ``name`` and export it with its decoder and head."""
+    settings = context.experiment.models[name]
+    assert isinstance(settings, Bottleneck)
+    paths = context.paths
+    store = CorpusStore(paths.corpus)
+    inputs = {"corpus": paths.corpus / "manifest.json", "tokenizer": paths.tokenizer / "manifest.json"}
+    for role in ("init", "generator"):
+        if getattr(settings, role) in context.experiment.models:
+            inputs[role] = paths.model(getattr(settings, role)) / "simlm.json"
+    job = start_job(context, name, inputs)
+    with job.record:
+        tokenizer = load_tokenizer(paths.tokenizer)
+        model = build(context, name, tokenizer)
+        passages = tokenize_corpus(store, tokenizer, settings.max_length, paths.tokenized(settings.max_length))
+        rows, held_out = split_holdout(len(store), settings)
+        job.record.metrics["held_out_passages"] = len(held_out)
+        collate = BottleneckCollator(passages, tokenizer, settings, job.seed)
+        evaluate = _evaluation(job, model, store, tokenizer, collate, held_out)
+        every = settings.probe.every_steps if settings.probe else None
+        fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every)
+        if job.is_main:
+            extra = {f"decoder.{key}": value for key, value in model.decoder.state_dict().items()}
+            if settings.train_generator:
+                extra |= {f"generator.{key}": value for key, value in model.generator.state_dict().items()}
+            lengths = {"passage": settings.max_length}
+            save_model(paths.model(name), model.encoder, tokenizer, kind="bottleneck", key=job.key, lengths=lengths, bottleneck_state=extra)
+            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
+
+
+def build(context: Context, name: str, tokenizer) -> BottleneckModel:
+    """Put encoder, decoder and generator together; the decoder of an ``init`` that is itself a bottleneck model goes on."""
+    settings = context.experiment.models[name]
+    encoder = load_masked_language_model(resolve_init(context, name), tokenizer)
+    generator = load_masked_language_model(resolve_model(context, settings.generator), tokenizer)
+    options = BottleneckOptions(
+        settings.decoder_layers, settings.decoder_token_types, settings.train_generator, settings.generator_weight, settings.generator_dropout
+    )
+    model = BottleneckModel(encoder, generator, options)
+    if settings.init in context.experiment.models and context.experiment.models[settings.init].kind == "bottleneck":
+        load_bottleneck_state(context.paths.model(settings.init), model.decoder)
+    return model
+
+
+def split_holdout(passages: int, settings: Bottleneck) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out for the evaluation of the losses (at most a tenth of the corpus)."""
+    order = np.random.default_rng(settings.holdout_seed).permutation(passages)
+    size = min(settings.holdout, passages // 10)
+    return np.sort(order[size:]), np.sort(order[:size])
+
+
+def _evaluation(job: TrainingJob, model: BottleneckModel, store: CorpusStore, tokenizer, collate: BottleneckCollator, held_out: np.ndarray):
+    """Losses on the held-out passages, and the retrieval probe."""
+    settings = job.settings
+    queries = min((block.query_length for block in job.context.experiment.models.values() if isinstance(block, BiEncoder)), default=32)
+    probe = RetrievalProbe(store, tokenizer, settings.probe, queries, settings.max_length, job.seed) if settings.probe and job.is_main else None
+
+    def evaluate() -> dict[str, float]:
+        device = next(model.parameters()).device
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=job.precision.bf16):
+            values = _held_out_losses(model, collate, held_out, device)
+            return values | (probe(model.body) if probe else {})
+
+    return evaluate
+
+
+def _held_out_losses(model: BottleneckModel, collate: BottleneckCollator, held_out: np.ndarray, device: torch.device) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for rows in _chunks(held_out, 128):
+        batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in collate([(0, int(row)) for row in rows]).items()}
+        for name, value in model(**batch).items():
+            if name.endswith("loss"):
+                sums[f"held_out/{name}"] = sums.get(f"held_out/{name}", 0.0) + float(value) * len(rows) / len(held_out)
+    return sums
+
+
+def _chunks(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

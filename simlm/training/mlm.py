@@ -1,0 +1,96 @@
+"""Masked language modelling of a small BERT on the corpus: the base and the generator of an experiment from scratch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from simlm.commands.options import Context
+from simlm.config.kinds import MaskedLanguageModel
+from simlm.corpus.store import CorpusStore
+from simlm.models.bottleneck import generator_states, output_layer
+from simlm.models.folder import load_masked_language_model, load_tokenizer, resolve_init, save_model
+from simlm.models.linear_cross_entropy import linear_cross_entropy
+from simlm.models.text import Tokens, pad
+from simlm.training.masking import ENCODER_STREAM, whole_word_mask, word_ids
+from simlm.training.passages import Vocabulary, tokenize_corpus
+from simlm.training.randomness import uniform
+from simlm.training.trainer import fit, start_job
+
+
+class MaskedLanguageModelling(nn.Module):
+    """Loss of a masked language model at the masked positions only."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: torch.Tensor, token_type_ids: torch.Tensor, attention_mask: torch.Tensor, places: torch.Tensor, labels: torch.Tensor
+    ) -> dict[str, Any]:
+        """Mean cross-entropy of ``labels`` (masked,) at the flat positions ``places`` (masked,) of (passages, length)."""
+        states = self.model.base_model(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask).last_hidden_state
+        states = generator_states(self.model, states.reshape(-1, states.shape[-1])[places])
+        return {"loss": linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": attention_mask.sum()}
+
+
+class MaskingCollator:
+    """Batches of masked passages; an item is (epoch, row), from which all randomness follows."""
+
+    def __init__(self, passages: Tokens, tokenizer, probability: float, seed: int) -> None:
+        self.passages, self.tokenizer, self.probability, self.seed = passages, tokenizer, probability, seed
+        self.vocabulary = Vocabulary.of(tokenizer)
+
+    def __call__(self, items: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        tokens = self.passages.take([row for _, row in items])
+        batch = pad(tokens, self.tokenizer)
+        ids = batch["input_ids"].numpy()
+        words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special)
+        mask = whole_word_mask(words, tokens.lengths, self.probability, uniform(self.seed, ENCODER_STREAM, np.array(items), ids.shape[1]))
+        places = np.flatnonzero(mask.reshape(-1))
+        labels = torch.from_numpy(ids.reshape(-1)[places])
+        batch["input_ids"] = torch.from_numpy(np.where(mask, self.vocabulary.mask, ids))
+        return {**batch, "places": torch.from_numpy(places), "labels": labels}
+
+
+def train(context: Context, name: str) -> None:
+    """Train the ``mlm`` model ``name`` and export it."""
+    settings = context.experiment.models[name]
+    assert isinstance(settings, MaskedLanguageModel)
+    paths = context.paths
+    store = CorpusStore(paths.corpus)
+    inputs = {"corpus": paths.corpus / "manifest.json", "tokenizer": paths.tokenizer / "manifest.json"}
+    if settings.init in context.experiment.models:
+        inputs["init"] = paths.model(settings.init) / "simlm.json"
+    job = start_job(context, name, inputs)
+    with job.record:
+        tokenizer = load_tokenizer(paths.tokenizer)
+        model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(resolve_init(context, name), tokenizer)
+        passages = tokenize_corpus(store, tokenizer, settings.max_length, paths.tokenized(settings.max_length))
+        collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
+        fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate)
+        if job.is_main:
+            save_model(paths.model(name), model, tokenizer, kind="mlm", key=job.key, lengths={"passage": settings.max_length})
+            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
+
+
+def new_bert(settings: MaskedLanguageModel, tokenizer) -> nn.Module:
+    """A BERT masked language model with fresh weights in the configured size."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    size = settings.size
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=size.intermediate,
+        max_position_embeddings=size.positions,
+        hidden_dropout_prob=size.dropout,
+        attention_probs_dropout_prob=size.dropout,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return BertForMaskedLM(config)

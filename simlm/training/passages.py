@@ -1,0 +1,78 @@
+"""The corpus as token ids: tokenized once, memory-mapped, shared by all pre-training stages of an experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.files import atomic_folder, read_json, sha256_text, write_json
+from simlm.models.text import BLOCK, Tokens, tokenize_passages
+from simlm.progress import progress
+
+if TYPE_CHECKING:
+    from simlm.corpus.store import CorpusStore
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What masking needs to know about a tokenizer, per token id."""
+
+    size: int
+    pad: int
+    mask: int
+    continues: np.ndarray
+    special: np.ndarray
+
+    @classmethod
+    def of(cls, tokenizer) -> Vocabulary:
+        """Read it from a WordPiece tokenizer.
+
+        Raises
+        ------
+        UserError
+            If the tokenizer lacks a mask token or ``##`` pieces, which whole-word masking needs.
+        """
+        size = len(tokenizer)
+        continues = np.zeros(size, dtype=bool)
+        for token, index in tokenizer.get_vocab().items():
+            continues[index] = token.startswith("##")
+        if tokenizer.mask_token_id is None or not continues.any():
+            raise UserError("the tokenizer has no [MASK] token or no ## pieces; whole-word masking needs a WordPiece vocabulary such as BERT's")
+        special = np.zeros(size, dtype=bool)
+        special[list(tokenizer.all_special_ids)] = True
+        unknown = tokenizer.unk_token_id
+        if unknown is not None:
+            special[unknown] = False  # an unknown word is a word
+        return cls(size, tokenizer.pad_token_id, tokenizer.mask_token_id, continues, special)
+
+
+def tokenize_corpus(store: CorpusStore, tokenizer, max_length: int, folder: Path) -> Tokens:
+    """Tokenize every (title, passage) once, in bounded memory; the ids are memory-mapped from ``folder``.
+
+    A result of the same corpus, tokenizer and length that is already there is reused.
+    """
+    key = sha256_text(f"{store.sha256} {tokenizer.backend_tokenizer.to_str()} {max_length}")[:16]
+    if not ((folder / "manifest.json").exists() and read_json(folder / "manifest.json", "simlm train")["key"] == key):
+        _write(store, tokenizer, max_length, folder, key)
+    manifest = read_json(folder / "manifest.json", "simlm train")
+    ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(manifest["tokens"],))
+    return Tokens(ids, np.load(folder / "offsets.npy"), np.load(folder / "second.npy"))
+
+
+def _write(store: CorpusStore, tokenizer, max_length: int, folder: Path, key: str) -> None:
+    count = len(store)
+    lengths, second = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int32)
+    with atomic_folder(folder) as temporary:
+        with open(temporary / "ids.bin", "wb") as stream:
+            for start in progress(range(0, count, BLOCK), -(-count // BLOCK), "Tokenizing passages", unit="blocks"):
+                part = tokenize_passages(tokenizer, *store.texts(range(start, min(count, start + BLOCK))), max_length)
+                lengths[start : start + len(part)], second[start : start + len(part)] = part.lengths, part.second
+                part.ids.tofile(stream)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        np.save(temporary / "offsets.npy", offsets)
+        np.save(temporary / "second.npy", second)
+        write_json(temporary / "manifest.json", {"key": key, "passages": count, "tokens": int(offsets[-1]), "max_length": max_length})

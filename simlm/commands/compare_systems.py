@@ -1,0 +1,42 @@
+"""Compare the evaluated systems: metrics.tsv with confidence intervals, comparisons.tsv with paired tests.
+
+    simlm compare-systems --config config/config.yaml
+
+Every system is tested against the baseline (`evaluate.baseline`) and against the system before it in
+`evaluate.systems`; p-values are Holm-corrected over all pairs of the same split and metric. Intervals are seeded
+percentile bootstraps over queries. The table of systems is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simlm.commands.options import add_experiment_options, load_context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from simlm.evaluation import compare
+    from simlm.evaluation.table import comparisons_text, metrics_text
+    from simlm.record import StageRecord
+
+    context = load_context(arguments)
+    experiment, paths = context.experiment, context.paths
+    settings = experiment.evaluate
+    splits = list(settings.splits)
+    values = {split: compare.read_values(paths, settings.systems, split, settings.metrics) for split in splits}
+    inputs = {f"{system}/{split}": paths.per_query(system, split) for system in settings.systems for split in splits}
+    block = settings.model_dump(include={"systems", "metrics", "baseline", "test", "resamples", "confidence"}) | {"seed": experiment.seed}
+    with StageRecord(paths.record("compare_systems"), "compare_systems", block, inputs) as record:
+        averages = [row for split in splits for row in compare.average_rows(values[split], split, settings, experiment.seed)]
+        tests = [row for split in splits for row in compare.comparison_rows(values[split], split, settings, experiment.seed)]
+        compare.write_rows(paths.comparisons, tests, compare.ComparisonRow)
+        compare.write_rows(paths.metrics_table, averages, compare.MetricRow)
+        record.outputs = {"metrics": paths.metrics_table, "comparisons": paths.comparisons}
+        record.metrics = {f"{row.split}/{row.system}/{row.metric}": row.value for row in averages}
+    print(metrics_text(averages, splits))
+    if tests:
+        print("\n" + comparisons_text(tests, averages, settings.main_split, settings.main_metric))

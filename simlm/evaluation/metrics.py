@@ -1,0 +1,139 @@
+"""Metrics of a run through ir-measures, per query and on average.
+
+Ties: trec_eval and the tools built on it order a run by score alone and break ties by passage id (some downwards, some
+upwards), after rounding scores to float32. Here the run's own order counts: lines are ordered by score, equal scores
+keep the order of the file. ir-measures is therefore given the ranks as scores, which no tool can reorder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simlm.errors import UserError, nearest
+from simlm.evaluation.qrels import Qrels
+from simlm.retrieval.runs import TrecRanking
+
+if TYPE_CHECKING:
+    from ir_measures import Measure
+
+KNOWN = ("RR@10", "R@50", "R@1000", "nDCG@10", "AP", "P@10", "Success@10", "RR", "nDCG", "Rprec")
+"""Names that a misspelt metric is compared with."""
+
+QUERIES_AT_ONCE = 256
+"""Queries handed to ir-measures together, which bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run judged.
+
+    Attributes
+    ----------
+    query_ids
+        All judged queries, in the order of the qrels.
+    values
+        Metric name → values aligned with ``query_ids`` (float64).
+    missing
+        Judged queries that the run does not have; each counts as zero.
+    ignored
+        Queries of the run without judgements.
+    """
+
+    query_ids: list[str]
+    values: dict[str, np.ndarray]
+    missing: int
+    ignored: int
+
+    @property
+    def averages(self) -> dict[str, float]:
+        """Metric name → mean over all judged queries."""
+        return {name: math.fsum(values) / len(values) for name, values in self.values.items()}
+
+
+def parse_metrics(names: Iterable[str], relevance: int = 1, mrr_relevance: int | None = None) -> dict[str, Measure]:
+    """Metric name → ir-measures object with the relevance level put in where the metric has one.
+
+    nDCG has none: it uses the grades. A name that already says ``rel=`` keeps its own level.
+
+    >>> parse_metrics(["RR@10", "nDCG@10", "R(rel=3)@5"], relevance=2)
+    {'RR@10': RR(rel=2)@10, 'nDCG@10': nDCG@10, 'R(rel=3)@5': R(rel=3)@5}
+    """
+    import ir_measures
+
+    measures = {}
+    for name in names:
+        try:
+            measure = ir_measures.parse_measure(name)
+            if "rel" in measure.SUPPORTED_PARAMS and "rel" not in measure.params:
+                measure = measure(rel=mrr_relevance if mrr_relevance is not None and measure.NAME == "RR" else relevance)
+            measure.validate_params()
+        except (NameError, ValueError, AssertionError, SyntaxError) as error:
+            raise UserError(f"'{name}' is not a metric of ir-measures ({error}){nearest(name, KNOWN)}") from None
+        measures[name] = measure
+    return measures
+
+
+def evaluate_run(run: Iterable[TrecRanking], qrels: Qrels, measures: dict[str, Measure]) -> Evaluation:
+    """Judge a run, streaming over its queries.
+
+    Parameters
+    ----------
+    run
+        Rankings; equal scores keep their order.
+    qrels
+        Judgements. Every query in them counts, also one without any relevant passage (as zero).
+    measures
+        From :func:`parse_metrics`.
+
+    Raises
+    ------
+    UserError
+        If a metric cannot be computed here, or if the run has queries but none of the judged ones.
+
+    >>> run = [TrecRanking("q", ["d1", "d2"], np.array([1.0, 1.0]))]
+    >>> evaluate_run(run, {"q": {"d2": 1}, "other": {"d1": 1}}, parse_metrics(["RR@10"])).averages
+    {'RR@10': 0.25}
+    """
+    row = {query_id: i for i, query_id in enumerate(qrels)}
+    name_of = {measure: name for name, measure in measures.items()}
+    values = {name: np.full(len(row), float(measure.DEFAULT)) for name, measure in measures.items()}
+    seen = ignored = 0
+    for group in _groups(run, QUERIES_AT_ONCE):
+        judged = [ranking for ranking in group if ranking.query_id in row]
+        seen, ignored = seen + len(judged), ignored + len(group) - len(judged)
+        if not judged:
+            continue
+        ranks = {ranking.query_id: _as_ranks(ranking) for ranking in judged}
+        for metric in _calculate(list(name_of), {query_id: qrels[query_id] for query_id in ranks}, ranks):
+            values[name_of[metric.measure]][row[metric.query_id]] = metric.value
+    if ignored and not seen:
+        raise UserError("none of the run's queries is judged; the run and the judgements belong to different data")
+    return Evaluation(list(row), values, len(row) - seen, ignored)
+
+
+def _as_ranks(ranking: TrecRanking) -> dict[str, float]:
+    """Passage id → a score that falls by one per rank; exact in float32."""
+    order = np.argsort(-ranking.scores, kind="stable").tolist()
+    count = len(order)
+    return {ranking.ids[place]: float(count - rank) for rank, place in enumerate(order)}
+
+
+def _calculate(measures: list[Measure], qrels: Qrels, run: dict[str, dict[str, float]]) -> Iterator:
+    import ir_measures
+
+    try:
+        yield from ir_measures.iter_calc(measures, qrels, run)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"ir-measures cannot compute these metrics here: {error}") from None
+
+
+def _groups(items: Iterable, size: int) -> Iterator[list]:
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group

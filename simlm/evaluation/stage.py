@@ -1,0 +1,50 @@
+"""The evaluation of all systems and splits of an experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simlm.errors import UserError
+from simlm.evaluation.files import write_evaluation
+from simlm.evaluation.metrics import evaluate_run, parse_metrics
+from simlm.evaluation.qrels import read_qrels
+from simlm.files import sha256_file
+from simlm.progress import say
+from simlm.retrieval.runs import read_trec_run
+
+if TYPE_CHECKING:
+    from simlm.config.experiment import Evaluate
+    from simlm.paths import Paths
+
+
+def evaluate_systems(paths: Paths, settings: Evaluate, systems: list[str], splits: list[str]) -> dict[tuple[str, str], dict[str, float]]:
+    """Judge ``runs/<system>/<split>.trec`` with the corpus's qrels; returns the averages by (system, split).
+
+    ``evaluation/<system>/<split>.json`` holds ``system``, ``split``, ``metrics`` (configured name → average),
+    ``measures`` (configured name → ir-measures name with its relevance level), ``relevance``, ``mrr_relevance``,
+    ``n_queries``, ``missing_queries``, ``ignored_queries`` and ``run_sha256``.
+    """
+    averages = {}
+    for split in splits:
+        level = settings.splits[split]
+        measures = parse_metrics(settings.metrics, level.relevance, level.mrr_relevance)
+        qrels = read_qrels(paths.corpus / "qrels" / f"{split}.qrels")
+        for system in systems:
+            run = paths.run(system, split)
+            try:
+                evaluation = evaluate_run(read_trec_run(run), qrels, measures)
+            except UserError as error:
+                raise UserError(str(error) if str(run) in str(error) else f"{run}: {error}") from None
+            facts = {
+                "system": system,
+                "split": split,
+                "relevance": level.relevance,
+                "mrr_relevance": level.mrr_relevance,
+                "measures": {name: str(measure) for name, measure in measures.items()},
+                "run_sha256": sha256_file(run),
+            }
+            write_evaluation(paths.metrics(system, split), paths.per_query(system, split), evaluation, facts)
+            averages[system, split] = evaluation.averages
+            missing = f" ({evaluation.missing:,} of {len(evaluation.query_ids):,} queries are missing in the run)" if evaluation.missing else ""
+            say(f"{system} on {split}: " + ", ".join(f"{name} {value:.4f}" for name, value in evaluation.averages.items()) + missing)
+    return averages

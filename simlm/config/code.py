@@ -62,5 +62,7 @@ def _meaning(file: Path) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Docstrings, and the strings that document a constant below it.
-            node.body = [item for item in body if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str))]
+            node.body = [
+                item for item in body if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str))
+            ]
     return ast.dump(tree)

@@ -26,8 +26,11 @@ class Bm25(Block):
     k1: float = Field(0.82, gt=0, description="Saturation of term frequency.")
     b: float = Field(0.68, ge=0, le=1, description="Length normalisation.")
     analyzers: list[Literal["words", "stemmed", "split_names", "split_names_stemmed"]] = Field(
-        ["stemmed"], min_length=1, description="Tokenisations to try; the one with the best main metric on `select_on` is kept. `split_names` cuts names at `_`, `.` and case changes; `stemmed` applies stop words and the English stemmer."
-    )  # fmt: skip
+        ["stemmed"],
+        min_length=1,
+        description="Tokenisations to try; the one with the best main metric on `select_on` is kept. `split_names` cuts names at `_`, `.` and case changes; "
+        "`stemmed` applies stop words and the English stemmer.",
+    )
     select_on: str = Field("dev", description="Split on which the analyzer is chosen (only read when there are several).")
 
 

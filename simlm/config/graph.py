@@ -50,7 +50,7 @@ def training_needs(experiment: Experiment, name: str) -> list[str]:
 def training_order(experiment: Experiment) -> list[str]:
     """All trained models, each after those it needs."""
     graph = {name: training_needs(experiment, name) for name, model in experiment.models.items() if model.trainer}
-    return [name for name in TopologicalSorter(graph).static_order()]
+    return list(TopologicalSorter(graph).static_order())
 
 
 def needed_models(experiment: Experiment) -> list[str]:

@@ -110,7 +110,7 @@ def _siblings(loc: tuple[str | int, ...]) -> list[str]:
     """Valid keys of the block at a pydantic location."""
     current: Any = Experiment
     for key in loc:
-        models = [m for m in _models_in(current)]
+        models = _models_in(current)
         step = None
         for model in models:
             if isinstance(key, str) and key in model.model_fields:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from simlm.config.base import Block
+from simlm.errors import nearest
 
 
 class Partition(Block):
@@ -28,9 +30,42 @@ class Partition(Block):
 class CorpusBlock(Block):
     """What every source shares."""
 
-    max_passages: int | None = Field(None, ge=10, description="Keep only this many passages, chosen by a hash of the id (judged ones first); for trials.")
-    max_queries: dict[str, int] = Field({}, description="Keep at most so many queries of a split, chosen by a hash of the id.", examples=[{"test": 2000}])
-    partition: Partition | None = Field(None, description="For collections with one set of queries: cut it into parts.")
+    max_passages: int | None = Field(
+        None,
+        ge=10,
+        description="Keep only this many passages, chosen by a hash of the id, those judged for the kept queries first; for trials.",
+    )
+    max_queries: dict[str, int] = Field(
+        {}, description="Keep at most so many queries of a split, chosen by a hash of the id, before passages are chosen.", examples=[{"test": 2000}]
+    )
+    partition: Partition | None = Field(None, description="For collections with one set of queries: cut it into parts, which take the place of the split.")
+
+    def source_splits(self) -> list[str]:
+        """Splits that the source itself has."""
+        raise NotImplementedError
+
+    def split_names(self) -> list[str]:
+        """Splits of the corpus store: those of the source, the one that is cut replaced by its parts."""
+        if not self.partition:
+            return self.source_splits()
+        return [*(name for name in self.source_splits() if name != self.partition.of), *self.partition.parts]
+
+    @model_validator(mode="after")
+    def _known_splits(self) -> CorpusBlock:
+        source, partition = self.source_splits(), self.partition
+        if partition and partition.of not in source:
+            raise ValueError(f"partition.of: there is no split '{partition.of}'{nearest(partition.of, source)} (there are {', '.join(source)})")
+        if partition and (double := sorted(set(partition.parts) & {name for name in source if name != partition.of})):
+            raise ValueError(f"partition.parts: '{double[0]}' is also the name of a split; choose another")
+        for name, most in self.max_queries.items():
+            if name not in self.split_names():
+                raise ValueError(f"max_queries: there is no split '{name}'{nearest(name, self.split_names())} (there are {', '.join(self.split_names())})")
+            if most < 1:
+                raise ValueError(f"max_queries: '{name}' must keep at least 1 query, not {most}")
+        for name in self.split_names():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"the split name '{name}' becomes a file name; use letters, digits, '_' and '-'")
+        return self
 
 
 class PythonDocs(CorpusBlock):
@@ -45,8 +80,16 @@ class PythonDocs(CorpusBlock):
     query_words: tuple[int, int] = Field((4, 30), description="Fewest and most words of a query.")
     passage_words: int = Field(25, ge=1, description="Fewest words of a passage.")
 
-    def split_names(self) -> list[str]:
+    def source_splits(self) -> list[str]:
         return list(self.parts)
+
+    @model_validator(mode="after")
+    def _shares(self) -> PythonDocs:
+        if any(share <= 0 for share in self.parts.values()) or abs(sum(self.parts.values()) - 1) > 1e-6:
+            raise ValueError("parts: the shares must be positive and add up to 1")
+        if self.query_words[0] > self.query_words[1]:
+            raise ValueError(f"query_words: the fewest ({self.query_words[0]}) must not be more than the most ({self.query_words[1]})")
+        return self
 
 
 class IrDatasets(CorpusBlock):
@@ -62,8 +105,8 @@ class IrDatasets(CorpusBlock):
         description="`none` keeps the collection's own titles; a Hugging Face data set id adds titles by passage id (the RocketQA title-augmented corpus).",
     )
 
-    def split_names(self) -> list[str]:
-        return [*self.splits, *(self.partition.parts if self.partition else ())]
+    def source_splits(self) -> list[str]:
+        return list(self.splits)
 
 
 class BeirFolder(CorpusBlock):
@@ -75,8 +118,8 @@ class BeirFolder(CorpusBlock):
         min_length=1, description="Split name → file name below qrels/, without .tsv.", examples=[{"train": "train", "test": "test"}]
     )
 
-    def split_names(self) -> list[str]:
-        return [*self.splits, *(self.partition.parts if self.partition else ())]
+    def source_splits(self) -> list[str]:
+        return list(self.splits)
 
 
 class HubDataset(CorpusBlock):
@@ -90,8 +133,8 @@ class HubDataset(CorpusBlock):
     qrels: str | None = Field(None, description="Id of the data set of judgements; default: `<id>-qrels`.")
     splits: dict[str, str] = Field(min_length=1, description="Split name → split of the qrels data set.", examples=[{"train": "train", "test": "test"}])
 
-    def split_names(self) -> list[str]:
-        return [*self.splits, *(self.partition.parts if self.partition else ())]
+    def source_splits(self) -> list[str]:
+        return list(self.splits)
 
 
 Corpus = Annotated[PythonDocs | IrDatasets | BeirFolder | HubDataset, Field(discriminator="source")]

@@ -50,13 +50,14 @@ class CorpusStore:
         If the folder was never completed, or if the Arrow file is truncated or does not fit the manifest.
 
     >>> import tempfile
-    >>> folder = tempfile.mkdtemp() + "/corpus"
-    >>> _ = write_corpus(folder, [("a", "", "apples"), ("b", "Fruit", "pears")], {"test": ([("q", "which fruit?")], [("q", "b", 2)])}, {"source": "mine"})
-    >>> store = CorpusStore(folder)
-    >>> len(store), store.texts([1, 0]), store.ids([1]), store.rows(["b", "a"])
-    (2, (['Fruit', ''], ['pears', 'apples']), ['b'], [1, 0])
-    >>> store.queries("test"), store.qrels("test"), store.positives("test")
-    ({'q': 'which fruit?'}, {'q': {'b': 2}}, {'q': [1]})
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     passages = [("a", "", "apples"), ("b", "Fruit", "pears")]
+    ...     _ = write_corpus(parent + "/corpus", passages, {"test": ([("q", "which fruit?")], [("q", "b", 2)])}, {"source": "mine"})
+    ...     store = CorpusStore(parent + "/corpus")
+    ...     print(len(store), store.texts([1, 0]), store.ids([1]), store.rows(["b", "a"]))
+    ...     print(store.queries("test"), store.qrels("test"), store.positives("test"))
+    2 (['Fruit', ''], ['pears', 'apples']) ['b'] [1, 0]
+    {'q': 'which fruit?'} {'q': {'b': 2}} {'q': [1]}
     """
 
     def __init__(self, folder: str | Path) -> None:

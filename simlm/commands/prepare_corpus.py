@@ -1,0 +1,61 @@
+"""Read passages, queries and judgements from their source into the corpus store, results/<name>/corpus.
+
+The source is the `corpus:` block of the configuration: docstrings of installed packages (python_docs), a collection of
+ir_datasets, a folder in BEIR layout, or a Hugging Face data set. Everything that later stages rely on is checked here;
+what was left out is counted and printed. See docs/own-data.md for your own data.
+
+    simlm prepare-corpus --config config/config.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from simlm.commands.options import add_experiment_options, load_context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The experiment alone: everything else is configuration."""
+    add_experiment_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare the corpus and leave the record `prepare_corpus`."""
+    from simlm.corpus.prepare import prepare_corpus
+    from simlm.record import StageRecord
+
+    context = load_context(arguments)
+    block, paths = context.experiment.corpus, context.paths
+    with StageRecord(paths.record("prepare_corpus"), "prepare_corpus", block.model_dump(mode="json")) as record:
+        manifest = prepare_corpus(block, paths.corpus)
+        record.outputs["manifest"] = paths.corpus / "manifest.json"
+        record.metrics = {"passages": manifest["passages"]["count"], **{f"queries/{name}": split["queries"] for name, split in manifest["splits"].items()}}
+        record.notes = {"corpus_sha256": manifest["sha256"], "source": manifest["source"], "dropped": _all_dropped(manifest)}
+    print(summary(manifest))
+    print(f"corpus: {paths.corpus}")
+    return 0
+
+
+def _all_dropped(manifest: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Counts of what was left out, zeros removed, by split (and ``corpus`` for passages)."""
+    every = {"corpus": manifest["dropped"], **{name: split["dropped"] for name, split in manifest["splits"].items()}}
+    return {name: {why: count for why, count in counts.items() if count} for name, counts in every.items()}
+
+
+def summary(manifest: dict[str, Any]) -> str:
+    """What is in the corpus and what was left out, for a person."""
+    facts = manifest["passages"]
+    lines = [f"{facts['count']:,} passages of {facts['words_mean']} words on average, {facts['with_title']:,} with a title, {facts['empty']:,} without text"]
+    for name, split in manifest["splits"].items():
+        lines.append(
+            f"{name}: {split['queries']:,} queries, {split['judgements']:,} judgements"
+            + (f", {split['without_relevant']:,} queries without a relevant passage" if split["without_relevant"] else "")
+        )
+    for name, counts in _all_dropped(manifest).items():
+        if counts:
+            lines.append(f"left out ({name}): " + ", ".join(f"{why.replace('_', ' ')} {count:,}" for why, count in counts.items()))
+    if manifest["queries_in_several_splits"]:
+        lines.append(f"caution: {manifest['queries_in_several_splits']:,} query ids stand in more than one split")
+    lines.append(f"sha256 {manifest['sha256']}")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""A collection of ir_datasets (https://ir-datasets.com): real ids, repaired encodings, checked downloads."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+from simlm.config.corpora import IrDatasets
+from simlm.corpus.records import Collection, Judgement, Passage, Query, Records, Split
+from simlm.errors import UserError, nearest
+
+# A copy in <home>/downloads/<md5> is used for small files too; by default ir_datasets asks the network for those.
+os.environ.setdefault("IR_DATASETS_SMALL_FILE_SIZE", "0")
+
+
+def read_ir_datasets(block: IrDatasets) -> Collection:
+    """Look the ids up; documents, queries and judgements are fetched and read as they are asked for.
+
+    Raises
+    ------
+    UserError
+        If an id is unknown or lacks documents, queries or qrels; or, while reading, if a file cannot be fetched: the
+        sentence says which address to fetch elsewhere and where to put the file.
+    """
+    documents = _load(block.passages, "passages", "docs")
+    splits = {}
+    for name, one in block.splits.items():
+        dataset = _load(one, f"splits.{name}", "queries", "qrels")
+        queries = Records(lambda dataset=dataset, one=one: _guarded(one, lambda: _queries(dataset)), lambda n, one=one: f"{one}, query {n}")
+        qrels = Records(lambda dataset=dataset, one=one: _guarded(one, lambda: _judgements(dataset)), lambda n, one=one: f"{one}, judgement {n}")
+        splits[name] = Split(queries, qrels)
+    facts = {
+        "source": "ir_datasets",
+        "passages": block.passages,
+        "splits": block.splits,
+        "titles": block.titles,
+        "versions": {"ir-datasets": metadata.version("ir-datasets")},
+    }
+    dropped: Counter[str] = Counter()
+
+    def passages() -> Iterator[Passage]:
+        plain = _guarded(block.passages, lambda: _passages(documents))
+        if block.titles == "none":
+            return plain
+        from simlm.corpus.titles import with_titles
+
+        dropped.clear()
+        return with_titles(plain, block.titles, dropped)
+
+    return Collection(Records(passages, lambda n: f"{block.passages}, document {n}"), splits, facts, lambda: dict(dropped))
+
+
+def _load(name: str, key: str, *parts: str) -> Any:
+    import ir_datasets
+
+    try:
+        dataset = ir_datasets.load(name)
+    except KeyError:
+        known = list(ir_datasets.registry._registered)
+        raise UserError(f"corpus.{key}: ir_datasets has no collection '{name}'{nearest(name, known)} (https://ir-datasets.com lists them)") from None
+    for part in parts:
+        if not getattr(dataset, f"has_{part}")():
+            raise UserError(f"corpus.{key}: the collection '{name}' has no {part}; choose one of its subsets that has (https://ir-datasets.com lists them)")
+    return dataset
+
+
+def _passages(dataset: Any) -> Iterator[Passage]:
+    for document in dataset.docs_iter():
+        text = getattr(document, "text", None)
+        if text is None:  # collections with other fields say themselves how to join them
+            yield document.doc_id, "", document.default_text()
+        else:
+            yield document.doc_id, getattr(document, "title", None) or "", text
+
+
+def _queries(dataset: Any) -> Iterator[Query]:
+    for query in dataset.queries_iter():
+        yield query.query_id, query.default_text()
+
+
+def _judgements(dataset: Any) -> Iterator[Judgement]:
+    for judgement in dataset.qrels_iter():
+        yield judgement.query_id, judgement.doc_id, judgement.relevance
+
+
+def _guarded(name: str, read: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    with _fetching(name):
+        yield from read()
+
+
+@contextmanager
+def _fetching(name: str) -> Iterator[None]:
+    """Turn a failed download into a sentence that says what to fetch and where to put it."""
+    try:
+        yield
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:
+        url = _failed_url(error)
+        if url is None:
+            raise UserError(
+                f"ir_datasets could not read '{name}' ({type(error).__name__}: {_one_line(error)}); delete its folder below {_home()} and try again"
+            ) from error
+        md5 = _md5_of(url)
+        place = f"save it as {_home()}/downloads/{md5}" if md5 else f"see https://ir-datasets.com/{name.split('/')[0]}.html for where to put it below {_home()}"
+        raise UserError(f"'{name}' needs {url}, which could not be downloaded ({_one_line(error)}); fetch it where there is a network and {place}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error.args[0] if error.args else error).split())
+    return text if len(text) <= 160 else f"{text[:160]}…"
+
+
+def _home() -> str:
+    from ir_datasets.util import home_path
+
+    return str(home_path())
+
+
+def _failed_url(error: BaseException) -> str | None:
+    """Address of the download that failed, from requests' exceptions or ir_datasets' list of mirrors."""
+    request = getattr(error, "request", None)
+    if getattr(request, "url", None):
+        return request.url
+    mirrors = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], list) else []
+    urls = [getattr(mirror, "url", None) for mirror, _ in mirrors]
+    return next((url for url in urls if url), None)
+
+
+def _md5_of(url: str) -> str | None:
+    import json
+    import pkgutil
+
+    stack = [json.loads(pkgutil.get_data("ir_datasets", "etc/downloads.json") or b"{}")]
+    while stack:
+        entry = stack.pop()
+        if isinstance(entry, dict):
+            if entry.get("url") == url:
+                return entry.get("expected_md5")
+            stack += entry.values()
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
 from simlm import __version__
@@ -25,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "judge a system's runs with ir-measures",
     "compare-systems": "significance tests, confidence intervals and the table metrics.tsv",
     "report": "write report.html",
+    "summary": "print the table of an experiment's systems and where its report is",
     "track": "mirror the stage records to MLflow (can be repeated at any time)",
     "compare": "print the table of all experiments beside the published numbers",
     "ui": "open MLflow on the store of the experiments",
@@ -57,6 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"simlm {name}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"simlm {name}: interrupted", file=sys.stderr)
         return 130

@@ -32,7 +32,10 @@ try:
     EXPERIMENT = validate(dict(config), [Path(file) for file in workflow.configfiles])
 except UserError as error:
     # Not a WorkflowError: Snakemake would put places of this file around the sentence.
-    print(f"configuration: {error}" if not workflow.configfiles else error, file=sys.stderr)
+    print(
+        f"configuration: {error}" if not workflow.configfiles else error,
+        file=sys.stderr,
+    )
     sys.exit(2)
 
 PATHS = Paths(Path(EXPERIMENT.results) / EXPERIMENT.name)
@@ -178,9 +181,9 @@ def runs_of(names):
 
 
 def print_summary():
-    """The table of systems and where to read more; printed when everything is done."""
-    if not (PATHS.metrics_table.exists() and PATHS.report.exists()):
-        return
-    from simlm.evaluation.summary import summary
-
-    print(summary(PATHS, EXPERIMENT), file=sys.stderr)
+    """Where to read the results, once everything is done."""
+    if PATHS.report.exists():
+        print(
+            f"\nReport: {PATHS.report}   Table: {PATHS.metrics_table} (`simlm summary --experiment {EXPERIMENT.name}` prints it)",
+            file=sys.stderr,
+        )

@@ -1,0 +1,35 @@
+"""Print the table of an experiment's systems and where its report is.
+
+simlm summary                       the default, config/config.yaml
+simlm summary --experiment smoke
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simlm.commands.options import add_experiment_options, load_context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``simlm summary``."""
+    add_experiment_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read ``metrics.tsv`` and print it with the main split first."""
+    from simlm.errors import UserError
+
+    context = load_context(arguments)
+    paths, evaluate = context.paths, context.experiment.evaluate
+    if not paths.metrics_table.exists():
+        raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `snakemake --cores 2 all` goes on with it")
+    from simlm.evaluation.compare import MetricRow, read_rows
+    from simlm.evaluation.table import metrics_text
+
+    splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
+    print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits))
+    print(f"\nTable:  {paths.metrics_table}")
+    if paths.report.exists():
+        print(f"Report: {paths.report}  (open it in a browser)")
+    return 0

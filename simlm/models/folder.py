@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simlm.errors import UserError
 from simlm.files import atomic_folder, read_json, sha256_file, write_json
+from simlm.hardware import attention_implementation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -242,7 +243,7 @@ def _weights_options() -> dict[str, Any]:
     import torch
 
     # Pickled weights can run code, so only safetensors are read; master weights are fp32.
-    return {"use_safetensors": True, "dtype": torch.float32}
+    return {"use_safetensors": True, "dtype": torch.float32, "attn_implementation": attention_implementation()}
 
 
 def _load(auto_class: Any, reference: str | Path, what: str, **options: Any) -> Any:

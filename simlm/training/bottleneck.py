@@ -12,7 +12,8 @@ from simlm.commands.options import Context
 from simlm.config.kinds import BiEncoder, Bottleneck
 from simlm.corpus.store import CorpusStore
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
-from simlm.models.folder import load_bottleneck_state, load_masked_language_model, load_tokenizer, resolve_init, resolve_model, save_model
+from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
+from simlm.models.masked_language_model import bottleneck_writer, load_decoder, load_masked_language_model
 from simlm.models.text import Tokens, pad
 from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, word_ids
 from simlm.training.passages import Vocabulary, tokenize_corpus
@@ -71,6 +72,7 @@ def train(context: Context, name: str) -> None:
     with job.record:
         tokenizer = load_tokenizer(paths.tokenizer)
         model = build(context, name, tokenizer)
+        check_length(model.encoder, settings.max_length, f"models.{name}.max_length", settings.init)
         passages = tokenize_corpus(store, tokenizer, settings.max_length, paths.tokenized(settings.max_length))
         rows, held_out = split_holdout(len(store), settings)
         job.record.metrics["held_out_passages"] = len(held_out)
@@ -79,25 +81,23 @@ def train(context: Context, name: str) -> None:
         every = settings.probe.every_steps if settings.probe else None
         fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every)
         if job.is_main:
-            extra = {f"decoder.{key}": value for key, value in model.decoder.state_dict().items()}
-            if settings.train_generator:
-                extra |= {f"generator.{key}": value for key, value in model.generator.state_dict().items()}
             lengths = {"passage": settings.max_length}
-            save_model(paths.model(name), model.encoder, tokenizer, kind="bottleneck", key=job.key, lengths=lengths, bottleneck_state=extra)
+            write = bottleneck_writer(model.decoder, model.generator if settings.train_generator else None)
+            save_model(paths.model(name), model.encoder, tokenizer, kind="bottleneck", key=job.key, lengths=lengths, write=write)
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 
 def build(context: Context, name: str, tokenizer) -> BottleneckModel:
     """Put encoder, decoder and generator together; the decoder of an ``init`` that is itself a bottleneck model goes on."""
     settings = context.experiment.models[name]
-    encoder = load_masked_language_model(resolve_init(context, name), tokenizer)
-    generator = load_masked_language_model(resolve_model(context, settings.generator), tokenizer)
+    encoder = load_masked_language_model(resolve_init(context, settings.init), tokenizer)
+    generator = load_masked_language_model(resolve_init(context, settings.generator), tokenizer)
     options = BottleneckOptions(
         settings.decoder_layers, settings.decoder_token_types, settings.train_generator, settings.generator_weight, settings.generator_dropout
     )
     model = BottleneckModel(encoder, generator, options)
     if settings.init in context.experiment.models and context.experiment.models[settings.init].kind == "bottleneck":
-        load_bottleneck_state(context.paths.model(settings.init), model.decoder)
+        load_decoder(context.paths.model(settings.init), model.decoder)
     return model
 
 

@@ -11,9 +11,11 @@ from torch import nn
 from simlm.commands.options import Context
 from simlm.config.kinds import MaskedLanguageModel
 from simlm.corpus.store import CorpusStore
+from simlm.hardware import attention_implementation
 from simlm.models.bottleneck import generator_states, output_layer
-from simlm.models.folder import load_masked_language_model, load_tokenizer, resolve_init, save_model
+from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
 from simlm.models.linear_cross_entropy import linear_cross_entropy
+from simlm.models.masked_language_model import load_masked_language_model
 from simlm.models.text import Tokens, pad
 from simlm.training.masking import ENCODER_STREAM, whole_word_mask, word_ids
 from simlm.training.passages import Vocabulary, tokenize_corpus
@@ -68,7 +70,8 @@ def train(context: Context, name: str) -> None:
     job = start_job(context, name, inputs)
     with job.record:
         tokenizer = load_tokenizer(paths.tokenizer)
-        model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(resolve_init(context, name), tokenizer)
+        model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(resolve_init(context, settings.init), tokenizer)
+        check_length(model, settings.max_length, f"models.{name}.max_length", name)
         passages = tokenize_corpus(store, tokenizer, settings.max_length, paths.tokenized(settings.max_length))
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
         fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate)
@@ -93,4 +96,5 @@ def new_bert(settings: MaskedLanguageModel, tokenizer) -> nn.Module:
         attention_probs_dropout_prob=size.dropout,
         pad_token_id=tokenizer.pad_token_id,
     )
+    config._attn_implementation = attention_implementation()
     return BertForMaskedLM(config)

@@ -1,0 +1,66 @@
+"""Masked language models: loading with their head, and the decoder that a bottleneck model keeps beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simlm.errors import UserError
+from simlm.models.folder import _check_complete, _load, _weights_options, check_vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+STATE = "bottleneck.safetensors"
+
+
+def load_masked_language_model(reference: str | Path, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A masked language model with its head, in fp32, checked against the experiment's vocabulary.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, it lacks weights, or its vocabulary is another one.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    model, info = _load(AutoModelForMaskedLM, reference, "model", output_loading_info=True, **_weights_options())
+    _check_complete(reference, info)
+    check_vocabulary(model, tokenizer, reference)
+    return model
+
+
+def bottleneck_writer(decoder: nn.Module, generator: nn.Module | None) -> Callable[[Path], None]:
+    """A function that adds the decoder (and a trained generator) to a model folder, so that pre-training can go on from it."""
+
+    def write(folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        state = {f"decoder.{name}": value.contiguous() for name, value in decoder.state_dict().items()}
+        if generator is not None:
+            generator.save_pretrained(folder / "generator")
+        save_file(state, folder / STATE, metadata={"format": "pt"})
+
+    return write
+
+
+def load_decoder(folder: Path, decoder: nn.Module) -> None:
+    """Continue with the decoder that a bottleneck model keeps.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, torn, or of another shape (a changed ``decoder_layers``).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = folder / STATE
+    try:
+        state: dict[str, Tensor] = {name.removeprefix("decoder."): value for name, value in load_file(file).items() if name.startswith("decoder.")}
+        decoder.load_state_dict(state)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file} does not hold the decoder of this model ({reason}); keep decoder_layers as it was, or start from another model") from None

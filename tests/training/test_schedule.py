@@ -1,0 +1,78 @@
+"""Order of examples and learning rates, against transformers' own schedule and hand-computed values."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import get_linear_schedule_with_warmup
+
+from simlm.training import checkpoints
+from simlm.training.history import History, read_history
+from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
+
+
+def test_every_epoch_is_a_permutation_and_depends_on_the_seed() -> None:
+    def order(seed: int) -> list[tuple[int, int]]:
+        schedule = Schedule(10, 30, seed, lambda epoch, index: (epoch, index))
+        return [schedule[i] for i in range(30)]
+
+    first = order(1)
+    for epoch in range(3):
+        assert sorted(first[epoch * 10 : epoch * 10 + 10]) == [(epoch, i) for i in range(10)]
+    assert first[:10] != [(0, i) for _, i in first[10:20]]
+    assert first == order(1) != order(2)
+
+
+def test_access_in_any_order_gives_the_same() -> None:
+    schedule = Schedule(7, 21, 3, lambda epoch, index: (epoch, index))
+    forward = [schedule[i] for i in range(21)]
+    backward = [schedule[i] for i in reversed(range(21))]
+    assert forward == backward[::-1]
+
+
+@pytest.mark.parametrize(("epochs", "steps", "expected"), [(3, None, 5), (0.1, None, 1), (None, 77, 77)])
+def test_total_steps(epochs: float | None, steps: int | None, expected: int) -> None:
+    assert total_steps(SimpleNamespace(epochs=epochs, steps=steps, batch_size=64), examples=100) == expected
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+def test_linear_is_the_schedule_of_transformers(warmup: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = get_linear_schedule_with_warmup(optimizer, warmup, 50)
+    for step in range(50):
+        assert learning_rate_factor(step, warmup=warmup, total=50, shape="linear") == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+
+
+def test_logarithmic_warmup() -> None:
+    values = [learning_rate_factor(step, warmup=100, total=1000, shape="logarithmic") for step in (0, 9, 99, 100, 1000)]
+    assert values == pytest.approx([0.0, math.log(10) / math.log(100), 1.0, 1.0, 0.0])
+
+
+def test_checkpoints_of_another_key_are_set_aside(tmp_path) -> None:
+    folder = tmp_path / "m"
+    assert checkpoints.claim(folder, "a") is None
+    (folder / "checkpoint-10").mkdir()
+    (folder / "checkpoint-10" / "trainer_state.json").write_text("{}")
+    (folder / "checkpoint-20").mkdir()  # killed before its last file
+    (folder / "checkpoint-20" / "model.safetensors").write_bytes(b"x")
+    assert checkpoints.claim(folder, "a").name == "checkpoint-10"
+    assert not (folder / "checkpoint-20").exists()
+    assert checkpoints.claim(folder, "b") is None
+    assert (tmp_path / "m.set-aside-a" / "checkpoint-10").exists()
+
+
+def test_history_drops_steps_after_the_checkpoint_and_a_torn_line(tmp_path) -> None:
+    path = tmp_path / "h.jsonl"
+    history = History(path, 0)
+    for step in (10, 20, 30):
+        history.add(step, {"loss": step / 10})
+    with open(path, "a") as stream:
+        stream.write('{"step": 40, "lo')
+    resumed = History(path, 20)
+    resumed.add(30, {"loss": 9.0})
+    assert [(line["step"], line["loss"]) for line in read_history(path)] == [(10, 1.0), (20, 2.0), (30, 9.0)]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simlm.config import Experiment
 from simlm.tracking.names import mlflow_name
-from simlm.tracking.stages import MetricRow
+
+if TYPE_CHECKING:
+    from simlm.evaluation.compare import MetricRow
 
 
 def headline_system(experiment: Experiment) -> str:

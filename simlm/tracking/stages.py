@@ -7,11 +7,14 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
 from simlm.files import read_json, sha256_text
 from simlm.paths import Paths
+
+if TYPE_CHECKING:
+    from simlm.evaluation.compare import ComparisonRow, MetricRow
 
 ORDER = (
     "prepare_corpus", "train_tokenizer", "index_bm25", "search_bm25", "mine_negatives", "train", "encode", "build_index", "search_index",
@@ -151,54 +154,21 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-@dataclass(frozen=True)
-class MetricRow:
-    """One line of ``metrics.tsv``."""
-
-    system: str
-    split: str
-    metric: str
-    value: float
-    ci_low: float
-    ci_high: float
-    n_queries: int
-
-
 def read_metrics(path: Path) -> list[MetricRow]:
     """The table of all systems, splits and metrics; empty when it does not exist yet.
 
     Raises
     ------
     UserError
-        If a line does not have the columns of the contract.
+        If it is truncated or foreign.
     """
-    return [
-        MetricRow(row["system"], row["split"], row["metric"], float(row["value"]), float(row["ci_low"]), float(row["ci_high"]), int(float(row["n_queries"])))
-        for row in read_table(path, ("system", "split", "metric", "value", "ci_low", "ci_high", "n_queries"))
-    ]
+    from simlm.evaluation.compare import MetricRow, read_rows
+
+    return read_rows(path, MetricRow) if path.exists() else []
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a tab-separated file with a header; empty when it does not exist.
+def read_comparisons(path: Path) -> list[ComparisonRow]:
+    """The paired tests; empty when there are none yet. Raises like :func:`read_metrics`."""
+    from simlm.evaluation.compare import ComparisonRow, read_rows
 
-    Raises
-    ------
-    UserError
-        If a column is absent or a line is cut.
-    """
-    from simlm.errors import UserError
-
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    header = lines[0].split("\t") if lines else []
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise UserError(f"{path}:1 lacks the column '{missing[0]}' (it has {', '.join(header) or 'none'}); delete it and run the stage that writes it again")
-    rows = []
-    for i, line in enumerate(lines[1:], 2):
-        cells = line.split("\t")
-        if len(cells) != len(header):
-            raise UserError(f"{path}:{i} has {len(cells)} of {len(header)} cells; delete the file and run the stage that writes it again")
-        rows.append(dict(zip(header, cells)))
-    return rows
+    return read_rows(path, ComparisonRow) if path.exists() else []

@@ -1,0 +1,190 @@
+"""Gathers what the files say and renders the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import simlm
+from simlm.commands.options import Context
+from simlm.errors import UserError
+from simlm.evaluation.compare import ComparisonRow, MetricRow
+from simlm.files import read_json, write_text
+from simlm.report import charts, tables
+from simlm.report.examples import examples
+from simlm.report.graph import graph_svg
+from simlm.report.steps import steps
+from simlm.tracking.headline import headline_system
+from simlm.tracking.stages import Stage, read_comparisons, read_metrics, read_stages
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(context: Context) -> Path:
+    """Write ``report.html`` and the charts as files of their own (``plots/*.svg``); returns the report's path.
+
+    Raises
+    ------
+    UserError
+        If nothing has been evaluated yet, or if a file is damaged.
+    """
+    paths = context.paths
+    rows = read_metrics(paths.metrics_table)
+    if not rows:
+        raise UserError(f"{paths.metrics_table} does not exist or is empty; run simlm compare-systems --experiment {context.experiment.name} first")
+    comparisons, stages = read_comparisons(paths.comparisons), read_stages(context.experiment, paths)
+    metric_charts, curve_charts = _metric_charts(context, rows), _curves(context, stages)
+    page = render(context, rows, comparisons, stages, metric_charts, curve_charts)
+    for chart in [*metric_charts, *(chart for _, group, _ in curve_charts for chart in group)]:
+        write_text(paths.root / "plots" / f"{_file_name(chart.title)}.svg", chart.alone)
+    write_text(paths.report, page)
+    return paths.report
+
+
+def render(
+    context: Context,
+    rows: list[MetricRow],
+    comparisons: list[ComparisonRow],
+    stages: list[Stage],
+    metric_charts: list[charts.Chart],
+    curve_charts: list[tuple[str, list[charts.Chart], str]],
+) -> str:
+    """The page as one string; every text from data passes through Jinja's escaping."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"duration": tables.duration, "p": tables.p_text, "stars": tables.stars, "svg": Markup}
+    experiment = context.experiment
+    resources = tables.resource_rows(stages)
+    values: dict[str, Any] = {
+        "experiment": experiment,
+        "evaluate": experiment.evaluate,
+        "version": simlm.__version__,
+        "style": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        "headline": headline(context, rows, comparisons),
+        "tables": {split: tables.metric_table(experiment, split, rows, comparisons) for split in _splits(context)},
+        "queries": {row.split: row.n_queries for row in rows},
+        "titles": tables.titles_used(experiment),
+        "small": tables.is_small(experiment),
+        "published": published(context),
+        "steps": steps(context, comparisons),
+        "metric_charts": metric_charts,
+        "curves": curve_charts,
+        "examples": examples(context, headline_system(experiment)),
+        "resources": resources,
+        "total_seconds": sum(row["seconds"] for row in resources),
+        "peak": max((row["memory"] for row in resources), default=0.0),
+        "time_chart": charts.bar_chart("Time per stage", _slowest(resources), "seconds") if resources else None,
+        "graph": graph_svg(experiment),
+        "corpus": tables.leaves(_manifest(context.paths.corpus)),
+        "environment": _newest(stages, "environment"),
+        "hardware": _newest(stages, "hardware"),
+        "git": _newest(stages, "git"),
+        "notes": {stage.name: tables.leaves(stage.record["notes"]) for stage in stages if stage.record.get("notes")},
+        "configuration": context.paths.config.read_text(encoding="utf-8") if context.paths.config.exists() else "",
+        "root": str(context.paths.root),
+        "dates": _dates(stages),
+    }
+    return environment.get_template("report.html").render(values)
+
+
+def headline(context: Context, rows: list[MetricRow], comparisons: list[ComparisonRow]) -> dict[str, Any]:
+    """The figures of the first sentence."""
+    evaluate = context.experiment.evaluate
+    system, base = headline_system(context.experiment), evaluate.baseline
+    found = {row.system: row for row in rows if row.split == evaluate.main_split and row.metric == evaluate.main_metric}
+    pair = (system, base, evaluate.main_split, evaluate.main_metric)
+    test = next((row for row in comparisons if (row.system, row.against, row.split, row.metric) == pair), None)
+    best = max(found.values(), key=lambda row: row.value, default=None)
+    ours, theirs = found.get(system), found.get(base)
+    ratio = ours.value / theirs.value if ours and theirs and theirs.value and system != base else None
+    return {"system": ours, "base": theirs, "ratio": ratio, "test": test, "best": best}
+
+
+def published(context: Context) -> list[dict[str, Any]]:
+    """Published numbers of the same collection and splits, as systems with their metrics; none for other corpora."""
+    try:
+        from simlm.evaluation.published import published_for
+    except ImportError:
+        return []
+    evaluate = context.experiment.evaluate
+    table: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in published_for(context.experiment):
+        if entry.metric in evaluate.metrics and entry.split in evaluate.splits:
+            row = table.setdefault((entry.split, entry.system), {"split": entry.split, "system": entry.system, "values": {}, "source": entry.source, "titles": entry.titles})
+            row["values"][entry.metric] = entry.value
+    return list(table.values())
+
+
+def _splits(context: Context) -> list[str]:
+    """The main split first."""
+    evaluate = context.experiment.evaluate
+    return [evaluate.main_split, *(split for split in evaluate.splits if split != evaluate.main_split)]
+
+
+def _metric_charts(context: Context, rows: list[MetricRow]) -> list[charts.Chart]:
+    evaluate = context.experiment.evaluate
+    made = []
+    for metric in sorted(evaluate.metrics, key=lambda name: name != evaluate.main_metric):
+        chosen = [row for row in rows if row.split == evaluate.main_split and row.metric == metric]
+        base = next((row.value for row in chosen if row.system == evaluate.baseline), None)
+        if chosen:
+            made.append(charts.interval_chart(f"{metric} on {evaluate.main_split}", evaluate.systems, chosen, base))
+    return made
+
+
+def _curves(context: Context, stages: list[Stage]) -> list[tuple[str, list[charts.Chart], str]]:
+    """Model, its charts, and a line of facts, for every training that left a curve."""
+    made = []
+    for stage in stages:
+        if stage.kind != "train" or not stage.history:
+            continue
+        groups = _groups_of(stage)
+        drawn = [charts.line_chart(f"{stage.subject}: {what}", curves, markers=what == "probe") for what, curves in groups.items()]
+        rates = [line["tokens_per_second"] for line in stage.history if line.get("tokens_per_second")]
+        facts = f"{stage.history[-1]['step']:,} steps in {tables.duration(stage.seconds)}"
+        if rates:
+            facts += f", {sorted(rates)[len(rates) // 2]:,.0f} tokens a second (median)"
+        made.append((stage.subject, drawn, facts))
+    return made
+
+
+def _groups_of(stage: Stage) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Chart → curve → points: the losses of training, those of held-out data, the probe, the learning rate."""
+    groups: dict[str, dict[str, list[tuple[float, float]]]] = {"loss": {}, "held-out": {}, "probe": {}}
+    for line in stage.history:
+        for name, value in line.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+                continue
+            folder = name.rpartition("/")[0]
+            if folder:
+                group = "probe" if "probe" in folder else "held-out"
+            elif "loss" in name:
+                group = "held-out" if name.startswith("eval") else "loss"
+            else:
+                continue
+            groups[group].setdefault(name.removeprefix("probe/").removeprefix("eval/"), []).append((line["step"], value))
+    return {what: curves for what, curves in groups.items() if curves}
+
+
+def _slowest(resources: list[dict[str, Any]], most: int = 20) -> dict[str, float]:
+    rows = sorted(resources, key=lambda row: -row["seconds"])[:most]
+    return {row["stage"]: row["seconds"] for row in rows}
+
+
+def _manifest(corpus: Path) -> dict[str, Any]:
+    return read_json(corpus / "manifest.json", "simlm prepare-corpus") if (corpus / "manifest.json").exists() else {}
+
+
+def _newest(stages: list[Stage], key: str) -> dict[str, Any]:
+    return max(stages, key=lambda stage: stage.record.get("end", "")).record.get(key) or {} if stages else {}
+
+
+def _dates(stages: list[Stage]) -> tuple[str, str] | None:
+    starts, ends = [stage.record.get("start", "") for stage in stages], [stage.record.get("end", "") for stage in stages]
+    return (min(starts)[:16].replace("T", " "), max(ends)[:16].replace("T", " ")) if stages else None
+
+
+def _file_name(title: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-@" else "_" for letter in title.replace(": ", "-"))

@@ -1,0 +1,156 @@
+"""Tables of the report: systems × metrics, significance marks, published numbers, time and memory, provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from simlm.config import Experiment
+from simlm.evaluation.compare import ComparisonRow, MetricRow
+from simlm.tracking.stages import Stage
+
+LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+def stars(p: float) -> str:
+    """Usual marks of a corrected p-value.
+
+    >>> stars(0.0004), stars(0.03), stars(0.2)
+    ('***', '*', '')
+    """
+    return next((mark for level, mark in LEVELS if p < level), "")
+
+
+def p_text(p: float) -> str:
+    """A p-value as people write it.
+
+    >>> p_text(0.00002), p_text(0.0312), p_text(1.0)
+    ('< 0.001', '0.031', '1')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value with its interval and marks; ``versus`` explains the marks in words."""
+
+    value: float
+    low: float
+    high: float
+    best: bool
+    over_baseline: str
+    over_previous: str
+    versus: str
+
+
+@dataclass(frozen=True)
+class SystemRow:
+    """One system of the table; ``kind`` and ``about`` say what it is."""
+
+    name: str
+    kind: str
+    about: str
+    cells: dict[str, Cell | None]
+
+
+def metric_table(experiment: Experiment, split: str, rows: list[MetricRow], comparisons: list[ComparisonRow]) -> list[SystemRow]:
+    """All evaluated systems on one split."""
+    evaluate = experiment.evaluate
+    found = {(row.system, row.metric): row for row in rows if row.split == split}
+    tests = {(row.system, row.against, row.metric): row for row in comparisons if row.split == split}
+    best = {metric: max((found[key].value for key in found if key[1] == metric), default=None) for metric in evaluate.metrics}
+    table = []
+    for i, system in enumerate(evaluate.systems):
+        previous = evaluate.systems[i - 1] if i else None
+        cells = {metric: _cell(found.get((system, metric)), best[metric], tests, evaluate.baseline, previous) for metric in evaluate.metrics}
+        model = experiment.models.get(system)
+        table.append(SystemRow(system, model.kind if model else "bm25", about(experiment, system), cells))
+    return table
+
+
+def _cell(row: MetricRow | None, best: float | None, tests: dict[tuple[str, str, str], ComparisonRow], baseline: str, previous: str | None) -> Cell | None:
+    if row is None:
+        return None
+    marks, words = {}, []
+    for role, against in (("baseline", baseline), ("previous", previous)):
+        test = tests.get((row.system, against, row.metric)) if against else None
+        marks[role] = "" if test is None else _mark(test)
+        if test is not None and not (role == "previous" and against == baseline):
+            words.append(f"{test.difference:+.4f} against {against} (p {p_text(test.p_holm)} {test.test}, Holm; {test.wins} won, {test.losses} lost, {test.ties} tied)")
+    return Cell(row.value, row.ci_low, row.ci_high, best is not None and row.value >= best, marks["baseline"], marks["previous"], "; ".join(words))
+
+
+def _mark(test: ComparisonRow) -> str:
+    mark = stars(test.p_holm)
+    return mark and ("↑" if test.difference > 0 else "↓") + mark
+
+
+def about(experiment: Experiment, system: str) -> str:
+    """One line on what a system is."""
+    model = experiment.models.get(system)
+    if model is None:
+        return f"Lucene's BM25, k1 {experiment.bm25.k1:g}, b {experiment.bm25.b:g}"
+    if model.kind == "biencoder":
+        parts = [f"from {model.initial()}", f"negatives from {model.reads_negatives() or 'the batch'}"]
+        parts += [f"teacher {name}" for name in model.reads_models().values()]
+        return ", ".join(parts)
+    if model.kind == "crossencoder":
+        return f"from {model.initial()}, re-ranks the top {model.rerank_depth} of {model.candidates()}"
+    if model.kind == "fusion":
+        return f"reciprocal ranks of {' and '.join(model.of)}"
+    return model.kind
+
+
+def is_small(experiment: Experiment) -> bool:
+    """Whether the models are far below the paper's 12 layers of width 768, and so its margins out of reach."""
+    sizes = [model.size for model in experiment.models.values() if getattr(model, "size", None) is not None]
+    return bool(sizes) and max(size.hidden * size.layers for size in sizes) < 768 * 6
+
+
+def titles_used(experiment: Experiment) -> str:
+    """Which titles the passages have: a switch that moves the numbers, and so is shown at every table."""
+    corpus = experiment.corpus
+    if hasattr(corpus, "titles"):
+        return "the collection's own titles" if corpus.titles == "none" else f"titles from {corpus.titles}"
+    if hasattr(corpus, "title"):
+        return {"name": "titles: the qualified name", "module": "titles: the module's path", "none": "no titles"}[corpus.title]
+    return "the collection's own titles"
+
+
+def resource_rows(stages: list[Stage]) -> list[dict[str, Any]]:
+    """Time and memory per stage; the shards of one encoding are one row (times added, the largest memory)."""
+    rows: dict[str, dict[str, Any]] = {}
+    for stage in stages:
+        name = f"{stage.kind}.{stage.subject}" if stage.subject else stage.kind
+        row = rows.setdefault(name, {"stage": name, "jobs": 0, "seconds": 0.0, "cpu": 0.0, "memory": 0.0, "measured": True})
+        row["jobs"] += 1
+        row["seconds"] += stage.seconds
+        row["cpu"] += stage.cpu_seconds or 0.0
+        row["memory"] = max(row["memory"], stage.peak_memory_mib or 0.0)
+        row["measured"] &= bool(stage.benchmark)
+    return list(rows.values())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them.
+
+    >>> duration(4.26), duration(75), duration(7500)
+    ('4.3 s', '1 min 15 s', '2 h 05 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def leaves(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """A manifest as key and text, nested keys joined by dots.
+
+    >>> leaves({"a": {"b": 1}, "c": ["x", "y"]})
+    [('a.b', '1'), ('c', 'x, y')]
+    """
+    if isinstance(value, dict):
+        return [leaf for key, inner in value.items() for leaf in leaves(inner, f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(value, list):
+        return [(prefix, ", ".join(map(str, value[:40])) + (" …" if len(value) > 40 else ""))]
+    return [(prefix, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))]

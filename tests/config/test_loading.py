@@ -1,0 +1,149 @@
+"""Reading, merging, and the questions that the workflow asks the graph."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from simlm.config import load_experiment, validate
+from simlm.config.graph import initial_model, is_external, mined_systems, needed_models, training_needs, training_order
+from simlm.config.picture import mermaid, outline
+from simlm.config.stages import bm25_splits, record_names, settings_of, systems_mined, systems_with_runs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def default():
+    return load_experiment(ROOT / "config" / "config.yaml")
+
+
+def changed(experiment, **models):
+    values = experiment.model_dump(mode="json")
+    for name, block in models.items():
+        values["models"][name] = {**values["models"].get(name, {}), **block}
+    return validate(values)
+
+
+def test_the_resolved_configuration_is_valid_and_the_same(default):
+    assert validate(yaml.safe_load(yaml.safe_dump(default.model_dump(mode="json")))) == default
+
+
+def test_overlays_merge_mappings_and_replace_the_rest(tmp_path):
+    overlay = tmp_path / "o.yaml"
+    overlay.write_text("models: {distilled: {learning_rate: 0.5}}\nevaluate: {systems: [bm25]}\n")
+    merged = load_experiment(ROOT / "config" / "config.yaml", overlay)
+    assert merged.models["distilled"].learning_rate == 0.5
+    assert merged.models["distilled"].teacher == "reranker"
+    assert merged.evaluate.systems == ["bm25"]
+    assert set(merged.evaluate.splits) == {"dev", "test"}
+
+
+def test_merging_is_snakemakes(tmp_path):
+    from snakemake.common.configfile import load_configfile
+    from snakemake.utils import update_config
+
+    from simlm.config.load import merge
+
+    first, second = (
+        yaml.safe_load((ROOT / "config" / "config.yaml").read_text()),
+        {"models": {"new": {"a": [1]}, "base": {"size": {"layers": 9}}}, "seed": None},
+    )
+    theirs = load_configfile(str(ROOT / "config" / "config.yaml"))
+    update_config(theirs, copy.deepcopy(second))
+    assert merge(first, second) == theirs
+
+
+def test_order_and_needs(default):
+    order = training_order(default)
+    for name in order:
+        assert all(order.index(need) < order.index(name) for need in training_needs(default, name))
+    assert initial_model(default, "distilled") == "simlm"
+    assert mined_systems(default) == ["bm25", "retriever1", "retriever2"]
+    assert set(needed_models(default)) == {name for name, block in default.models.items() if block.trainer}
+
+
+def test_only_what_is_evaluated_is_needed(default):
+    values = default.model_dump(mode="json")
+    values["evaluate"]["systems"] = ["bm25", "retriever1"]
+    fewer = validate(values)
+    assert set(needed_models(fewer)) == {"base", "generator", "simlm", "retriever1"}
+    assert systems_with_runs(fewer) == ["bm25", "retriever1"]
+    assert "train.distilled" not in record_names(fewer, ["1-of-1"])
+
+
+def test_runs_that_others_read_are_searched(default):
+    values = default.model_dump(mode="json")
+    values["evaluate"] |= {"systems": ["fusion"], "baseline": "fusion"}
+    fused = validate(values)
+    assert set(systems_with_runs(fused)) == {"fusion", "distilled", "bm25"}
+    assert bm25_splits(fused) == ["train", "dev", "test"]
+    values["evaluate"] |= {"systems": ["retriever1"], "baseline": "retriever1"}
+    assert bm25_splits(validate(values)) == ["train"]
+    assert "bm25" in systems_mined(validate(values))
+
+
+def test_external_starts(tmp_path, default):
+    assert is_external("google-bert/bert-base-uncased@main")
+    assert is_external(str(tmp_path))
+    assert not is_external("base")
+    external = changed(default, retriever1={"init": "intfloat/simlm-base-msmarco"})
+    assert initial_model(external, "retriever1") is None
+
+
+def test_settings_hold_only_what_changes_a_result(default):
+    before = {stage: settings_of(default, stage, "distilled") for stage in ("train", "score_teacher", "search_index")}
+    after = changed(default, distilled={"learning_rate": 0.1})
+    assert settings_of(after, "train", "distilled") != before["train"]
+    assert settings_of(after, "score_teacher", "distilled") == before["score_teacher"]
+    longer = changed(default, distilled={"epochs": 9})
+    assert settings_of(longer, "score_teacher", "distilled") != before["score_teacher"]
+    threads = changed(default, distilled={"threads": 3, "gpus": 1, "log_steps": 7})
+    assert settings_of(threads, "train", "distilled") == before["train"]
+    deeper = changed(default, reranker={"rerank_depth": 7})
+    assert settings_of(deeper, "train", "reranker") == settings_of(default, "train", "reranker")
+    assert settings_of(deeper, "rerank", "reranker") != settings_of(default, "rerank", "reranker")
+
+
+def test_smoke_is_the_defaults_graph(default):
+    smoke = load_experiment(ROOT / "config" / "smoke.yaml")
+
+    def shape(experiment):
+        return {
+            name: (block.kind, block.initial(), block.reads_models(), block.reads_negatives(), block.reads_runs()) for name, block in experiment.models.items()
+        }
+
+    started = {name: (kind, None if kind == "mlm" else init, *rest) for name, (kind, init, *rest) in shape(default).items()}
+    assert {name: (kind, None if kind == "mlm" else init, *rest) for name, (kind, init, *rest) in shape(smoke).items()} == started
+    assert smoke.evaluate.systems == default.evaluate.systems
+    assert set(smoke.evaluate.splits) == set(default.evaluate.splits)
+
+
+def test_every_shipped_configuration_is_valid():
+    files = [file for file in sorted((ROOT / "config").rglob("*.yaml")) if "models" in (yaml.safe_load(file.read_text()) or {})]
+    assert len(files) >= 2
+    for file in files:
+        load_experiment(file)
+
+
+def test_pictures(default):
+    text = outline(default)
+    assert "teacher reranker" in text
+    assert "from scratch" in text
+    drawing = mermaid(default)
+    assert drawing.startswith("flowchart")
+    assert "reranker ==>|teacher| distilled" in drawing
+
+
+def test_check_command(capsys):
+    from simlm.cli import main
+
+    assert main(["check", "--config", str(ROOT / "config" / "smoke.yaml")]) == 0
+    assert "'smoke' is valid" in capsys.readouterr().out
+    assert main(["check", "--experiment", "no-such", "--results", str(ROOT / "tests")]) == 2
+    error = capsys.readouterr().err
+    assert "no experiment is called 'no-such'" in error
+    assert error.count("\n") == 1

@@ -1,0 +1,95 @@
+"""The whole chain, through Snakemake, from an empty folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = ROOT / "config" / "smoke.yaml"
+SYSTEMS = ["bm25", "control", "retriever1", "retriever2", "reranker", "distilled", "fusion"]
+
+
+@pytest.fixture(scope="module")
+def first(snakemake, tmp_path_factory):
+    """One complete run of smoke, with its wall time in seconds."""
+    folder = tmp_path_factory.mktemp("first")
+    start = time.monotonic()
+    done = snakemake(folder, "--cores", "2", configs=[SMOKE], seconds=900)
+    assert done.code == 0, done.text[-5000:]
+    return folder, time.monotonic() - start
+
+
+def table(folder: Path, name: str = "smoke") -> bytes:
+    return (folder / "results" / name / "metrics.tsv").read_bytes()
+
+
+def test_every_promised_file_is_there(first):
+    results = first[0] / "results" / "smoke"
+    rows = [line.split("\t") for line in (results / "metrics.tsv").read_text().splitlines()]
+    assert rows[0] == ["system", "split", "metric", "value", "ci_low", "ci_high", "n_queries"]
+    assert list(dict.fromkeys(row[0] for row in rows[1:])) == SYSTEMS
+    assert {row[1] for row in rows[1:]} == {"dev", "test"}
+    assert all(0 <= float(row[4]) <= float(row[3]) <= float(row[5]) <= 1 for row in rows[1:])
+    assert (results / "report.html").stat().st_size > 10_000
+    assert json.loads((results / "mlflow.json").read_text())
+    assert yaml.safe_load((results / "config.yaml").read_text())["name"] == "smoke"
+
+
+def test_bm25_is_far_above_chance(first):
+    rows = [line.split("\t") for line in table(first[0]).decode().splitlines()[1:]]
+    value = {(row[0], row[1], row[2]): float(row[3]) for row in rows}
+    assert value["bm25", "test", "RR@10"] > 0.3
+    assert value["retriever1", "test", "R@50"] > 0.15  # chance is 50 of 600
+
+
+def test_a_second_run_does_nothing(snakemake, first):
+    again = snakemake(first[0], "--cores", "8", "all", configs=[SMOKE])
+    assert again.code == 0
+    assert again.nothing_to_do, again.text
+
+
+def test_a_changed_hyper_parameter_plans_only_what_follows(snakemake, first, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("models: {distilled: {learning_rate: 0.0005}}\n")
+    plan = snakemake(first[0], "-n", "--cores", "2", configs=[SMOKE, overlay])
+    assert [job for job in plan.jobs if job.startswith("Training")] == ["Training distilled"]
+    assert not [job for job in plan.jobs if job.startswith(("Mining", "Scoring", "Re-ranking"))]
+    assert len(plan.jobs) == 10
+
+
+def test_two_runs_give_identical_metrics_and_shards_do_not_matter(snakemake, first, tmp_path):
+    done = snakemake(tmp_path, "--cores", "4", "--set-scatter", "corpus=4", configs=[SMOKE], seconds=900)
+    assert done.code == 0, done.text[-5000:]
+    assert list((tmp_path / "results" / "smoke" / "embeddings" / "distilled").glob("*-of-4.json"))
+    assert table(tmp_path) == table(first[0])
+
+
+def test_a_run_from_scratch_gives_identical_metrics(snakemake, first, tmp_path):
+    done = snakemake(tmp_path, "--cores", "2", configs=[SMOKE], seconds=900)
+    assert done.code == 0, done.text[-5000:]
+    assert table(tmp_path) == table(first[0])
+
+
+def test_snakemakes_own_report(snakemake, first):
+    made = snakemake(first[0], "--report", "report.zip", configs=[SMOKE])
+    assert made.code == 0, made.text[-3000:]
+    assert (first[0] / "report.zip").stat().st_size > 10_000
+
+
+def test_a_missing_corpus_folder_is_one_sentence(snakemake, tmp_path):
+    values = yaml.safe_load(SMOKE.read_text())
+    values["corpus"] = {"source": "beir", "path": "no-such-folder", "splits": {"train": "train", "dev": "dev", "test": "test"}}
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(values))
+    refused = snakemake(tmp_path, "--cores", "1", "results/smoke/corpus/manifest.json", configs=[file])
+    assert refused.code != 0
+    assert "simlm prepare-corpus: " in refused.text
+    assert "no-such-folder" in refused.text
+    assert "Traceback" not in refused.text

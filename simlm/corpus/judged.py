@@ -93,7 +93,7 @@ def _read_queries(name: str, queries: Iterable, judged: Container[str], dropped:
 
 
 def partition(splits: dict[str, JudgedSplit], of: str, parts: dict[str, float]) -> dict[str, JudgedSplit]:
-    """Replace the split ``of`` by its parts; a hash of the query id decides."""
+    """Replace the split ``of`` by its parts; a hash of the query id decides. Counts of what was dropped stay with ``of``."""
     whole = splits.pop(of)
     for name in parts:
         if name in splits:
@@ -102,7 +102,7 @@ def partition(splits: dict[str, JudgedSplit], of: str, parts: dict[str, float]) 
         queries = {query: text for query, text in whole.queries.items() if part_of(query, parts) == name}
         if not queries:
             raise UserError(f"corpus.partition: no query of '{of}' ({len(whole.queries)} queries) falls into the part '{name}'; give it a larger share")
-        splits[name] = JudgedSplit(name, queries, {query: whole.qrels[query] for query in queries}, Counter(whole.dropped))
+        splits[name] = JudgedSplit(name, queries, {query: whole.qrels[query] for query in queries})
     return splits
 
 

@@ -104,8 +104,8 @@ class CorpusStore:
 
     @property
     def splits(self) -> list[str]:
-        """Names of the splits, in the order of the configuration."""
-        return list(self.manifest["splits"])
+        """Names of the splits, sorted."""
+        return sorted(self.manifest["splits"])
 
     @cached_property
     def passages(self) -> Dataset:

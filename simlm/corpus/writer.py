@@ -70,7 +70,7 @@ def write_corpus(
         On duplicate or malformed ids, empty queries, and judgements of unknown passages or queries, with the place.
     """
     records = Records.of(passages, "passage")
-    judged, places = _read_splits(splits, max_queries or {}, cut)
+    judged, places, dropped_before_cut = _read_splits(splits, max_queries or {}, cut)
     chosen = None
     if max_passages is not None:
         records = records if isinstance(passages, Records) else Records.of(list(passages), "passage")
@@ -90,7 +90,7 @@ def write_corpus(
             "passages": facts,
             "splits": {name: _write_split(temporary, split) for name, split in judged.items()},
             "queries_in_several_splits": _shared_queries(judged),
-            "dropped": {"passages_over_max": writer.left_out, **dropped()},
+            "dropped": {"passages_over_max": writer.left_out, **dropped_before_cut, **dropped()},
         }
         manifest["sha256"] = sha256_text(json.dumps([facts["sha256"], {name: split["sha256"] for name, split in manifest["splits"].items()}], sort_keys=True))
         write_json(temporary / MANIFEST, manifest)
@@ -98,9 +98,10 @@ def write_corpus(
 
 
 def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict[str, int], cut: tuple[str, dict[str, float]] | None):
-    """All splits after partition and choice of queries, and for each the function that names a judgement's place."""
+    """All splits after partition and choice of queries, for each the function that names a judgement's place, and counts of a split that was cut."""
     judged: dict[str, JudgedSplit] = {}
     places: dict[str, Callable[[str, str], str]] = {}
+    before: dict[str, int] = {}
     for name, (queries, qrels) in splits.items():
         judged[name], places[name] = read_split(name, queries, qrels)
     if cut:
@@ -108,6 +109,7 @@ def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict
         if of not in judged:
             raise UserError(f"corpus.partition.of: there is no split '{of}'{nearest(of, judged)}")
         places |= dict.fromkeys(parts, places[of])
+        before = {f"{why}_of_{of}": count for why, count in judged[of].dropped.items()}
         judged = partition(judged, of, parts)
     for name in judged:
         if set(name) - set(SPLIT_NAME):
@@ -116,7 +118,7 @@ def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict
         if name not in judged:
             raise UserError(f"corpus.max_queries: there is no split '{name}'{nearest(name, judged)}")
         limit_queries(judged[name], most)
-    return judged, places
+    return judged, places, before
 
 
 class _Chosen:
@@ -155,10 +157,13 @@ def _choose_passages(records: Records, judged: dict[str, JudgedSplit], most: int
 
 def _refuse_unknown(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str, str], str]], seen: Container[str]) -> None:
     for name, split in judged.items():
-        unknown = ((query, passage) for query, graded in split.qrels.items() for passage in graded if passage not in seen)
-        for query, passage in unknown:
-            place = places[name](query, passage)
-            raise UserError(f"{place}: the judgement names the passage '{passage}', which the corpus does not have; add the passage or remove the line")
+        unknown = [(query, passage) for query, graded in split.qrels.items() for passage in graded if passage not in seen]
+        if unknown:
+            more = f" (so do {len(unknown) - 1:,} more of the split {name})" if len(unknown) > 1 else ""
+            raise UserError(
+                f"{places[name](*unknown[0])}: the judgement names the passage '{unknown[0][1]}', which the corpus does not have{more}; "
+                "add the passages or remove the lines"
+            )
 
 
 class _PassageWriter:

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 from simlm.config import Experiment
 from simlm.config.graph import LEXICAL, is_external
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 150, 46, 96, 30, 16
+WIDTH, HEIGHT, GAP_X, GAP_Y, LANE, MARGIN = 122, 46, 62, 26, 10, 14
+"""Pixels: a model's box, the gaps between boxes, the height of a line that passes a layer, the outer margin."""
 
 NOUNS = {
     "bm25": "lexical", "mlm": "masked LM", "bottleneck": "SimLM pre-training", "biencoder": "dense retriever",
     "crossencoder": "re-ranker", "fusion": "rank fusion", "external": "published model",
 }  # fmt: skip
 
+MEANINGS = {
+    "init": "initial weights", "generator": "replacements", "negatives": "hard negatives", "teacher": "teacher scores", "rerank": "re-ranked runs", "of": "fused runs",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Edge:
-    """``source`` gives ``target`` its weights, negatives, scores or runs (``what``)."""
+    """``source`` gives ``target`` what the field ``what`` names."""
 
     source: str
     target: str
     what: str
+
+
+@dataclass
+class _Spot:
+    """A model or, where a line passes a layer, a point of the line; ``y`` is the middle."""
+
+    name: str
+    layer: int
+    box: bool
+    y: float = 0.0
+    before: list[_Spot] = field(default_factory=list)
+    after: list[_Spot] = field(default_factory=list)
+
+    @property
+    def height(self) -> int:
+        return HEIGHT if self.box else LANE
+
+    @property
+    def x(self) -> float:
+        return MARGIN + self.layer * (WIDTH + GAP_X)
 
 
 def edges_of(experiment: Experiment) -> list[Edge]:
@@ -30,94 +55,158 @@ def edges_of(experiment: Experiment) -> list[Edge]:
     edges = []
     for name, model in experiment.models.items():
         references = {"init": model.initial(), **model.reads_models(), "negatives": model.reads_negatives(), **model.reads_runs()}
-        for field, source in references.items():
-            if source:
-                edges.append(Edge(source, name, "fused" if field.startswith("of[") else "re-ranked" if field == "rerank" else field))
+        edges += [Edge(source, name, what.partition("[")[0]) for what, source in references.items() if source]
     return edges
 
 
 def graph_svg(experiment: Experiment) -> str:
     """Draw the graph; an ``<svg>`` element whose classes the page's style sheet colours."""
     edges = edges_of(experiment)
-    names = list(dict.fromkeys([LEXICAL, *(edge.source for edge in edges if is_external(edge.source)), *experiment.models]))
+    outside = [edge.source for edge in edges if edge.source not in experiment.models and is_external(edge.source)]
+    names = list(dict.fromkeys([*([LEXICAL] if _lexical(experiment, edges) else []), *outside, *experiment.models]))
     edges = [edge for edge in edges if edge.source in names]
-    layers = _layers(names, edges)
-    places = {}
-    tallest = max(map(len, layers))
-    for column, layer in enumerate(layers):
-        offset = (tallest - len(layer)) * (HEIGHT + GAP_Y) / 2
-        for row, name in enumerate(layer):
-            places[name] = (MARGIN + column * (WIDTH + GAP_X), MARGIN + offset + row * (HEIGHT + GAP_Y))
+    layers, lines = _spots(names, edges)
+    _order(layers)
+    bottom = _place(layers)
+    used = [what for what in MEANINGS if any(edge.what == what for edge in edges)]
     width = 2 * MARGIN + len(layers) * WIDTH + (len(layers) - 1) * GAP_X
-    height = 2 * MARGIN + tallest * HEIGHT + (tallest - 1) * GAP_Y + 40
-    parts = [_edge(edge, places, layers) for edge in _merged(edges)] + [_node(experiment, name, places[name]) for name in names]
-    arrow = '<marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker>'
+    height = bottom + MARGIN + 34
+    boxes = {spot.name: spot for layer in layers for spot in layer if spot.box}
+    parts = [_line(edge, spots, _port(edge, lines)) for edge, spots in lines.items()] + [_box(experiment, spot) for spot in boxes.values()]
+    markers = "".join(
+        f'<marker id="arrow-{what}" class="{what}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker>'
+        for what in used
+    )
     title = "<title>The graph of models: what each one starts from, learns from and reads</title>"
-    return f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" width="{width}" role="img">{title}<defs>{arrow}</defs>{"".join(parts)}</svg>'
+    return (
+        f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" style="min-width:{width * 0.72:.0f}px;max-width:{width}px" role="img">'
+        f"{title}<defs>{markers}</defs>{''.join(parts)}{_legend(used, height - 14)}</svg>"
+    )
 
 
-def _merged(edges: list[Edge]) -> list[Edge]:
-    """One edge per pair of models, with all its meanings."""
-    pairs: dict[tuple[str, str], list[str]] = {}
-    for edge in edges:
-        pairs.setdefault((edge.source, edge.target), []).append(edge.what)
-    return [Edge(source, target, ", ".join(dict.fromkeys(what))) for (source, target), what in pairs.items()]
+def _lexical(experiment: Experiment, edges: list[Edge]) -> bool:
+    return LEXICAL in experiment.evaluate.systems or any(edge.source == LEXICAL for edge in edges)
 
 
-def _layers(names: list[str], edges: list[Edge]) -> list[list[str]]:
-    """Longest-path layers, then a few barycentre sweeps that put neighbours at the same height."""
+def _spots(names: list[str], edges: list[Edge]) -> tuple[list[list[_Spot]], dict[Edge, list[_Spot]]]:
+    """Longest-path layers of boxes, and the points through which each line passes on its way."""
     import networkx
 
     graph = networkx.DiGraph()
     graph.add_nodes_from(names)
     graph.add_edges_from((edge.source, edge.target) for edge in edges)
-    layers = [list(layer) for layer in networkx.topological_generations(graph)]
-    for sweep in range(8):
+    generations = list(networkx.topological_generations(graph))
+    boxes = {name: _Spot(name, i, True) for i, generation in enumerate(generations) for name in generation}
+    layers: list[list[_Spot]] = [[boxes[name] for name in generation] for generation in generations]
+    passing: dict[tuple[str, str, int], _Spot] = {}
+    lines = {}
+    for edge in edges:
+        spots = [boxes[edge.source]]
+        for layer in range(boxes[edge.source].layer + 1, boxes[edge.target].layer):
+            # What one model gives to several runs along one lane.
+            key = (edge.source, edge.what, layer)
+            if key not in passing:
+                passing[key] = _Spot(f"{edge.source}/{edge.what}", layer, False)
+                layers[layer].append(passing[key])
+            spots.append(passing[key])
+        spots.append(boxes[edge.target])
+        for one, other in zip(spots, spots[1:]):
+            if other not in one.after:
+                one.after.append(other)
+                other.before.append(one)
+        lines[edge] = spots
+    return layers, lines
+
+
+def _order(layers: list[list[_Spot]]) -> None:
+    """A few barycentre sweeps: neighbours come to the same height, and lines cross less."""
+    for sweep in range(12):
         forward = sweep % 2 == 0
         for layer in layers[1:] if forward else reversed(layers[:-1]):
-            neighbours = graph.predecessors if forward else graph.successors
-            height = {name: row - len(one) / 2 for one in layers for row, name in enumerate(one)}
-            centre = {name: [height[other] for other in neighbours(name)] for name in layer}
-            layer.sort(key=lambda name: sum(centre[name]) / len(centre[name]) if centre[name] else height[name])
-    return layers
+            height = {id(spot): (row + 0.5) / len(one) for one in layers for row, spot in enumerate(one)}
+            centres = {}
+            for spot in layer:
+                near = [height[id(other)] for other in (spot.before if forward else spot.after)]
+                centres[id(spot)] = sum(near) / len(near) if near else height[id(spot)]
+            layer.sort(key=lambda spot: centres[id(spot)])
 
 
-def _node(experiment: Experiment, name: str, place: tuple[float, float]) -> str:
-    x, y = place
+def _place(layers: list[list[_Spot]]) -> float:
+    """Give every spot its height, near its neighbours and clear of the spots of its layer; returns the lowest edge."""
+    for layer in layers:
+        y = 0.0
+        for spot in layer:
+            spot.y = y + spot.height / 2
+            y += spot.height + GAP_Y
+    for sweep in range(24):
+        for layer in layers if sweep % 2 == 0 else reversed(layers):
+            wishes = []
+            for spot in layer:
+                near = [other.y for other in (*spot.before, *spot.after)]
+                wishes.append(sum(near) / len(near) if near else spot.y)
+            for spot, y in zip(layer, _apart(layer, wishes)):
+                spot.y = y
+    top = min(spot.y - spot.height / 2 for layer in layers for spot in layer)
+    for layer in layers:
+        for spot in layer:
+            spot.y += MARGIN - top
+    return max(spot.y + spot.height / 2 for layer in layers for spot in layer)
+
+
+def _apart(layer: list[_Spot], wishes: list[float]) -> list[float]:
+    """Heights as near to the wishes (least squares) as order and gaps allow: pooled adjacent violators."""
+    offsets = [0.0]
+    for one, other in zip(layer, layer[1:]):
+        offsets.append(offsets[-1] + (one.height + other.height) / 2 + GAP_Y * (1 if one.box or other.box else 0.4))
+    pools: list[list[float]] = []
+    for wish, offset in zip(wishes, offsets):
+        pools.append([wish - offset, 1])
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            value, count = pools.pop()
+            pools[-1] = [(pools[-1][0] * pools[-1][1] + value * count) / (pools[-1][1] + count), pools[-1][1] + count]
+    free = [value for value, count in pools for _ in range(int(count))]
+    return [value + offset for value, offset in zip(free, offsets)]
+
+
+def _port(edge: Edge, lines: dict[Edge, list[_Spot]]) -> float:
+    """Where on the left side of its target a line ends: one port per line, ordered by where the lines come from."""
+    arriving = sorted((other for other in lines if other.target == edge.target), key=lambda other: lines[other][-2].y)
+    box = lines[edge][-1]
+    step = HEIGHT / (len(arriving) + 1)
+    return box.y - HEIGHT / 2 + step * (arriving.index(edge) + 1)
+
+
+def _line(edge: Edge, spots: list[_Spot], port: float) -> str:
+    x, y = spots[0].x + WIDTH, spots[0].y
+    path = f"M{x:.0f} {y:.1f}"
+    for spot in spots[1:]:
+        end = port if spot is spots[-1] else spot.y
+        bend = GAP_X * 0.55
+        path += f"C{x + bend:.0f} {y:.1f} {spot.x - bend:.0f} {end:.1f} {spot.x:.0f} {end:.1f}"
+        x, y = spot.x, end
+        if spot is not spots[-1]:
+            x += WIDTH
+            path += f"L{x:.0f} {y:.1f}"
+    words = f"{edge.target} takes its {MEANINGS.get(edge.what, edge.what)} from {edge.source}"
+    return f'<path class="edge {edge.what}" d="{path}" marker-end="url(#arrow-{edge.what})"><title>{escape(words)}</title></path>'
+
+
+def _box(experiment: Experiment, spot: _Spot) -> str:
+    name = spot.name
     kind = "bm25" if name == LEXICAL else experiment.models[name].kind if name in experiment.models else "external"
     evaluated = " evaluated" if name in experiment.evaluate.systems else ""
-    shown = name if len(name) <= 19 else "…" + name[-18:]
+    shown = name if len(name) <= 17 else "…" + name[-16:]
     return (
         f'<g class="node {kind}{evaluated}"><title>{escape(name)}: {NOUNS.get(kind, kind)}</title>'
-        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8"/>'
-        f'<text class="name" x="{x + WIDTH / 2}" y="{y + 20}">{escape(shown)}</text>'
-        f'<text class="kind" x="{x + WIDTH / 2}" y="{y + 36}">{escape(NOUNS.get(kind, kind))}</text></g>'
+        f'<rect x="{spot.x:.0f}" y="{spot.y - HEIGHT / 2:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="8"/>'
+        f'<text class="name" x="{spot.x + WIDTH / 2:.0f}" y="{spot.y - 3:.1f}">{escape(shown)}</text>'
+        f'<text class="kind" x="{spot.x + WIDTH / 2:.0f}" y="{spot.y + 13:.1f}">{escape(NOUNS.get(kind, kind))}</text></g>'
     )
 
 
-def _edge(edge: Edge, places: dict[str, tuple[float, float]], layers: list[list[str]]) -> str:
-    """A curve from the right side of the source to the left side of the target, labelled where it starts to bend."""
-    column = {name: i for i, layer in enumerate(layers) for name in layer}
-    (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
-    x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT / 2, y2 + HEIGHT / 2
-    x2 -= 2
-    span = column[edge.target] - column[edge.source]
-    if span > 1 and abs(y1 - y2) < 1:
-        # A straight line would run through the nodes between: go below them.
-        dip = y1 + (HEIGHT / 2 + GAP_Y / 2 + 4)
-        path = f"M{x1} {y1}C{x1 + 40} {y1} {x1 + 30} {dip} {x1 + GAP_X} {dip}L{x2 - GAP_X} {dip}C{x2 - 30} {dip} {x2 - 40} {y2} {x2} {y2}"
-    else:
-        bend = GAP_X * 0.6
-        start = x2 - GAP_X + 2 if span > 1 else x1
-        lead = f"L{start:.0f} {y1}" if span > 1 and _free(y1, column[edge.source], column[edge.target], places, layers) else ""
-        begin = start if lead else x1
-        path = f"M{x1} {y1}{lead}C{begin + bend:.0f} {y1} {x2 - bend:.0f} {y2} {x2} {y2}"
-    # Labels sit beside the target, where edges of one source have already parted.
-    label = f'<text x="{x2 - 10}" y="{y2 - 5 + (0 if y1 <= y2 else 14)}">{escape(edge.what)}</text>'
-    kind = edge.what.split(",")[0]
-    return f'<g class="edge {kind}"><path d="{path}" marker-end="url(#arrow)"/>{label}</g>'
-
-
-def _free(y: float, first: int, last: int, places: dict[str, tuple[float, float]], layers: list[list[str]]) -> bool:
-    """Whether a horizontal line at ``y`` meets no node between two columns."""
-    return all(not places[name][1] - 4 <= y <= places[name][1] + HEIGHT + 4 for layer in layers[first + 1 : last] for name in layer)
+def _legend(used: list[str], y: float) -> str:
+    parts, x = [], MARGIN
+    for what in used:
+        parts.append(f'<path class="edge {what}" d="M{x} {y - 4:.0f}h34" marker-end="url(#arrow-{what})"/><text class="legend" x="{x + 42}" y="{y:.0f}">{MEANINGS[what]}</text>')
+        x += 42 + 7 * len(MEANINGS[what]) + 26
+    return "".join(parts)

@@ -32,7 +32,9 @@ def write_report(context: Context) -> Path:
     rows = read_metrics(paths.metrics_table)
     if not rows:
         raise UserError(f"{paths.metrics_table} does not exist or is empty; run simlm compare-systems --experiment {context.experiment.name} first")
-    comparisons, stages = read_comparisons(paths.comparisons), read_stages(context.experiment, paths)
+    comparisons = read_comparisons(paths.comparisons)
+    # Not the record of an earlier report: the page would differ each time it is written.
+    stages = [stage for stage in read_stages(context.experiment, paths) if stage.kind != "report"]
     metric_charts, curve_charts = _metric_charts(context, rows), _curves(context, stages)
     page = render(context, rows, comparisons, stages, metric_charts, curve_charts)
     for chart in [*metric_charts, *(chart for _, group, _ in curve_charts for chart in group)]:
@@ -64,6 +66,7 @@ def render(
         "style": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         "headline": headline(context, rows, comparisons),
         "tables": {split: tables.metric_table(experiment, split, rows, comparisons) for split in _splits(context)},
+        "comparisons": comparisons,
         "queries": {row.split: row.n_queries for row in rows},
         "titles": tables.titles_used(experiment),
         "small": tables.is_small(experiment),

@@ -59,7 +59,7 @@ def resolved_configuration() -> str:
 CONFIGURATION = resolved_configuration()
 
 # What every shell block starts with. It is no part of the rules, so neither the interpreter's place nor the
-# configuration's name reruns anything. `simlm_on N` starts N processes, one per GPU, if N is more than 1.
+# configuration's name reruns anything. `on_gpus N` gives a job devices of its own (see simlm/devices.py).
 in_container = (
     "apptainer"
     in str(
@@ -71,14 +71,7 @@ shell.prefix(f"""
 set -euo pipefail
 export SIMLM_CONFIG={shlex.quote(CONFIGURATION)}
 simlm() {{{{ {python} -m simlm.cli "$@"; }}}}
-simlm_on() {{{{
-    local processes=$1; shift
-    if [ "$processes" -gt 1 ]; then
-        {python} -m torch.distributed.run --standalone --nproc-per-node "$processes" -m simlm.cli "$@"
-    else
-        simlm "$@"
-    fi
-}}}}
+on_gpus() {{{{ {python} -m simlm.devices --gpus "$@"; }}}}
 """)
 
 

@@ -56,7 +56,8 @@ def write_corpus(
         Facts about the origin, for the manifest.
     max_passages, max_queries, cut
         ``corpus.max_passages``, ``corpus.max_queries`` and ``corpus.partition`` of the configuration. The partition is
-        made first, then queries are chosen, then passages: relevant ones, other judged ones, the rest.
+        made first, then queries are chosen, then passages: those relevant for splits of ``max_queries``, for other
+        splits, other judged ones, the rest.
     dropped
         Counts of what the source left out by itself, asked for after all passages were read.
 
@@ -74,7 +75,7 @@ def write_corpus(
     chosen = None
     if max_passages is not None:
         records = records if isinstance(passages, Records) else Records.of(list(passages), "passage")
-        chosen = _choose_passages(records, judged, max_passages)
+        chosen = _choose_passages(records, judged, max_passages, max_queries or {})
         _refuse_unknown(judged, places, chosen.seen)
         for split in judged.values():
             keep_passages(split, chosen)
@@ -122,37 +123,41 @@ def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict
 
 
 class _Chosen:
-    """Ids kept by ``max_passages``: the hash decides, so that 8 bytes per passage are enough."""
+    """Ids kept by ``max_passages``: the hash decides within a tier, so that 8 bytes per passage are enough.
 
-    def __init__(self, limit: int, first: set[str], second: set[str], seen: set[str]) -> None:
-        self.limit, self.first, self.second, self.seen = limit, first, second, seen
+    Tiers: relevant for a split whose queries are limited (those numbers were asked for), relevant for another split,
+    judged, the rest.
+    """
+
+    def __init__(self, judged: dict[str, JudgedSplit], limited: Container[str]) -> None:
+        self.limit = 0
+        self.seen: set[str] = set()
+        self.tiers: dict[str, int] = {}
+        for split in judged.values():
+            for graded in split.qrels.values():
+                for passage, grade in graded.items():
+                    tier = 2 if grade < 1 else 0 if split.name in limited else 1
+                    self.tiers[passage] = min(tier, self.tiers.get(passage, 3))
+
+    def rank(self, passage_id: str) -> int:
+        return (self.tiers.get(passage_id, 3) << 62) | (hash64(passage_id, "passages") >> 2)
 
     def __contains__(self, passage_id: str) -> bool:
-        return _rank(passage_id, self.first, self.second) <= self.limit
+        return self.rank(passage_id) <= self.limit
 
 
-def _rank(passage_id: str, first: Container[str], second: Container[str]) -> int:
-    tier = 0 if passage_id in first else 1 if passage_id in second else 2
-    return (tier << 62) | (hash64(passage_id, "passages") >> 2)
-
-
-def _choose_passages(records: Records, judged: dict[str, JudgedSplit], most: int) -> _Chosen:
-    relevant: set[str] = set()
-    others: set[str] = set()
-    for split in judged.values():
-        for graded in split.qrels.values():
-            for passage, grade in graded.items():
-                (relevant if grade >= 1 else others).add(passage)
+def _choose_passages(records: Records, judged: dict[str, JudgedSplit], most: int, limited: Container[str]) -> _Chosen:
+    chosen = _Chosen(judged, limited)
     ranks = array("Q")
-    seen: set[str] = set()
     for n, passage in enumerate(progress(records, None, "Choosing passages", unit="passages"), 1):
         one = clean_id(passage[0], records.where, n, "passage")
-        if one in relevant or one in others:
-            seen.add(one)
-        ranks.append(_rank(one, relevant, others))
-    order = np.frombuffer(ranks, dtype=np.uint64) if ranks else np.zeros(0, np.uint64)
-    limit = int(order.max(initial=0)) if len(order) <= most else int(np.partition(order, most - 1)[most - 1])
-    return _Chosen(limit, relevant, others, seen)
+        if one in chosen.tiers:
+            chosen.seen.add(one)
+        ranks.append(chosen.rank(one))
+    if ranks:
+        order = np.frombuffer(ranks, dtype=np.uint64)
+        chosen.limit = int(np.partition(order, min(most, len(order)) - 1)[min(most, len(order)) - 1])
+    return chosen
 
 
 def _refuse_unknown(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str, str], str]], seen: Container[str]) -> None:

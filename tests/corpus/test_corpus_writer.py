@@ -123,3 +123,11 @@ def test_records_name_files_in_messages(tmp_path):
     records = Records(lambda: iter([("a", "", "x"), ("a", "", "y")]), lambda n: f"my.jsonl:{n}")
     with pytest.raises(UserError, match=r"my.jsonl:2: the passage id 'a' was used before, at my.jsonl:1"):
         write(tmp_path, passages=records)
+
+
+def test_passages_of_limited_splits_come_first(tmp_path):
+    passages, queries, qrels = many(1000)
+    cut = ("test", {"train": 0.8, "dev": 0.2})
+    write(tmp_path, passages, queries, qrels, cut=cut, max_queries={"dev": 30}, max_passages=100)
+    store = CorpusStore(tmp_path / "corpus")
+    assert (len(store), len(store.queries("dev")), len(store.queries("train"))) == (100, 30, 70)

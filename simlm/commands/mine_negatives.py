@@ -1,0 +1,57 @@
+"""Sample hard negatives from a system's run of the training queries.
+
+    simlm mine-negatives --config config/config.yaml --source bm25
+
+Candidates are the top `negatives.depth` passages minus all positives of the query; `negatives.sample` of them are
+drawn, and random passages that are neither positive nor in the run fill the list up to `negatives.pad_to`.
+Queries without a positive or without an entry in the run are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simlm.commands.options import add_experiment_options, load_context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment_options(parser)
+    parser.add_argument("--source", required=True, metavar="SYSTEM", help="system whose run is mined: bm25 or a bi-encoder of the graph")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    context = load_context(arguments)
+    from dataclasses import asdict
+
+    from simlm.commands.options import model_of
+    from simlm.config.graph import LEXICAL
+    from simlm.corpus.store import CorpusStore
+    from simlm.errors import UserError
+    from simlm.progress import progress, say
+    from simlm.record import StageRecord
+    from simlm.retrieval.negatives import MiningCounts, mine_negatives, write_negatives
+    from simlm.retrieval.runs import read_train_run, train_run_metadata
+
+    source, paths, experiment = arguments.source, context.paths, context.experiment
+    if source != LEXICAL:
+        model_of(context, source, "biencoder")
+    settings, seed = experiment.negatives, experiment.seed
+    store, run_file, output = CorpusStore(paths.corpus), paths.train_run(source), paths.negatives(source)
+    about = train_run_metadata(run_file)
+    if about.get("corpus_sha256") != store.sha256:
+        raise UserError(f"{run_file} was made from another corpus; search the split 'train' with '{source}' again")
+    if about["depth"] < settings.depth:
+        raise UserError(f"{run_file} is {about['depth']} passages deep but negatives.depth is {settings.depth}; search the split 'train' with '{source}' again")
+    block = {**settings.model_dump(), "seed": seed}
+    inputs = {"corpus": paths.corpus / "manifest.json", "run": run_file}
+    with StageRecord(paths.record(f"mine_negatives.{source}"), f"mine_negatives.{source}", block, inputs) as record:
+        positives, counts = store.positives("train"), MiningCounts()
+        rankings = progress(read_train_run(run_file), len(positives), f"Mining negatives from {source}", unit="queries")
+        mined = mine_negatives(rankings, positives, len(store), settings, seed, counts)
+        write_negatives(output, mined, {"source": source, "settings": settings.model_dump(), "seed": seed, "corpus_sha256": store.sha256}, counts)
+        record.metrics, record.outputs = asdict(counts), {"negatives": output}
+    say(
+        f"{counts.queries:,} queries with {counts.mined / counts.queries:.1f} mined and {counts.random / counts.queries:.1f} random negatives each; dropped: "
+        f"{counts.no_positive:,} without a positive, {counts.no_run_entry:,} that the run lacks; "
+        f"the run has {counts.positives_found / counts.positives:.1%} of the positives in its top {settings.depth}"
+    )

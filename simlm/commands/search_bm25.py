@@ -1,0 +1,51 @@
+"""Search splits with BM25 and write their runs.
+
+    simlm search-bm25 --config config/config.yaml
+    simlm search-bm25 --config config/config.yaml --splits train dev test
+
+`train` gives a Parquet run to `negatives.depth`, from which negatives are mined; the other splits give TREC runs to
+`evaluate.depth`. Without --splits, those that the graph needs are searched.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simlm.commands.options import add_experiment_options, load_context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment_options(parser)
+    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to search (default: those that the graph of models needs)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    context = load_context(arguments)
+    from simlm.config.graph import LEXICAL, needed_runs
+    from simlm.corpus.store import CorpusStore
+    from simlm.lexical.bm25 import Bm25Index
+    from simlm.lexical.stage import search_split
+    from simlm.record import StageRecord
+    from simlm.retrieval.runs import write_train_run, write_trec_run
+
+    paths, experiment = context.paths, context.experiment
+    mined, judged = needed_runs(experiment, LEXICAL)
+    splits = list(dict.fromkeys(arguments.splits or [*(["train"] if mined else []), *judged]))
+    store = CorpusStore(paths.corpus)
+    for split in splits:
+        store.queries(split)  # an unknown split is refused before anything is searched
+    index = Bm25Index.load(paths.bm25, store.sha256)
+    settings = {"splits": splits, "train_depth": experiment.negatives.depth, "depth": experiment.evaluate.depth}
+    with StageRecord(
+        paths.record("search_bm25"), "search_bm25", settings, {"corpus": paths.corpus / "manifest.json", "index": paths.bm25 / "manifest.json"}
+    ) as record:
+        for split in splits:
+            if split == "train" and (mined or split not in judged):
+                depth, output = experiment.negatives.depth, paths.train_run(LEXICAL)
+                count = write_train_run(output, search_split(index, store, split, depth), system=LEXICAL, depth=depth, corpus_sha256=store.sha256)
+                record.outputs["train run"] = output
+            if split != "train" or split in judged:
+                output = paths.run(LEXICAL, split)
+                count = write_trec_run(output, search_split(index, store, split, experiment.evaluate.depth), store, tag=LEXICAL)
+                record.outputs[split] = output
+            record.metrics[f"queries/{split}"] = count

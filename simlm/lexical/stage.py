@@ -1,0 +1,60 @@
+"""The BM25 stages: build the index with the best analyzer, search splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simlm.evaluation.metrics import evaluate_run, parse_metrics
+from simlm.hardware import available_cores
+from simlm.lexical.bm25 import Bm25Index, passages_of
+from simlm.progress import progress, say
+from simlm.retrieval.runs import Ranking, TrecRanking
+
+if TYPE_CHECKING:
+    from simlm.config.experiment import Bm25, Evaluate
+    from simlm.corpus.store import CorpusStore
+
+SMALL_INDEX = 200_000
+"""Below this many passages a query takes so little time that threads only get into each other's way."""
+
+
+def build_best_index(store: CorpusStore, folder: Path, settings: Bm25, evaluate: Evaluate) -> dict[str, Any]:
+    """Index the corpus with every configured analyzer, keep the best by the main metric on ``settings.select_on``.
+
+    With one analyzer nothing is searched. Equal scores: the analyzer named first is kept. Returns the manifest, whose
+    ``tried`` maps analyzers to their averages and ``selection`` says on what they were chosen.
+    """
+    best, tried, selection = None, {}, None
+    if len(settings.analyzers) > 1:
+        selection = {"split": settings.select_on, "metric": evaluate.main_metric}
+    for analyzer in settings.analyzers:
+        documents = progress(passages_of(store), len(store), f"Indexing for BM25 ({analyzer})", unit="passages")
+        index = Bm25Index.build(documents, analyzer, settings.k1, settings.b)
+        if selection is None:
+            best = index
+            continue
+        tried[analyzer] = judge(index, store, settings.select_on, evaluate)
+        say(f"BM25 with analyzer {analyzer} on {settings.select_on}: " + ", ".join(f"{name} {value:.4f}" for name, value in tried[analyzer].items()))
+        if best is None or tried[analyzer][evaluate.main_metric] > tried[best.analyzer.name][evaluate.main_metric]:
+            best = index
+    say(f"BM25 uses the analyzer {best.analyzer.name}")
+    return best.save(folder, {"corpus_sha256": store.sha256, "tried": tried, "selection": selection})
+
+
+def judge(index: Bm25Index, store: CorpusStore, split: str, evaluate: Evaluate) -> dict[str, float]:
+    """Averages of an index on a split, searched to ``evaluate.depth``."""
+    level = evaluate.splits.get(split)
+    measures = parse_metrics(evaluate.metrics, *((level.relevance, level.mrr_relevance) if level else ()))
+    run = (TrecRanking(query_id, store.ids(rows), scores) for query_id, rows, scores in search_split(index, store, split, evaluate.depth))
+    return evaluate_run(run, store.qrels(split), measures).averages
+
+
+def search_split(index: Bm25Index, store: CorpusStore, split: str, depth: int) -> Iterator[Ranking]:
+    """Stream the rankings of a split's queries, in their order."""
+    queries = store.queries(split)
+    threads = available_cores() if len(index) > SMALL_INDEX else 1
+    ranked = index.rank(queries.values(), depth, threads)
+    for query_id, (rows, scores) in progress(zip(queries, ranked), len(queries), f"Searching '{split}' with BM25", unit="queries"):
+        yield Ranking(query_id, rows, scores)

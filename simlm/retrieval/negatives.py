@@ -1,0 +1,196 @@
+"""Hard negatives: the top passages of a run, minus all positives of the query, filled up with random passages.
+
+What a query gets is a pure function of the seed, its id and its own ranking; it does not depend on the other queries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.files import atomic_file
+from simlm.retrieval.lists import iter_lists, metadata, open_lists
+from simlm.retrieval.runs import ROW_GROUP, Ranking
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from simlm.config.experiment import Negatives
+
+
+class MinedQuery(NamedTuple):
+    """A training query with its positives (sorted rows) and negatives (mined ones in random order, then random ones)."""
+
+    query_id: str
+    positives: np.ndarray
+    negatives: np.ndarray
+
+
+@dataclass
+class MiningCounts:
+    """What was mined and what was dropped.
+
+    Attributes
+    ----------
+    queries
+        Queries written.
+    no_positive
+        Queries of the run that have no relevant passage; dropped.
+    no_run_entry
+        Queries with a relevant passage for which the run found nothing; dropped.
+    mined, random
+        Negatives taken from the run, and at random.
+    positives, positives_found
+        Positives of the queries written, and how many of them are within the depth of the run.
+    """
+
+    queries: int = 0
+    no_positive: int = 0
+    no_run_entry: int = 0
+    mined: int = 0
+    random: int = 0
+    positives: int = 0
+    positives_found: int = 0
+
+
+def query_generator(seed: int, query_id: str) -> np.random.Generator:
+    """The random numbers of one query."""
+    digest = hashlib.blake2b(f"{seed}\t{query_id}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
+
+
+def sample_negatives(ranking: Ranking, positives: np.ndarray, corpus_size: int, settings: Negatives, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the negatives of one query.
+
+    Parameters
+    ----------
+    ranking
+        The query's part of the run, best first.
+    positives
+        Rows of *all* its relevant passages; none of them is ever returned.
+    corpus_size
+        Number of passages to draw random ones from.
+
+    Returns
+    -------
+    tuple of arrays
+        Mined rows: ``settings.sample`` of the top ``settings.depth``, in random order. Random rows that are neither
+        positive nor anywhere in the run: as many as are missing to ``settings.pad_to`` (fewer if the corpus has no more).
+    """
+    random = query_generator(seed, ranking.query_id)
+    top = ranking.passages[: settings.depth]
+    candidates = top[~np.isin(top, positives)]
+    mined = random.permutation(candidates)[: settings.sample].astype(np.int32)
+    missing = max(0, settings.pad_to - len(mined))
+    return mined, _draw_outside(random, corpus_size, np.union1d(positives, ranking.passages), missing)
+
+
+def _draw_outside(random: np.random.Generator, corpus_size: int, excluded: np.ndarray, count: int) -> np.ndarray:
+    """``count`` distinct rows outside the sorted ``excluded``, uniformly."""
+    if corpus_size < 4 * (len(excluded) + count):
+        free = np.ones(corpus_size, dtype=bool)
+        free[excluded] = False
+        return random.permutation(np.flatnonzero(free))[:count].astype(np.int32)
+    drawn = np.empty(0, np.int64)
+    while len(drawn) < count:
+        # At most a quarter of the rows is excluded or drawn, so that nearly every draw of this size is enough.
+        more = np.concatenate([drawn, random.integers(0, corpus_size, size=2 * count)])
+        _, first = np.unique(more, return_index=True)
+        drawn = more[np.sort(first)]
+        drawn = drawn[~np.isin(drawn, excluded)]
+    return drawn[:count].astype(np.int32)
+
+
+def mine_negatives(
+    run: Iterable[Ranking], positives: dict[str, list[int]], corpus_size: int, settings: Negatives, seed: int, counts: MiningCounts
+) -> Iterator[MinedQuery]:
+    """Stream the queries of a run that can be trained on, in the run's order, filling ``counts``.
+
+    Raises
+    ------
+    UserError
+        If the run names a row that the corpus does not have.
+    """
+    found = set()
+    for ranking in run:
+        relevant = np.array(positives.get(ranking.query_id, ()), dtype=np.int32)
+        if not len(relevant):
+            counts.no_positive += 1
+            continue
+        if not len(ranking.passages):
+            continue
+        if ranking.passages.max() >= corpus_size or ranking.passages.min() < 0:
+            raise UserError(
+                f"the run's query '{ranking.query_id}' names row {int(ranking.passages.max())}, but the corpus has {corpus_size:,} passages; search again"
+            )
+        found.add(ranking.query_id)
+        mined, others = sample_negatives(ranking, relevant, corpus_size, settings, seed)
+        counts.queries += 1
+        counts.mined += len(mined)
+        counts.random += len(others)
+        counts.positives += len(relevant)
+        counts.positives_found += int(np.isin(relevant, ranking.passages[: settings.depth]).sum())
+        yield MinedQuery(ranking.query_id, relevant, np.concatenate([mined, others]))
+    counts.no_run_entry = len(positives) - len(found)
+
+
+def write_negatives(path: str | Path, queries: Iterable[MinedQuery], facts: dict[str, Any], counts: MiningCounts) -> None:
+    """Write the Parquet list; its schema metadata ``simlm`` holds ``facts`` and, as ``counts``, what was mined and dropped.
+
+    Raises
+    ------
+    UserError
+        If nothing is left to train on.
+    """
+    import pyarrow.parquet as pq
+
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, _schema(), write_page_checksum=True) as writer:
+        group: list[MinedQuery] = []
+        for query in queries:
+            group.append(query)
+            if len(group) == ROW_GROUP:
+                writer.write_table(_table(group))
+                group = []
+        if group:
+            writer.write_table(_table(group))
+        if not counts.queries:
+            dropped = f"{counts.no_positive:,} without a relevant passage, {counts.no_run_entry:,} for which the run has nothing"
+            raise UserError(f"{path}: no training query is left ({dropped}); is the run from another corpus?")
+        # The counts are complete only now; metadata is stored per key, the schema itself was written at the start.
+        writer.add_key_value_metadata({"simlm": json.dumps({**facts, "counts": asdict(counts)}, sort_keys=True)})
+
+
+def read_negatives(path: str | Path) -> Iterator[MinedQuery]:
+    """Stream a file of negatives, one row group in memory at a time."""
+    with open_lists(path, _schema(), "a file of negatives", "simlm mine-negatives") as file:
+        for (query_ids,), (positives, negatives) in iter_lists(file, ["query_id"], ["positives", "negatives"]):
+            yield from map(MinedQuery, query_ids, positives, negatives)
+
+
+def negatives_metadata(path: str | Path) -> dict[str, Any]:
+    """Source, settings, seed, counts and corpus digest of a file of negatives."""
+    with open_lists(path, _schema(), "a file of negatives", "simlm mine-negatives") as file:
+        return metadata(file)
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([("query_id", pa.string()), ("positives", pa.list_(pa.int32())), ("negatives", pa.list_(pa.int32()))])
+
+
+def _table(group: list[MinedQuery]) -> pa.Table:
+    import pyarrow as pa
+
+    columns = [pa.array([query.query_id for query in group], pa.string())]
+    for lists in ([query.positives for query in group], [query.negatives for query in group]):
+        offsets = pa.array(np.cumsum([0] + [len(rows) for rows in lists]), pa.int32())
+        columns.append(pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(lists).astype(np.int32))))
+    return pa.table(columns, schema=_schema())

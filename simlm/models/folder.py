@@ -179,6 +179,9 @@ def save_model(
     """
     bi_encoder = kind == "biencoder"
     tokenizer.model_max_length = position_limit(model.config) or max(lengths.values())
+    # What the last call happened to set is no property of the tokenizer.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary, state_dict=_with_pooler(model) if bi_encoder else None)
         tokenizer.save_pretrained(temporary)
@@ -267,8 +270,7 @@ def _load(auto_class: Any, reference: str | Path, what: str, **options: Any) -> 
     try:
         return auto_class.from_pretrained(place, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
-        reason = reason if len(reason) < 240 else reason[:240] + "…"
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")[:240]
         if revision is None:
             raise UserError(f"{reference} does not hold a {what} that transformers can read ({reason}); make or download it again") from None
         raise UserError(

@@ -16,8 +16,8 @@ class BiEncoder(Training):
     encodes: ClassVar[bool] = True
     trainer: ClassVar[str] = "simlm.training.biencoder:train"
     code: ClassVar[tuple[str, ...]] = (
-        "simlm.training.biencoder", "simlm.models.biencoder", "simlm.training.losses", "simlm.training.groups",
-        "simlm.training.distributed", "simlm.training.trainer",
+        "simlm.training.biencoder", "simlm.models.biencoder", "simlm.models.first_token", "simlm.models.batches", "simlm.models.text",
+        "simlm.training.losses", "simlm.training.groups", "simlm.training.teacher_scores", "simlm.training.distributed", "simlm.training.trainer",
     )  # fmt: skip
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
@@ -29,7 +29,7 @@ class BiEncoder(Training):
     temperature: float = Field(0.02, gt=0, description="Cosines are divided by this.")
     contrastive_weight: float = Field(1.0, ge=0, description="Weight of the contrastive loss; the paper takes 0.2 beside distillation.")
     score_terms: Literal["paper", "code"] = Field(
-        "paper", description="`code` adds the q·q', d·q' and d·d' terms that the authors' code puts into the softmax."
+        "paper", description="Scores in the softmax: `paper` (Equation 3) has q·d and d⁺·n, `code` has q·d and the q·q', d⁺·q' and d⁺·d'⁺ of the authors' code."
     )
     rotation: Literal["shuffled", "offset"] = Field(
         "shuffled", description="How positives and negatives change from epoch to epoch: a seeded shuffle per query, or the authors' common offset."

@@ -1,0 +1,31 @@
+"""Train one model of the graph: mlm, bottleneck, biencoder or crossencoder.
+
+    simlm train --config config/smoke.yaml --model retriever1
+
+The model is written to results/<experiment>/models/<model>, a folder that transformers (and, for a bi-encoder,
+sentence-transformers) loads as it is. A training that was killed goes on from its last checkpoint when the
+command is given again. Several processes share the global batch under torchrun:
+
+    torchrun --nproc-per-node 2 -m simlm.cli train --config config/msmarco.yaml --model retriever1
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from simlm.commands.options import add_experiment_options, load_context, model_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment_options(parser)
+    parser.add_argument("--model", required=True, metavar="NAME", help="trained model of the graph, such as retriever1")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from simlm.config.kinds import KINDS
+
+    context = load_context(arguments)
+    trained = [kind.model_fields["kind"].annotation.__args__[0] for kind in KINDS if kind.trainer]
+    module, _, function = model_of(context, arguments.model, *trained).trainer.partition(":")
+    getattr(importlib.import_module(module), function)(context, arguments.model)

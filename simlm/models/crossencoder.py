@@ -1,0 +1,121 @@
+"""Cross-encoder: one logit for a (query, passage) pair (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import numpy as np
+import torch
+from torch import nn
+
+from simlm.errors import UserError
+from simlm.hardware import Precision
+from simlm.models.batches import Pieces, cut_by_length
+from simlm.models.first_token import only_first_token
+from simlm.models.folder import load_classifier, load_tokenizer, read_manifest
+from simlm.models.pairs import PairJoiner
+from simlm.models.text import Tokens, pad
+
+BATCH_TOKENS = 16_384
+"""Tokens, padding included, of a batch that is only scored."""
+
+
+class CrossEncoderModel(nn.Module):
+    """Scores padded batches of pairs.
+
+    Parameters
+    ----------
+    classifier
+        A transformers sequence classifier with one label; its last layer is computed for [CLS] alone where the
+        architecture allows it.
+    """
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+        only_first_token(classifier)
+
+    def score(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Raw logits of one padded batch, fp32, shape (pairs,)."""
+        return self.classifier(**batch).logits[:, 0].float()
+
+    def forward(self, pieces: Pieces) -> torch.Tensor:
+        """Raw logits of the pairs of several padded batches, in the pairs' order."""
+        return torch.cat([self.score(batch) for batch in pieces["batches"]])[pieces["places"]]
+
+
+class PairScorer:
+    """A trained cross-encoder that scores pairs, quickly and without gradients.
+
+    Parameters
+    ----------
+    model
+        Put into eval mode.
+    joiner
+        Joins the tokens of queries and passages.
+    precision
+        Arithmetic of the forward passes; logits are fp32.
+    """
+
+    def __init__(self, model: CrossEncoderModel, joiner: PairJoiner, precision: Precision) -> None:
+        self.model, self.joiner, self.precision = model.eval(), joiner, precision
+
+    @classmethod
+    def open(cls, folder: str | Path, precision: Precision) -> PairScorer:
+        """Load the folder that training a cross-encoder wrote.
+
+        Raises
+        ------
+        UserError
+            If the folder holds no complete cross-encoder.
+        """
+        manifest = read_manifest(folder)
+        if manifest["kind"] != "crossencoder":
+            raise UserError(f"{folder} holds a model of kind {manifest['kind']}, but only a crossencoder scores (query, passage) pairs")
+        model = CrossEncoderModel(load_classifier(folder))
+        if torch.cuda.is_available():
+            model.cuda()
+        return cls(model, PairJoiner(load_tokenizer(folder), manifest["lengths"]["pair"]), precision)
+
+    def score_tokens(self, pairs: Tokens) -> np.ndarray:
+        """Raw logits of joined pairs, float32, in their order."""
+        scores = np.empty(len(pairs), np.float32)
+        for indices, values in self._score_sorted(pairs):
+            scores[indices] = values
+        return scores
+
+    def score(self, query: str, titles: list[str], texts: list[str]) -> np.ndarray:
+        """Raw logits of one query with passages given as text, float32, shape (passages,)."""
+        queries = self.joiner.queries([query]).take(np.zeros(len(texts), np.int64))
+        return self.score_tokens(self.joiner.join(queries, self.joiner.passages(titles, texts)))
+
+    def _score_sorted(self, pairs: Tokens) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        device = next(self.model.parameters()).device
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.precision.bf16)
+        with torch.inference_mode(), autocast:
+            for indices in cut_by_length(pairs.lengths, most_tokens=BATCH_TOKENS):
+                batch = {name: value.to(device) for name, value in pad(pairs.take(indices), self.joiner.tokenizer).items()}
+                yield indices, self.model.score(batch).cpu().numpy()
+
+
+def keep_hardest(scores: torch.Tensor, forward_factor: int) -> torch.Tensor:
+    """Passages of each group that are forwarded with gradient: the positive, then the hardest negatives.
+
+    Parameters
+    ----------
+    scores
+        Shape (queries, group); the positive comes first.
+    forward_factor
+        ``group // forward_factor`` passages are kept, at least the positive and one negative.
+
+    Returns
+    -------
+    torch.Tensor
+        int64 positions, shape (queries, kept); the first is 0. Equal scores keep the earlier passage.
+
+    >>> keep_hardest(torch.tensor([[0.0, 1.0, 3.0, 2.0]]), 2)
+    tensor([[0, 2]])
+    """
+    kept = max(2, scores.shape[1] // forward_factor)
+    hardest = torch.sort(scores[:, 1:], dim=1, descending=True, stable=True).indices[:, : kept - 1] + 1
+    return torch.cat([torch.zeros_like(hardest[:, :1]), hardest], dim=1)

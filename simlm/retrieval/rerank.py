@@ -1,0 +1,104 @@
+"""Re-ranking of a system's runs with a cross-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simlm.corpus.store import CorpusStore
+from simlm.errors import UserError
+from simlm.models.crossencoder import PairScorer
+from simlm.models.text import Tokens
+from simlm.progress import progress
+from simlm.retrieval.runs import Ranking, best_first, read_run, write_trec_run
+from simlm.training.passage_cache import PassageCache
+
+QUERIES_AT_ONCE = 128
+"""Queries whose pairs are sorted by length and scored together."""
+
+
+def reranked(ranking: Ranking, logits: np.ndarray) -> Ranking:
+    """One query's run after its first passages got new scores.
+
+    The re-ranked passages stand first, by (-logit, row). The others keep their order below them: the i-th of them
+    gets the lowest logit minus i, a number that says no more than its place.
+
+    Parameters
+    ----------
+    ranking
+        The run before, best first.
+    logits
+        Scores of its first ``len(logits)`` passages.
+
+    >>> reranked(Ranking("q", np.array([7, 8, 9]), np.array([3.0, 2.0, 1.0])), np.array([0.5, 1.5]))
+    Ranking(query_id='q', passages=array([8, 7, 9]), scores=array([ 1.5,  0.5, -0.5]))
+    """
+    depth = len(logits)
+    rows, scores = best_first(ranking.passages[:depth], np.asarray(logits, np.float64))
+    below = (float(scores[-1]) if depth else 0.0) - np.arange(1, len(ranking.passages) - depth + 1)
+    return Ranking(ranking.query_id, np.concatenate([rows, ranking.passages[depth:]]), np.concatenate([scores, below]))
+
+
+def rerank_run(scorer: PairScorer, passages: PassageCache, texts: dict[str, str], rankings: list[Ranking], depth: int) -> Iterator[Ranking]:
+    """Re-rank the first ``depth`` passages of every query.
+
+    Parameters
+    ----------
+    passages
+        Must hold the passages that are re-ranked.
+    texts
+        Query id → text.
+
+    Raises
+    ------
+    UserError
+        If the run names a query that the split does not have.
+    """
+    queries = _query_tokens(scorer, texts, rankings)
+    for first in range(0, len(rankings), QUERIES_AT_ONCE):
+        chunk = rankings[first : first + QUERIES_AT_ONCE]
+        rows = [ranking.passages[:depth] for ranking in chunk]
+        lengths = [len(own) for own in rows]
+        pairs = scorer.joiner.join(queries.take(np.repeat(np.arange(first, first + len(chunk)), lengths)), passages.take(np.concatenate(rows)))
+        for ranking, logits in zip(chunk, np.split(scorer.score_tokens(pairs), np.cumsum(lengths)[:-1])):
+            yield reranked(ranking, logits)
+
+
+def _query_tokens(scorer: PairScorer, texts: dict[str, str], rankings: list[Ranking]) -> Tokens:
+    for ranking in rankings:
+        if ranking.query_id not in texts:
+            raise UserError(f"the run has a query '{ranking.query_id}' that its split does not have; was it made from another corpus?")
+    return scorer.joiner.queries([texts[ranking.query_id] for ranking in rankings])
+
+
+def rerank(context: Any, name: str) -> None:
+    """Re-rank the runs of a cross-encoder's candidates on all judged splits, and write the stage's record."""
+    from simlm import hardware
+    from simlm.config.stages import settings_of
+    from simlm.progress import say
+    from simlm.record import StageRecord
+
+    experiment, paths = context.experiment, context.paths
+    settings, stage, store = experiment.models[name], f"rerank.{name}", CorpusStore(paths.corpus)
+    candidates, splits, depth = settings.candidates(), list(experiment.evaluate.splits), settings.rerank_depth
+    files: dict[str, Path] = {split: paths.run(candidates, split) for split in splits}
+    for split, file in files.items():
+        if not file.exists():
+            raise UserError(f"{file} does not exist; search the split '{split}' with {candidates} first")
+    threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
+    scorer = PairScorer.open(paths.model(name), precision)
+    inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json", **files}
+    with StageRecord(paths.record(stage), stage, settings_of(experiment, "rerank", name), inputs) as record:
+        rankings = {split: list(read_run(file, store)) for split, file in files.items()}
+        say(f"{name} re-ranks the top {depth} of {candidates} on {', '.join(splits)}: {threads} threads, {precision.name} ({precision.reason}).")
+        wanted = (ranking.passages[:depth] for run in rankings.values() for ranking in run)
+        passages = PassageCache(store, wanted, scorer.joiner.passages, paths.root / "runs" / name)
+        for split, run in rankings.items():
+            again = progress(rerank_run(scorer, passages, store.queries(split), run, depth), len(run), f"Re-ranking {split}", unit="queries")
+            record.metrics[f"{split}/queries"] = write_trec_run(paths.run(name, split), again, store, tag=name, depth=experiment.evaluate.depth)
+            record.metrics[f"{split}/pairs"] = sum(min(depth, len(ranking.passages)) for ranking in run)
+            record.outputs[split] = paths.run(name, split)
+        record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "candidates": candidates}

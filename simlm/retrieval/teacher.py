@@ -1,0 +1,123 @@
+"""Scores of a cross-encoder for exactly the passages that a student's training will visit (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simlm.corpus.store import CorpusStore
+from simlm.models.crossencoder import PairScorer
+from simlm.progress import progress
+from simlm.training.groups import Groups
+from simlm.training.passage_cache import PassageCache
+from simlm.training.schedule import Schedule
+from simlm.training.spill import Spill
+
+PAIRS_AT_ONCE = 16_384
+"""Pairs that are joined, sorted by length and scored together."""
+
+
+def visits_per_query(queries: int, seen: np.ndarray, items: int, seed: int) -> np.ndarray:
+    """In how many epochs a training visits each query, shape (queries,).
+
+    Parameters
+    ----------
+    seen
+        Numbers of the queries that are trained on.
+    items
+        Length of the training: steps × global batch.
+
+    >>> visits_per_query(4, np.array([0, 2, 3]), 7, seed=1).sum()
+    np.int64(7)
+    """
+    counts = np.zeros(queries, np.int64)
+    counts[seen] = items // len(seen)
+    order = Schedule(len(seen), items, seed, lambda _, index: index)
+    for item in range(items - items % len(seen), items):
+        counts[seen[order[item]]] += 1
+    return counts
+
+
+def visited_passages(groups: Groups, epochs: np.ndarray, n: int, seed: int, rotation: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that a training visits, query by query, and where each query's begin.
+
+    Parameters
+    ----------
+    epochs
+        Result of :func:`visits_per_query`.
+    n
+        Hard negatives per query and step.
+
+    Returns
+    -------
+    numpy.ndarray, numpy.ndarray
+        int32 rows on disk, sorted within a query; int64 offsets, shape (queries + 1,).
+    """
+    spill, lengths = Spill(np.int32, folder), np.zeros(len(groups), np.int64)
+    for query, count in enumerate(epochs.tolist()):
+        if count:
+            rows = groups.visited(seed, range(count), query, n, rotation)
+            lengths[query] = len(rows)
+            spill.append(rows)
+    return spill.finish(), np.concatenate([[0], np.cumsum(lengths)])
+
+
+def score_visited(
+    scorer: PairScorer, store: CorpusStore, query_ids: list[str], texts: dict[str, str], rows: np.ndarray, offsets: np.ndarray, folder: Path
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield (query id, rows, raw logits) for every query that has rows; ``rows`` and ``offsets`` as :func:`visited_passages` gives them."""
+    passages = PassageCache(store, [rows], scorer.joiner.passages, folder)
+    queries = scorer.joiner.queries([texts[query_id] for query_id in query_ids])
+    for first, last in progress(list(_chunks(offsets)), None, "Scoring with the teacher", unit="blocks"):
+        own = rows[offsets[first] : offsets[last]]
+        repeated = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
+        scores = scorer.score_tokens(scorer.joiner.join(queries.take(repeated), passages.take(own)))
+        for query in range(first, last):
+            place = slice(offsets[query] - offsets[first], offsets[query + 1] - offsets[first])
+            if place.stop > place.start:
+                yield query_ids[query], own[place], scores[place]
+
+
+def _chunks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Runs of queries with about :data:`PAIRS_AT_ONCE` pairs together."""
+    first = 0
+    while first < len(offsets) - 1:
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + PAIRS_AT_ONCE, side="right")) - 1)
+        yield first, last
+        first = last
+
+
+def score_teacher(context: Any, student: str) -> None:
+    """Score what the bi-encoder ``student`` will visit with its teacher, and write the stage's record."""
+    from simlm import hardware
+    from simlm.config.stages import model_seed, settings_of
+    from simlm.models.folder import model_fingerprint
+    from simlm.progress import say
+    from simlm.record import StageRecord
+    from simlm.training.biencoder import hard_negatives, training_groups
+    from simlm.training.schedule import total_steps
+    from simlm.training.teacher_scores import write_teacher_scores
+
+    experiment, paths = context.experiment, context.paths
+    settings, seed, stage = experiment.models[student], model_seed(experiment, student), f"score_teacher.{student}"
+    teacher, folder = paths.model(settings.teacher), paths.root / "training"
+    store = CorpusStore(paths.corpus)
+    inputs = {"corpus": paths.corpus / "manifest.json", "negatives": paths.negatives(settings.negatives)}
+    threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
+    scorer = PairScorer.open(teacher, precision)
+    with StageRecord(paths.record(stage), stage, settings_of(experiment, "score_teacher", student), inputs | {"teacher": teacher / "simlm.json"}) as record:
+        groups = training_groups(context, settings, store)
+        seen = np.setdiff1d(np.arange(len(groups)), groups.holdout(seed, settings.holdout))
+        epochs = visits_per_query(len(groups), seen, total_steps(settings, len(seen)) * settings.batch_size, seed)
+        rows, offsets = visited_passages(groups, epochs, hard_negatives(settings), seed, settings.rotation, folder)
+        listed = len(groups.positives) + len(groups.negatives)
+        say(f"{settings.teacher} scores {len(rows):,} of {listed:,} listed pairs for {student}: {threads} threads, {precision.name} ({precision.reason}).")
+        about = {"student": student, "teacher": settings.teacher, "teacher_sha256": model_fingerprint(teacher), "corpus_sha256": store.sha256}
+        scored = score_visited(scorer, store, groups.query_ids, store.queries("train"), rows, offsets, folder)
+        pairs = write_teacher_scores(paths.teacher_scores(student), scored, about)
+        record.metrics |= {"pairs": pairs, "listed_pairs": listed, "queries": int((epochs > 0).sum())}
+        record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads}
+        record.outputs["scores"] = paths.teacher_scores(student)

@@ -1,0 +1,222 @@
+"""Fine-tuning a bi-encoder: contrastive loss over hard and in-batch negatives, and distillation from a cross-encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from simlm.commands.options import Context
+from simlm.config.kinds import BiEncoder
+from simlm.corpus.store import CorpusStore
+from simlm.models.batches import Pieces, in_pieces
+from simlm.models.biencoder import BiEncoderModel
+from simlm.models.card import add_card
+from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, resolve_init, save_model
+from simlm.models.text import Tokens, tokenize_queries
+from simlm.training.distributed import gather, scale_gradient, world_size
+from simlm.training.groups import Groups, groups_without_negatives, read_groups
+from simlm.training.losses import contrastive_loss, distillation_loss
+from simlm.training.passages import tokenize_corpus
+from simlm.training.teacher_scores import TeacherScores
+from simlm.training.trainer import TrainingJob, fit, start_job
+
+HOLDOUT_NEGATIVES = 15
+"""Hard negatives per held-out query in the pool that the held-out queries are ranked against."""
+
+
+class BiEncoderTraining(nn.Module):
+    """Losses of one step over the global batch.
+
+    Parameters
+    ----------
+    model
+        Embeds queries and passages.
+    temperature, contrastive_weight, terms
+        See :func:`~simlm.training.losses.contrastive_loss` and the configuration of ``biencoder``.
+    """
+
+    def __init__(self, model: BiEncoderModel, temperature: float, contrastive_weight: float = 1.0, terms: str = "paper") -> None:
+        super().__init__()
+        self.model, self.temperature, self.contrastive_weight, self.terms = model, temperature, contrastive_weight, terms
+
+    def forward(self, queries: Pieces, passages: Pieces, rows: torch.Tensor, teacher: torch.Tensor | None = None) -> dict[str, Any]:
+        """One step.
+
+        Parameters
+        ----------
+        queries
+            This process's queries.
+        passages
+            Their groups, one query after the other, the positive first.
+        rows
+            Corpus rows of the passages, shape (queries × group,).
+        teacher
+            Raw teacher logits, shape (queries, group); None: no distillation.
+        """
+        tokens = sum(batch["attention_mask"].sum() for part in (queries, passages) for batch in part["batches"])
+        query, passage = gather(self.model(queries)), gather(self.model(passages))
+        values: dict[str, Any] = {"tokens": tokens}
+        with torch.autocast(query.device.type, enabled=False):
+            loss = query.new_zeros(())
+            if self.contrastive_weight:
+                contrastive = contrastive_loss(query, passage, gather(rows), self.temperature, self.terms)
+                values["contrastive_loss"] = contrastive.detach()
+                loss = loss + self.contrastive_weight * contrastive
+            if teacher is not None:
+                group = passage.view(len(query), -1, passage.shape[-1])
+                student = torch.einsum("qw,qgw->qg", query, group) / self.temperature
+                distillation = distillation_loss(student, gather(teacher))
+                values["distillation_loss"] = distillation.detach()
+                loss = loss + distillation
+        return {"loss": scale_gradient(loss), **values}
+
+
+class GroupCollator:
+    """Batches of groups; an item is (epoch, query number), from which all that is seen follows.
+
+    Parameters
+    ----------
+    queries
+        Tokens of the queries, in the order of ``groups``.
+    passages
+        Tokens of the corpus, by row.
+    teacher
+        Scores to distil, or None.
+    most_texts
+        Largest padded batch.
+    """
+
+    def __init__(
+        self,
+        groups: Groups,
+        queries: Tokens,
+        passages: Tokens,
+        tokenizer: Any,
+        settings: BiEncoder,
+        seed: int,
+        teacher: TeacherScores | None = None,
+        most_texts: int | None = None,
+    ) -> None:
+        self.groups, self.queries, self.passages, self.tokenizer = groups, queries, passages, tokenizer
+        self.settings, self.seed, self.teacher, self.most_texts = settings, seed, teacher, most_texts
+
+    def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
+        n, rotation = hard_negatives(self.settings), self.settings.rotation
+        rows = np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
+        batch = {
+            "queries": in_pieces(self.queries.take([query for _, query in items]), self.tokenizer, most_texts=self.most_texts),
+            "passages": in_pieces(self.passages.take(rows.reshape(-1)), self.tokenizer, most_texts=self.most_texts),
+            "rows": torch.from_numpy(rows.reshape(-1)),
+        }
+        if self.teacher is not None:
+            batch["teacher"] = torch.from_numpy(np.stack([self.teacher.of(query, own) for (_, query), own in zip(items, rows)]))
+        return batch
+
+
+def train(context: Context, name: str) -> None:
+    """Train the bi-encoder ``name`` and export it."""
+    settings = context.experiment.models[name]
+    assert isinstance(settings, BiEncoder)
+    paths = context.paths
+    store = CorpusStore(paths.corpus)
+    job = start_job(context, name, _inputs(context, name, settings))
+    with job.record:
+        init = resolve_init(context, settings.init)
+        tokenizer, encoder = load_tokenizer(init), load_encoder(init)
+        check_vocabulary(encoder, tokenizer, init)
+        check_length(encoder, settings.query_length, f"models.{name}.query_length", init)
+        check_length(encoder, settings.passage_length, f"models.{name}.passage_length", init)
+        passages = tokenize_corpus(store, tokenizer, settings.passage_length, paths.tokenized(settings.passage_length))
+        groups = training_groups(context, settings, store)
+        texts = store.queries("train")
+        queries = tokenize_queries(tokenizer, [texts[query_id] for query_id in groups.query_ids], settings.query_length)
+        teacher = TeacherScores.read(paths.teacher_scores(name), name, groups, paths.training(name).parent) if settings.teacher else None
+        held_out = groups.holdout(job.seed, settings.holdout)
+        seen = np.setdiff1d(np.arange(len(groups)), held_out)
+        job.record.notes["queries"] = {"trained": len(seen), "held_out": len(held_out), **groups.about}
+        collate, model = _collator(job, groups, queries, passages, tokenizer, teacher, encoder)
+        module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms)
+        # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
+        whole = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
+        evaluate = _evaluation(job, model, collate, held_out) if len(held_out) else None
+        every = epoch_steps(settings, len(seen))
+        fit(whole, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
+        if job.is_main:
+            lengths = {"query": settings.query_length, "passage": settings.passage_length}
+            save_model(paths.model(name), encoder, tokenizer, kind="biencoder", key=job.key, lengths=lengths, write=add_card(context, name, lengths))
+            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
+
+
+def epoch_steps(settings: Any, examples: int) -> int:
+    """Optimiser steps of one pass over the training queries: the distance of two looks at the held-out ones."""
+    return max(1, math.ceil(examples / settings.batch_size))
+
+
+def hard_negatives(settings: BiEncoder) -> int:
+    """Hard negatives per query and step; none where no system is mined."""
+    return settings.hard_negatives if settings.negatives else 0
+
+
+def training_groups(context: Context, settings: Any, store: CorpusStore) -> Groups:
+    """The groups that a bi-encoder or cross-encoder trains on."""
+    folder = context.paths.root / "training"
+    if settings.negatives is None:
+        return groups_without_negatives(store, folder)
+    n = settings.hard_negatives if settings.kind == "crossencoder" else hard_negatives(settings)
+    return read_groups(context.paths.negatives(settings.negatives), store, n, folder)
+
+
+def _inputs(context: Context, name: str, settings: BiEncoder) -> dict[str, Path]:
+    paths = context.paths
+    inputs = {"corpus": paths.corpus / "manifest.json"}
+    if settings.init in context.experiment.models:
+        inputs["init"] = paths.model(settings.init) / "simlm.json"
+    if settings.negatives:
+        inputs["negatives"] = paths.negatives(settings.negatives)
+    if settings.teacher:
+        inputs["teacher_scores"] = paths.teacher_scores(name)
+    return inputs
+
+
+def _collator(
+    job: TrainingJob, groups: Groups, queries: Tokens, passages: Tokens, tokenizer: Any, teacher: TeacherScores | None, encoder: Any
+) -> tuple[GroupCollator, BiEncoderModel]:
+    settings = job.settings
+    share = settings.batch_size // world_size()
+    bounded = settings.micro_batch_size is not None and settings.micro_batch_size < share
+    most_texts = settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
+    collate = GroupCollator(groups, queries, passages, tokenizer, settings, job.seed, teacher, most_texts)
+    return collate, BiEncoderModel(encoder, recompute=bounded)
+
+
+def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:
+    """Reciprocal rank of the held-out queries' positives in the pool of all their passages."""
+    groups, n = collate.groups, min(hard_negatives(job.settings), HOLDOUT_NEGATIVES)
+    rows = np.stack([groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
+    pool, places = np.unique(rows, return_inverse=True)
+    positives = places.reshape(rows.shape)[:, 0]
+    others = [np.isin(pool, groups.positives_of(query)) for query in held_out.tolist()]
+
+    def evaluate() -> dict[str, float]:
+        device = next(model.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=job.precision.bf16):
+            query, passage = (_embed(model, tokens, collate.tokenizer) for tokens in (collate.queries.take(held_out), collate.passages.take(pool)))
+        scores = (query @ passage.T).numpy()
+        scores[np.stack(others) & (np.arange(len(pool)) != positives[:, None])] = -np.inf
+        ranks = (scores >= scores[np.arange(len(scores)), positives][:, None]).sum(1)
+        return {"held_out/RR": float(np.mean(1 / ranks))}
+
+    return evaluate
+
+
+def _embed(model: BiEncoderModel, tokens: Tokens, tokenizer: Any) -> torch.Tensor:
+    device = next(model.parameters()).device
+    pieces = in_pieces(tokens, tokenizer, most_texts=128)
+    batches = [{name: value.to(device) for name, value in batch.items()} for batch in pieces["batches"]]
+    return torch.cat([model.embed(batch).cpu() for batch in batches])[pieces["places"]]

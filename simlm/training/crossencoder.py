@@ -1,0 +1,152 @@
+"""Fine-tuning a cross-encoder: softmax over hard negatives, only the hardest with gradient, R-Drop (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from simlm.commands.options import Context
+from simlm.config.kinds import CrossEncoder
+from simlm.corpus.store import CorpusStore
+from simlm.models.batches import Pieces, in_pieces
+from simlm.models.card import add_card
+from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
+from simlm.models.folder import check_length, check_vocabulary, load_classifier, load_tokenizer, resolve_init, save_model
+from simlm.models.pairs import PairJoiner
+from simlm.models.text import Tokens
+from simlm.training.biencoder import epoch_steps, training_groups
+from simlm.training.groups import Groups
+from simlm.training.losses import ranking_loss, rdrop_loss
+from simlm.training.passage_cache import PassageCache
+from simlm.training.trainer import TrainingJob, fit, start_job
+
+HOLDOUT_NEGATIVES = 15
+"""Hard negatives that a held-out query's positive is ranked against."""
+
+
+class CrossEncoderTraining(nn.Module):
+    """Loss of one step over this process's queries.
+
+    Parameters
+    ----------
+    forward_factor
+        See :func:`~simlm.models.crossencoder.keep_hardest`; 1 forwards everything with gradient.
+    rdrop_weight
+        Weight of R-Drop's divergence; 0: one dropout pass.
+    """
+
+    def __init__(self, model: CrossEncoderModel, forward_factor: int, rdrop_weight: float) -> None:
+        super().__init__()
+        self.model, self.forward_factor, self.rdrop_weight = model, forward_factor, rdrop_weight
+
+    def forward(self, pairs: Pieces, group: int) -> dict[str, Any]:
+        """One step over ``pairs``: the groups of ``group`` passages, one query after the other, the positive first."""
+        tokens = sum(batch["attention_mask"].sum() for batch in pairs["batches"])
+        kept = self.select(pairs, group)
+        selected = pick(pairs, (kept + torch.arange(len(kept), device=kept.device)[:, None] * group).reshape(-1))
+        first = self.model(selected).view(kept.shape)
+        with torch.autocast(first.device.type, enabled=False):
+            if not self.rdrop_weight:
+                loss = ranking_loss(first)
+                return {"loss": loss, "tokens": tokens}
+        second = self.model(selected).view(kept.shape)
+        with torch.autocast(first.device.type, enabled=False):
+            loss, plain = rdrop_loss(first, second, self.rdrop_weight), 0.5 * (ranking_loss(first) + ranking_loss(second))
+        return {"loss": loss, "ranking_loss": plain.detach(), "divergence": (loss - plain).detach(), "tokens": tokens}
+
+    @torch.no_grad()
+    def select(self, pairs: Pieces, group: int) -> torch.Tensor:
+        """Positions of the passages that are forwarded with gradient, shape (queries, kept); scored without dropout."""
+        queries = len(pairs["places"]) // group
+        if self.forward_factor == 1 or group <= 2:
+            return torch.arange(group, device=pairs["places"].device).expand(queries, group)
+        training = self.model.training
+        self.model.eval()
+        scores = self.model(pairs).view(queries, group)
+        self.model.train(training)
+        return keep_hardest(scores, self.forward_factor)
+
+
+def pick(pairs: Pieces, wanted: torch.Tensor) -> Pieces:
+    """The padded pairs at ``wanted``, in that order, still in pieces of similar length."""
+    places = pairs["places"][wanted]
+    batches, new_places, start, before = [], torch.empty_like(places), 0, 0
+    for batch in pairs["batches"]:
+        size = len(batch["input_ids"])
+        inside = (places >= start) & (places < start + size)
+        count = int(inside.sum())
+        if count:
+            chosen = places[inside] - start
+            longest = int(batch["attention_mask"][chosen].sum(1).max())
+            batches.append({name: value[chosen, :longest] for name, value in batch.items()})
+            new_places[inside] = before + torch.arange(count, device=places.device)
+        start, before = start + size, before + count
+    return {"batches": batches, "places": new_places}
+
+
+class PairCollator:
+    """Batches of pairs; an item is (epoch, query number), from which all that is seen follows."""
+
+    def __init__(self, groups: Groups, queries: Tokens, passages: PassageCache, joiner: PairJoiner, settings: CrossEncoder, seed: int) -> None:
+        self.groups, self.queries, self.passages, self.joiner, self.settings, self.seed = groups, queries, passages, joiner, settings, seed
+
+    def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
+        n, rotation = self.settings.hard_negatives, self.settings.rotation
+        rows = np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
+        pairs = self.join(np.array([query for _, query in items]), rows)
+        return {"pairs": in_pieces(pairs, self.joiner.tokenizer), "group": n + 1}
+
+    def join(self, queries: np.ndarray, rows: np.ndarray) -> Tokens:
+        """Pairs of each query with its row of passages; ``rows`` has the shape (queries, group)."""
+        return self.joiner.join(self.queries.take(np.repeat(queries, rows.shape[1])), self.passages.take(rows.reshape(-1)))
+
+
+def train(context: Context, name: str) -> None:
+    """Train the cross-encoder ``name`` and export it."""
+    settings = context.experiment.models[name]
+    assert isinstance(settings, CrossEncoder)
+    paths = context.paths
+    store = CorpusStore(paths.corpus)
+    inputs: dict[str, Path] = {"corpus": paths.corpus / "manifest.json", "negatives": paths.negatives(settings.negatives)}
+    if settings.init in context.experiment.models:
+        inputs["init"] = paths.model(settings.init) / "simlm.json"
+    job = start_job(context, name, inputs)
+    with job.record:
+        init = resolve_init(context, settings.init)
+        tokenizer, classifier = load_tokenizer(init), load_classifier(init)
+        check_vocabulary(classifier, tokenizer, init)
+        check_length(classifier, settings.max_length, f"models.{name}.max_length", init)
+        groups = training_groups(context, settings, store)
+        held_out = groups.holdout(job.seed, settings.holdout)
+        seen = np.setdiff1d(np.arange(len(groups)), held_out)
+        job.record.notes["queries"] = {"trained": len(seen), "held_out": len(held_out), **groups.about}
+        joiner = PairJoiner(tokenizer, settings.max_length)
+        texts = store.queries("train")
+        queries = joiner.queries([texts[query_id] for query_id in groups.query_ids])
+        passages = PassageCache(store, [groups.positives, groups.negatives], joiner.passages, paths.root / "training")
+        collate = PairCollator(groups, queries, passages, joiner, settings, job.seed)
+        model = CrossEncoderModel(classifier)
+        module = CrossEncoderTraining(model, settings.forward_factor, settings.rdrop_weight)
+        evaluate = _evaluation(job, model, collate, held_out) if len(held_out) else None
+        every = epoch_steps(settings, len(seen))
+        fit(job, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
+        if job.is_main:
+            lengths = {"pair": settings.max_length}
+            save_model(paths.model(name), classifier, tokenizer, kind="crossencoder", key=job.key, lengths=lengths, write=add_card(context, name, lengths))
+            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
+
+
+def _evaluation(job: TrainingJob, model: CrossEncoderModel, collate: PairCollator, held_out: np.ndarray) -> Any:
+    """Reciprocal rank of the held-out queries' positives among some of their own negatives."""
+    n = min(job.settings.hard_negatives, HOLDOUT_NEGATIVES)
+    rows = np.stack([collate.groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
+
+    def evaluate() -> dict[str, float]:
+        scores = PairScorer(model, collate.joiner, job.precision).score_tokens(collate.join(held_out, rows)).reshape(rows.shape)
+        return {"held_out/RR": float(np.mean(1 / (scores >= scores[:, :1]).sum(1)))}
+
+    return evaluate

@@ -1,0 +1,87 @@
+"""Losses of the fine-tuning stages (paper, sections 3.2 and 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def contrastive_loss(queries: torch.Tensor, passages: torch.Tensor, rows: torch.Tensor, temperature: float, terms: str = "paper") -> torch.Tensor:
+    r"""Mean contrastive loss of a global batch.
+
+    With :math:`\varphi(a, b) = \exp(a \cdot b / \tau)` the paper's Equation 3 is, per query,
+    :math:`-\log \frac{\varphi(q, d^+)}{\varphi(q, d^+) + \sum_{n}(\varphi(q, n) + \varphi(d^+, n))}`, where :math:`n` runs over all
+    other passages of the batch. A copy of the query's own :math:`d^+` (listed for another query) is no negative
+    and is left out; positives of other queries are negatives, as in the paper.
+
+    Parameters
+    ----------
+    queries
+        Unit vectors, shape (queries, width).
+    passages
+        Unit vectors, shape (queries × group, width); the first of each group is the positive.
+    rows
+        Corpus rows of the passages, shape (queries × group,).
+    temperature
+        :math:`\tau`.
+    terms
+        ``paper``, or ``code`` for what the authors' code sums: :math:`q \cdot d` over all passages (copies of
+        :math:`d^+` too), and :math:`d^+ \cdot q'`, :math:`q \cdot q'`, :math:`d^+ \cdot d'^+` over the other queries and their positives.
+
+    >>> unit = torch.eye(2)
+    >>> round(contrastive_loss(unit, unit, torch.tensor([0, 1]), 1.0).item(), 4)  # log(1 + 2 / e)
+    0.5514
+    """
+    group = len(passages) // len(queries)
+    first = torch.arange(len(queries), device=queries.device) * group
+    positives = passages[first]
+    to_passages = queries @ passages.T
+    if terms == "paper":
+        own = torch.zeros_like(to_passages, dtype=torch.bool).scatter_(1, first[:, None], True)
+        copies = rows[None, :] == rows[first][:, None]
+        scores = [to_passages.masked_fill(copies & ~own, -torch.inf), (positives @ passages.T).masked_fill(copies | own, -torch.inf)]
+    else:
+        diagonal = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
+        others = [positives @ queries.T, queries @ queries.T, positives @ positives.T]
+        scores = [to_passages, *(part.masked_fill(diagonal, -torch.inf) for part in others)]
+    return functional.cross_entropy(torch.cat(scores, dim=1) / temperature, first)
+
+
+def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """KL divergence of the student from the teacher over each query's group, mean over the queries.
+
+    Parameters
+    ----------
+    student
+        Scores divided by the student's temperature, shape (queries, group).
+    teacher
+        Raw logits of the teacher, same shape; no temperature.
+
+    >>> distillation_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).item()
+    0.0
+    """
+    return functional.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True)
+
+
+def ranking_loss(logits: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the first passage of each group, shape (queries, group)."""
+    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+def rdrop_loss(first: torch.Tensor, second: torch.Tensor, weight: float = 1.0) -> torch.Tensor:
+    """R-Drop (Liang et al., NeurIPS 2021) over two dropout passes.
+
+    Mean of the two cross-entropies plus ``weight`` × 0.5 × (KL(p1 ‖ p2) + KL(p2 ‖ p1)), mean over the queries.
+
+    Parameters
+    ----------
+    first, second
+        Logits of the two passes, shape (queries, group); the positive comes first.
+
+    >>> logits = torch.tensor([[2.0, 1.0]])
+    >>> bool(rdrop_loss(logits, logits) == ranking_loss(logits))
+    True
+    """
+    one, two = first.log_softmax(-1), second.log_softmax(-1)
+    divergence = functional.kl_div(two, one, reduction="batchmean", log_target=True) + functional.kl_div(one, two, reduction="batchmean", log_target=True)
+    return 0.5 * (ranking_loss(first) + ranking_loss(second)) + weight * 0.5 * divergence

@@ -1,0 +1,119 @@
+"""Teacher scores of a student's training: written once, looked up by (query, passage), never by position."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.files import atomic_file
+from simlm.training.groups import Groups
+from simlm.training.spill import Spill
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP = 1024
+"""Queries per Parquet row group."""
+
+
+@dataclass(frozen=True)
+class TeacherScores:
+    """Raw cross-encoder logits by query number and passage row; they lie on disk.
+
+    Attributes
+    ----------
+    rows, scores
+        Of all queries one after the other; rows are sorted within a query.
+    starts, ends
+        Where each query of the groups begins and ends; equal where it has no scores.
+    """
+
+    groups: Groups
+    rows: np.ndarray
+    scores: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    source: Path
+    student: str
+
+    @classmethod
+    def read(cls, path: Path, student: str, groups: Groups, folder: Path) -> TeacherScores:
+        """Read what ``simlm score-teacher --model student`` wrote.
+
+        Raises
+        ------
+        UserError
+            If the file is missing, truncated or foreign.
+        """
+        from simlm.retrieval.lists import iter_lists, open_lists
+
+        number = {query_id: i for i, query_id in enumerate(groups.query_ids)}
+        starts, ends = np.zeros(len(groups), np.int64), np.zeros(len(groups), np.int64)
+        rows, scores = Spill(np.int32, folder), Spill(np.float32, folder)
+        with open_lists(path, _schema(), "a list of teacher scores", f"simlm score-teacher --model {student}") as file:
+            for (query_ids,), (passages, values) in iter_lists(file, ["query_id"], ["passages", "scores"]):
+                for query_id, own, logits in zip(query_ids, passages, values):
+                    if len(own) != len(logits):
+                        raise UserError(f"{path}: query '{query_id}' has {len(own)} passages but {len(logits)} scores; run simlm score-teacher again")
+                    if query_id in number:
+                        order = np.argsort(own, kind="stable")
+                        starts[number[query_id]], ends[number[query_id]] = rows.count, rows.count + len(own)
+                        rows.append(own[order])
+                        scores.append(logits[order])
+        return cls(groups, rows.finish(), scores.finish(), starts, ends, path, student)
+
+    def of(self, query: int, passages: np.ndarray) -> np.ndarray:
+        """Logits of ``passages`` for query number ``query``, float32, in the order asked for.
+
+        Raises
+        ------
+        UserError
+            If one of them was not scored.
+        """
+        start, end = self.starts[query], self.ends[query]
+        own = self.rows[start:end]
+        places = np.searchsorted(own, passages)
+        found = places < len(own)
+        found[found] = own[places[found]] == np.asarray(passages)[found]
+        if not found.all():
+            missing = int(np.asarray(passages)[~found][0])
+            name = self.groups.query_ids[query]
+            raise UserError(f"{self.source} has no score of passage {missing} for query '{name}'; run simlm score-teacher --model {self.student} again")
+        return self.scores[start:end][places]
+
+
+def write_teacher_scores(path: Path, scored: Iterable[tuple[str, np.ndarray, np.ndarray]], about: dict[str, Any]) -> int:
+    """Write (query id, rows, logits) of every query; returns the number of pairs."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema().with_metadata({"simlm": json.dumps(about, sort_keys=True)})
+    pairs, pending = 0, []
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
+
+        def flush() -> None:
+            columns = [[entry[i] for entry in pending] for i in range(3)]
+            arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema)]
+            writer.write_table(pa.table(arrays, schema=schema), row_group_size=ROW_GROUP)
+            pending.clear()
+
+        for query_id, rows, logits in scored:
+            pending.append((query_id, np.asarray(rows, np.int32), np.asarray(logits, np.float32)))
+            pairs += len(rows)
+            if len(pending) == ROW_GROUP:
+                flush()
+        if pending:
+            flush()
+    return pairs
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([("query_id", pa.string()), ("passages", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32()))])

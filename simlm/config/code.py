@@ -1,6 +1,8 @@
-"""Fingerprints of the code a stage uses, so that an edited module reruns exactly the stages that it can change.
+"""Fingerprints of the code behind a stage, so that an edited module reruns exactly the stages that it can change.
 
-Comments, docstrings and formatting do not count. The workflow puts a fingerprint into each rule's ``params``.
+A stage is named by the module that does its work; what that module imports from this project follows by itself.
+Comments, docstrings and formatting do not count, nor does plumbing that cannot change a result. The workflow puts a
+fingerprint into each rule's ``params``.
 """
 
 from __future__ import annotations
@@ -13,56 +15,94 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-STAGES: dict[str, tuple[str, ...]] = {
-    "prepare_corpus": ("simlm.corpus",),
-    "train_tokenizer": ("simlm.models.tokenizer",),
-    "index_bm25": ("simlm.lexical",),
-    "search_bm25": ("simlm.lexical", "simlm.retrieval.runs"),
-    "mine_negatives": ("simlm.retrieval.negatives",),
-    "encode": ("simlm.retrieval.encode", "simlm.models.text"),
-    "build_index": ("simlm.retrieval.index",),
-    "search_index": ("simlm.retrieval.search", "simlm.retrieval.runs", "simlm.models.text"),
-    "score_teacher": ("simlm.retrieval.teacher", "simlm.training.teacher_scores", "simlm.training.groups", "simlm.models.crossencoder", "simlm.models.pairs"),
-    "rerank": ("simlm.retrieval.rerank", "simlm.retrieval.runs", "simlm.models.crossencoder", "simlm.models.pairs"),
-    "fuse": ("simlm.retrieval.fusion", "simlm.retrieval.runs"),
-    "evaluate": ("simlm.evaluation.metrics",),
-    "compare_systems": ("simlm.evaluation",),
-    "report": ("simlm.report",),
-    "track": ("simlm.tracking",),
+STAGES: dict[str, str] = {
+    "prepare_corpus": "simlm.corpus",
+    "train_tokenizer": "simlm.models.tokenizer",
+    "index_bm25": "simlm.lexical.stage",
+    "search_bm25": "simlm.lexical.stage",
+    "mine_negatives": "simlm.retrieval.negatives",
+    "encode": "simlm.retrieval.encode",
+    "build_index": "simlm.retrieval.index",
+    "search_index": "simlm.retrieval.search",
+    "score_teacher": "simlm.retrieval.teacher",
+    "rerank": "simlm.retrieval.rerank",
+    "fuse": "simlm.retrieval.fusion",
+    "evaluate": "simlm.evaluation.stage",
+    "compare_systems": "simlm.evaluation.compare",
+    "report": "simlm.report",
+    "track": "simlm.tracking",
 }
-"""Modules and packages behind each stage; a trained kind declares its own in ``ModelBlock.code``."""
+"""Stage → module or package that does its work; for ``train`` it is the module of the kind's ``trainer``."""
+
+PLUMBING = (
+    "simlm.cli", "simlm.commands", "simlm.config", "simlm.corpus", "simlm.devices", "simlm.errors", "simlm.files", "simlm.hardware",
+    "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.progress", "simlm.record", "simlm.tracking",
+    "simlm.training.checkpoints", "simlm.training.history",
+)  # fmt: skip
+"""Modules whose change cannot change what a stage computes that merely imports them: settings are compared by value,
+files and corpora by their digests, and the rest only reports."""
 
 
-def fingerprint(modules: Iterable[str]) -> str:
-    """Hex digest of what the modules (or all modules of a package) do; the order of ``modules`` does not matter.
+def fingerprint(*modules: str) -> str:
+    """Hex digest of what the modules, and those that they import, do; the order does not matter.
 
-    >>> fingerprint(["simlm.errors"]) == fingerprint(["simlm.errors", "simlm.errors"])
+    >>> fingerprint("simlm.errors") == fingerprint("simlm.errors", "simlm.errors")
     True
     """
     digest = hashlib.sha256()
-    for module in sorted(set(modules)):
-        digest.update(module.encode())
-        for file in source_files(module):
-            digest.update(_meaning(file).encode())
+    for file in sorted({file for module in reached(modules) for file in source_files(module)}):
+        digest.update(str(file.relative_to(PACKAGE)).encode())
+        digest.update(_read(file)[0])
     return digest.hexdigest()[:16]
 
 
+def reached(modules: Iterable[str]) -> set[str]:
+    """The modules and all others of this project that they import, anywhere in their text, without the plumbing."""
+    found: set[str] = set()
+    stack = list(modules)
+    while stack:
+        module = stack.pop()
+        if module in found:
+            continue
+        found.add(module)
+        for file in source_files(module):
+            stack += [name for name in _read(file)[1] if not _is_plumbing(name)]
+    return found
+
+
 def source_files(module: str) -> list[Path]:
-    """Source files of a module or package of this project; empty if there is none of that name."""
+    """Files of a module, or of a package with its templates; empty if this project has none of that name."""
     stem = PACKAGE.parent.joinpath(*module.split("."))
     if stem.is_dir():
-        return sorted(stem.rglob("*.py"))
+        return sorted(file for file in stem.rglob("*") if file.suffix in (".py", ".html", ".css", ".js"))
     return [stem.with_suffix(".py")] if stem.with_suffix(".py").exists() else []
 
 
+def _is_plumbing(module: str) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in PLUMBING)
+
+
 @functools.cache
-def _meaning(file: Path) -> str:
+def _read(file: Path) -> tuple[bytes, frozenset[str]]:
+    """What a file does, as bytes that comments do not change, and the modules of this project that it imports."""
+    if file.suffix != ".py":
+        return file.read_bytes(), frozenset()
     tree = ast.parse(file.read_bytes(), filename=str(file))
+    imports: set[str] = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                imports.add(whole if source_files(whole) else node.module)
+        elif isinstance(node, ast.Import):
+            imports |= {alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE.name}
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Docstrings, and the strings that document a constant below it.
-            node.body = [
-                item for item in body if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str))
-            ]
-    return ast.dump(tree)
+            node.body = [item for item in body if not _is_text(item)]
+    # A module of the package's root would be the package itself, and with it everything.
+    return ast.dump(tree).encode(), frozenset(imports - {PACKAGE.name})
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

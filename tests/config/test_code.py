@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
 from simlm.config import code
-from simlm.config.code import STAGES, fingerprint, source_files
+from simlm.config.code import STAGES, fingerprint, reached, source_files
 from simlm.config.kinds import KINDS
 
 BEFORE = '''"""Module."""
@@ -29,8 +27,8 @@ def package(tmp_path, monkeypatch):
 
     def digest(text: str) -> str:
         (tmp_path / "thing" / "part.py").write_text(text)
-        code._meaning.cache_clear()
-        return fingerprint(["thing.part"])
+        code._read.cache_clear()
+        return fingerprint("thing.part")
 
     return digest
 
@@ -51,17 +49,38 @@ def test_a_docstring_alone_is_a_body(package):
 
 def test_packages_hold_their_modules():
     assert len(source_files("simlm.config")) > len(source_files("simlm.config.kinds")) > 1
-    assert fingerprint(["simlm.config"]) != fingerprint(["simlm.config.kinds"])
+    assert fingerprint("simlm.config") != fingerprint("simlm.config.kinds")
 
 
-@pytest.mark.parametrize("module", sorted({*(name for names in STAGES.values() for name in names), *(name for kind in KINDS for name in kind.code)}))
-def test_declared_modules_exist(module):
-    assert source_files(module), f"{module} is declared but does not exist"
+def test_imported_modules_count_and_plumbing_does_not(tmp_path, monkeypatch):
+    folder = tmp_path / "simlm"
+    folder.mkdir()
+    monkeypatch.setattr(code, "PACKAGE", folder)
+
+    def digest(**files: str) -> str:
+        for name, text in {"losses": "A = 1", "paths": "B = 1", "unused": "C = 1", **files}.items():
+            (folder / f"{name}.py").write_text(text)
+        (folder / "train.py").write_text("from simlm import paths\n\ndef f():\n    from simlm.losses import A\n    return A, paths.B\n")
+        code._read.cache_clear()
+        return fingerprint("simlm.train")
+
+    before = digest()
+    assert digest(losses="A = 2") != before
+    assert digest(paths="B = 2") == digest(unused="C = 2") == before
+
+
+@pytest.mark.parametrize("module", sorted({*STAGES.values(), *(kind.trainer.split(":")[0] for kind in KINDS if kind.trainer)}))
+def test_the_modules_behind_the_stages_exist(module):
+    assert source_files(module), f"{module} does not exist"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.trainer], ids=lambda kind: kind.__name__)
-def test_trainers_exist_and_are_part_of_the_code(kind):
+def test_trainers_exist(kind):
     module, function = kind.trainer.split(":")
-    assert module in kind.code
-    assert importlib.util.find_spec(module) is not None
     assert f"def {function}(" in source_files(module)[0].read_text()
+
+
+def test_a_retrievers_losses_are_part_of_its_training():
+    assert {"simlm.training.losses", "simlm.training.schedule"} <= reached(["simlm.training.biencoder"])
+    assert "simlm.corpus.python_docs" not in reached(["simlm.training.biencoder"])
+    assert "simlm.training.biencoder" not in reached(["simlm.training.mlm"])

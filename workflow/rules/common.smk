@@ -101,6 +101,11 @@ def code(stage):
     return fingerprint(STAGES[stage])
 
 
+def trainer_code(wildcards):
+    """Fingerprint of what trains a model of this kind."""
+    return fingerprint(EXPERIMENT.models[wildcards.model].trainer.split(":")[0])
+
+
 def any_of(names):
     """Regular expression that matches one of the names, or nothing at all."""
     return "|".join(map(re.escape, names)) or "(?!)"

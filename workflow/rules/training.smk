@@ -25,7 +25,7 @@ rule train_model:
         runtime=2880,
     params:
         settings=settings("train"),
-        code=lambda wildcards: fingerprint(EXPERIMENT.models[wildcards.model].code),
+        code=trainer_code,
     message:
         "Training {wildcards.model}"
     shell:

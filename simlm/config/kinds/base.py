@@ -18,8 +18,6 @@ class ModelBlock(Block):
     kind: str
     trainer: ClassVar[str | None] = None
     """``module:function`` that trains this kind, or None for systems that are only evaluated."""
-    code: ClassVar[tuple[str, ...]] = ()
-    """Packages or modules whose change makes a trained model of this kind outdated."""
     encodes: ClassVar[bool] = False
     """Whether the model embeds queries and passages, so that it has an index and can be mined."""
     not_trained: ClassVar[tuple[str, ...]] = ()

@@ -15,10 +15,6 @@ class BiEncoder(Training):
     kind: Literal["biencoder"]
     encodes: ClassVar[bool] = True
     trainer: ClassVar[str] = "simlm.training.biencoder:train"
-    code: ClassVar[tuple[str, ...]] = (
-        "simlm.training.biencoder", "simlm.models.biencoder", "simlm.models.first_token", "simlm.models.batches", "simlm.models.text",
-        "simlm.training.losses", "simlm.training.groups", "simlm.training.teacher_scores", "simlm.training.distributed", "simlm.training.trainer",
-    )  # fmt: skip
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
     negatives: str | None = Field(

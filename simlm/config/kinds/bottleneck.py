@@ -24,10 +24,6 @@ class Bottleneck(Training):
 
     kind: Literal["bottleneck"]
     trainer: ClassVar[str] = "simlm.training.bottleneck:train"
-    code: ClassVar[tuple[str, ...]] = (
-        "simlm.training.bottleneck", "simlm.models.bottleneck", "simlm.training.masking", "simlm.training.passages",
-        "simlm.training.probe", "simlm.training.trainer",
-    )  # fmt: skip
 
     init: str = Field(description="Base model: a model of the graph, a Hugging Face id or a local folder.")
     generator: str = Field(description="Masked language model that proposes replacements; same vocabulary as `init`.")

@@ -15,10 +15,6 @@ class CrossEncoder(Training):
     kind: Literal["crossencoder"]
     not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, "rerank", "rerank_depth")
     trainer: ClassVar[str] = "simlm.training.crossencoder:train"
-    code: ClassVar[tuple[str, ...]] = (
-        "simlm.training.crossencoder", "simlm.models.crossencoder", "simlm.models.first_token", "simlm.models.batches", "simlm.models.pairs",
-        "simlm.training.losses", "simlm.training.groups", "simlm.training.distributed", "simlm.training.trainer",
-    )  # fmt: skip
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
     negatives: str = Field(description="System whose top passages give the hard negatives: `bm25` or a bi-encoder.")

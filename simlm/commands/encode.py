@@ -1,0 +1,57 @@
+"""Embed one shard of the corpus with a bi-encoder.
+
+    simlm encode --config config/config.yaml --model distilled --shard 1 --shards 2
+    simlm encode --experiment pydocs --model distilled             (the whole corpus, shard after shard)
+
+The vectors are the same bits for any number of shards. A killed run goes on after its last finished block of passages; a shard
+that is there already is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simlm.commands.options import Context, add_experiment_options, load_context, model_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment_options(parser)
+    parser.add_argument("--model", required=True, metavar="NAME", help="bi-encoder of the graph")
+    parser.add_argument("--shard", type=int, metavar="I", help="which shard, from 1 (default: all, one after the other)")
+    parser.add_argument("--shards", type=int, metavar="N", help="number of shards (default: encoding.shards)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    context = load_context(arguments)
+    model_of(context, arguments.model, "biencoder")
+    shards = arguments.shards or context.experiment.encoding.shards
+    encode(context, arguments.model, [arguments.shard] if arguments.shard is not None else list(range(1, shards + 1)), shards)
+
+
+def encode(context: Context, name: str, which: list[int], shards: int) -> None:
+    """Embed the shards ``which`` and write a record for each."""
+    from simlm import hardware
+    from simlm.config.stages import settings_of
+    from simlm.corpus.store import CorpusStore
+    from simlm.progress import say
+    from simlm.record import StageRecord
+    from simlm.retrieval.encode import encode_shard, shard_rows
+    from simlm.retrieval.encoder import TextEncoder
+
+    experiment, paths = context.experiment, context.paths
+    store = CorpusStore(paths.corpus)
+    for shard in which:
+        shard_rows(len(store), shard, shards)
+    threads = hardware.prepare(experiment.encoding.threads)
+    precision = hardware.choose_precision(experiment.precision)
+    encoder = TextEncoder(paths.model(name), precision, experiment.encoding.batch_size)
+    say(f"Encoding with {name}: {threads} threads, {precision.name} ({precision.reason}), {encoder.device.type}.")
+    inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
+    for shard in which:
+        stage = f"encode.{name}.{shard}-of-{shards}"
+        with StageRecord(paths.record(stage), stage, settings_of(experiment, "encode", name), inputs) as record:
+            manifest = encode_shard(encoder, store, paths.shard_manifest(name, shard, shards), shard, shards, experiment.encoding.dtype)
+            record.metrics |= {"passages": manifest["rows"], "passages_per_second": manifest["passages_per_second"]}
+            record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "resumed_rows": manifest["resumed_rows"]}
+            record.outputs["manifest"] = paths.shard_manifest(name, shard, shards)
+        say(f"Shard {shard} of {shards}: {manifest['rows']:,} passages, {manifest['passages_per_second']:,.0f} passages/s.")

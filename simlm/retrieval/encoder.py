@@ -1,0 +1,83 @@
+"""A trained bi-encoder that embeds: text in, L2-normalised vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, read_manifest
+from simlm.models.text import Tokens, pad, tokenize_passages, tokenize_queries
+
+if TYPE_CHECKING:
+    from simlm.hardware import Precision
+
+
+class TextEncoder:
+    """The encoder of a model folder, ready for inference.
+
+    Parameters
+    ----------
+    folder
+        ``Paths.model(name)`` of a trained bi-encoder.
+    precision
+        ``simlm.hardware.choose_precision(...)``; vectors are normalised in fp32 whatever it is.
+    batch_size
+        Texts per forward pass. It belongs to the result: a text's neighbours in its batch decide how far it is padded, and so the last bits.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no complete bi-encoder.
+    """
+
+    def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
+        import torch
+
+        manifest = read_manifest(folder)
+        if manifest["kind"] != "biencoder":
+            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
+        self.sha256: str = manifest["weights"]["sha256"]
+        self.lengths: dict[str, int] = manifest["lengths"]
+        self.precision, self.batch_size = precision, batch_size
+        self.tokenizer = load_tokenizer(folder)
+        self.model = load_encoder(folder).eval()
+        check_vocabulary(self.model, self.tokenizer, folder)
+        for what in ("query", "passage"):
+            check_length(self.model, self.lengths[what], f"{what}_length", folder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model.to(self.device)
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return self.model.config.hidden_size
+
+    def queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of queries, each tokenised alone; fp32, shape (texts, dimension)."""
+        return self._embed(tokenize_queries(self.tokenizer, texts, self.lengths["query"]))
+
+    def passages(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        """Vectors of (title, text) pairs; fp32, shape (texts, dimension)."""
+        return self._embed(tokenize_passages(self.tokenizer, titles, texts, self.lengths["passage"]))
+
+    def _embed(self, tokens: Tokens) -> np.ndarray:
+        """Last layer's first token, L2-normalised (paper section 3.2); batches are made of texts of similar length."""
+        import torch
+
+        vectors = np.empty((len(tokens), self.dimension), np.float32)
+        order = np.argsort(-tokens.lengths, kind="stable")
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
+        with torch.inference_mode(), autocast:
+            for start in range(0, len(order), self.batch_size):
+                chosen = order[start : start + self.batch_size]
+                batch = pad(tokens.take(chosen), self.tokenizer, multiple=8 if self.precision.bf16 else 1)
+                batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
+                first = self.model(**batch).last_hidden_state[:, 0]
+                vectors[chosen] = torch.nn.functional.normalize(first.float(), dim=-1).cpu().numpy()
+        if not np.isfinite(vectors).all():
+            raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
+        return vectors

@@ -1,0 +1,115 @@
+"""Reader of embedded shards: one array over all of them, memory-mapped, after a check that they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.files import read_json, sha256_file
+
+SAME = ("model_sha256", "corpus_sha256", "dimension", "dtype", "corpus_rows", "precision")
+"""What all shards must agree on."""
+
+
+class Shards:
+    """All shards of one model.
+
+    Parameters
+    ----------
+    folder
+        ``Paths.embeddings(model)``.
+    shards
+        Number of shards.
+    model_sha256, corpus_sha256
+        If given, what the vectors must have been made from.
+
+    Raises
+    ------
+    UserError
+        If a shard is missing, truncated, or of another model, corpus or precision.
+    """
+
+    def __init__(self, folder: str | Path, shards: int, *, model_sha256: str | None = None, corpus_sha256: str | None = None) -> None:
+        self.folder, self.model = Path(folder), Path(folder).name
+        self.manifests = [self._manifest(shard, shards) for shard in range(1, shards + 1)]
+        self._check_together()
+        about = self.manifests[0]
+        if model_sha256 is not None and about["model_sha256"] != model_sha256:
+            raise UserError(f"{self.folder} was embedded with another model than the '{self.model}' that is there now; run {self._encode()} again")
+        if corpus_sha256 is not None and about["corpus_sha256"] != corpus_sha256:
+            raise UserError(f"{self.folder} was embedded from another corpus than the one that is there now; run {self._encode()} again")
+        self.dimension: int = about["dimension"]
+        self.rows: int = about["corpus_rows"]
+        self._arrays = [self._vectors(shard, manifest) for shard, manifest in enumerate(self.manifests, 1)]
+        self._starts = np.array([manifest["first_row"] for manifest in self.manifests] + [self.rows])
+
+    def blocks(self, size: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
+        """First row and fp32 vectors of consecutive blocks of at most ``size`` rows, in row order."""
+        for start, array in zip(self._starts, self._arrays):
+            for first in range(0, len(array), size):
+                yield int(start) + first, np.ascontiguousarray(array[first : first + size], dtype=np.float32)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors of ``rows``, which must be ascending; fp32, shape (rows, dimension)."""
+        parts = [np.zeros((0, self.dimension), np.float32)]
+        for start, array in zip(self._starts, self._arrays):
+            inside = rows[(rows >= start) & (rows < start + len(array))]
+            parts.append(array[inside - start].astype(np.float32))
+        return np.concatenate(parts)
+
+    def verify(self) -> None:
+        """Compare the vectors with the digests in the manifests.
+
+        Raises
+        ------
+        UserError
+            Naming the first file that has changed since it was written.
+        """
+        for shard, manifest in enumerate(self.manifests, 1):
+            file = self.folder / manifest["vectors"]["file"]
+            if sha256_file(file) != manifest["vectors"]["sha256"]:
+                raise UserError(f"{file} is not what its manifest describes (its sha256 differs); delete it and run {self._encode(shard)} again")
+
+    def _encode(self, shard: int | None = None) -> str:
+        count = len(getattr(self, "manifests", ())) or None
+        return f"simlm encode --model {self.model}" + (f" --shard {shard}" if shard else "") + (f" --shards {count}" if shard and count else "")
+
+    def _manifest(self, shard: int, shards: int) -> dict[str, Any]:
+        file = self.folder / f"{shard}-of-{shards}.json"
+        manifest = read_json(file, f"simlm encode --model {self.model} --shard {shard} --shards {shards}")
+        if not isinstance(manifest, dict) or not {*SAME, "first_row", "rows", "vectors"} <= manifest.keys():
+            raise UserError(f"{file} is not the manifest of an embedded shard; delete it and run simlm encode --model {self.model} again")
+        return manifest
+
+    def _check_together(self) -> None:
+        expected, first = 0, self.manifests[0]
+        for shard, manifest in enumerate(self.manifests, 1):
+            for field in SAME:
+                if manifest[field] != first[field]:
+                    what = {"model_sha256": "another model", "corpus_sha256": "another corpus"}.get(field, f"another {field}")
+                    raise UserError(f"{self.folder}: shard {shard} was embedded with {what} than shard 1; run simlm encode for all shards again")
+            if manifest["first_row"] != expected:
+                raise UserError(
+                    f"{self.folder}: shard {shard} begins at row {manifest['first_row']:,} instead of {expected:,}; run simlm encode for all shards again"
+                )
+            expected += manifest["rows"]
+        if expected != first["corpus_rows"]:
+            raise UserError(f"{self.folder}: the shards hold {expected:,} rows of a corpus of {first['corpus_rows']:,}; run simlm encode for all shards again")
+
+    def _vectors(self, shard: int, manifest: dict[str, Any]) -> np.ndarray:
+        file = self.folder / manifest["vectors"]["file"]
+        again = f"delete it and run {self._encode(shard)} again"
+        size = file.stat().st_size if file.exists() else 0
+        if size != manifest["vectors"]["bytes"]:
+            raise UserError(f"{file} is truncated or missing ({size:,} bytes instead of {manifest['vectors']['bytes']:,}); {again}")
+        try:
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} is not an array of vectors ({error}); {again}") from None
+        if array.shape != (manifest["rows"], manifest["dimension"]):
+            raise UserError(f"{file} has the shape {array.shape} instead of ({manifest['rows']}, {manifest['dimension']}); {again}")
+        return array

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -138,35 +138,18 @@ def read_trec_run(path: str | Path) -> Iterator[TrecRanking]:
         or if the lines of a query are not together.
     """
     path, seen = Path(path), set()
-    current, ids, scores = "", [], []
-    number, line = 0, "\n"
     try:
         with open(path, encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                try:
-                    query_id, _, passage_id, _, score, _ = line.split()
-                    value = float(score)
-                except ValueError:
-                    raise UserError(
-                        f"{path}:{number} is not a line of a TREC run (query, Q0, passage, rank, score, tag); truncated or foreign file, make it again"
-                    ) from None
-                if query_id != current:
-                    if current:
-                        yield _trec_ranking(path, number - 1, current, ids, scores)
-                    if query_id in seen:
-                        raise UserError(f"{path}:{number}: the lines of query '{query_id}' are not together; sort the file by query")
-                    seen.add(query_id)
-                    current, ids, scores = query_id, [], []
-                ids.append(passage_id)
-                scores.append(value)
+            for first, query_id, lines in _query_lines(stream):
+                ranking = _trec_ranking(path, first, query_id, lines)
+                if query_id in seen:
+                    raise UserError(f"{path}:{first}: the lines of query '{query_id}' are not together; sort the file by query")
+                seen.add(query_id)
+                yield ranking
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; search the split first or give another file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a TREC run ({error}); give a text file") from None
-    if not line.endswith("\n"):
-        raise UserError(f"{path}:{number} ends without a line break: the file is truncated, make it again")
-    if current:
-        yield _trec_ranking(path, number, current, ids, scores)
 
 
 def read_run(path: str | Path, store: CorpusStore, queries_at_once: int = 256) -> Iterator[Ranking]:
@@ -185,14 +168,52 @@ def _train_schema() -> pa.Schema:
     return pa.schema([("query_id", pa.string()), ("passages", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32()))])
 
 
-def _trec_ranking(path: Path, line: int, query_id: str, ids: list[str], scores: list[float]) -> TrecRanking:
-    if len(set(ids)) < len(ids):
-        double = next(name for i, name in enumerate(ids) if name in ids[:i])
-        raise UserError(f"{path}:{line}: passage '{double}' is listed twice for query '{query_id}' (its lines end here); remove one")
-    values = np.array(scores, dtype=np.float64)
-    if not math.isfinite(values.sum()) and np.isnan(values).any():
-        raise UserError(f"{path}:{line}: a score of query '{query_id}' (its lines end here) is not a number; make the run again")
-    return TrecRanking(query_id, ids, values)
+def _query_lines(stream: Iterable[str]) -> Iterator[tuple[int, str, list[str]]]:
+    """Number of the first line, query id and lines of each query."""
+    first, current, start, lines = 1, "", "", []
+    for number, line in enumerate(stream, 1):
+        if not (lines and line.startswith(start)):
+            query_id = next(iter(line.split(None, 1)), "")
+            if lines and query_id != current:
+                yield first, current, lines
+            if query_id != current:
+                first, current, start, lines = number, query_id, line[: len(query_id) + 1], []
+        lines.append(line)
+    if lines:
+        yield first, current, lines
+
+
+def _trec_ranking(path: Path, first: int, query_id: str, lines: list[str]) -> TrecRanking:
+    """One query's lines; they are cut into fields all at once, which is twice as fast as one by one."""
+    fields = "".join(lines).split()
+    ids = fields[2::6]
+    try:
+        scores = np.array(list(map(float, fields[4::6])), dtype=np.float64)
+        whole = len(fields) == 6 * len(lines) and fields[0::6] == [query_id] * len(lines)
+    except ValueError:
+        whole = False
+    if not whole or len(set(ids)) < len(ids) or np.isnan(scores).any() or not lines[-1].endswith("\n"):
+        _refuse(path, first, query_id, lines)
+    return TrecRanking(query_id, ids, scores)
+
+
+def _refuse(path: Path, first: int, query_id: str, lines: list[str]) -> NoReturn:
+    """Say which line of a query is wrong."""
+    seen: set[str] = set()
+    for number, line in enumerate(lines, first):
+        try:
+            _, _, passage_id, _, score, _ = line.split()
+            value = float(score)
+        except ValueError:
+            raise UserError(
+                f"{path}:{number} is not a line of a TREC run (query, Q0, passage, rank, score, tag); the file is truncated or foreign, make it again"
+            ) from None
+        if math.isnan(value):
+            raise UserError(f"{path}:{number}: the score is not a number; make the run again")
+        if passage_id in seen:
+            raise UserError(f"{path}:{number}: passage '{passage_id}' is listed twice for query '{query_id}'; remove one")
+        seen.add(passage_id)
+    raise UserError(f"{path}:{number} ends without a line break: the file is truncated, make it again")
 
 
 def _names(store: CorpusStore, passages: list[np.ndarray]) -> dict[int, str]:

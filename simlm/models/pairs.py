@@ -50,30 +50,27 @@ class PairJoiner:
             raise UserError(f"max_length {length} leaves no room for a query and a passage; raise it")
 
     def queries(self, texts: Sequence[str]) -> Tokens:
-        """Tokens of queries without special ones."""
+        """Tokens of queries without special ones, for :meth:`join` alone."""
         return self._plain(list(texts))
 
     def passages(self, titles: Sequence[str], texts: Sequence[str]) -> Tokens:
-        """Tokens of "title: text" (the text alone where the title is empty) without special ones."""
+        """Tokens of "title: text" (the text alone where the title is empty) without special ones, for :meth:`join` alone."""
         return self._plain([f"{title}: {text}" if title else text for title, text in zip(titles, texts, strict=True)])
 
     def _plain(self, texts: list[str]) -> Tokens:
+        """Tokens cut to what fits; ``second`` keeps the whole text's length, which decides where a pair is cut."""
         parts = []
         for start in range(0, len(texts), BLOCK):
             encoded = self.tokenizer(
-                texts[start : start + BLOCK],
-                add_special_tokens=False,
-                truncation=True,
-                max_length=self.room,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )
-            parts.append(Tokens.from_lists(encoded["input_ids"]))
+                texts[start : start + BLOCK], add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            )["input_ids"]
+            cut = Tokens.from_lists([ids[: self.room] for ids in encoded])
+            parts.append(Tokens(cut.ids, cut.offsets, np.fromiter(map(len, encoded), np.int32, len(encoded))))
         return Tokens.join(parts)
 
     def join(self, queries: Tokens, passages: Tokens) -> Tokens:
         """Pair query ``i`` with passage ``i``; the longer one is cut first, as the tokenizer does it."""
-        first, second = truncated_lengths(queries.lengths, passages.lengths, self.room)
+        first, second = truncated_lengths(queries.second.astype(np.int64), passages.second.astype(np.int64), self.room)
         pairs = len(first)
         pieces = [
             (np.tile(self.before, pairs), np.full(pairs, len(self.before))),

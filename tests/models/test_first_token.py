@@ -1,0 +1,85 @@
+"""The shortened last layer against transformers' whole one."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, DistilBertConfig, ElectraConfig
+
+from simlm.models.batches import cut_by_length, in_pieces
+from simlm.models.biencoder import BiEncoderModel
+from simlm.models.first_token import only_first_token
+from simlm.models.text import Tokens, pad
+
+SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def batch():
+    torch.manual_seed(1)
+    mask = torch.ones(5, 9, dtype=torch.long)
+    mask[1, 4:] = 0
+    mask[3, 2:] = 0
+    return {"input_ids": torch.randint(5, 50, (5, 9)), "attention_mask": mask, "token_type_ids": torch.zeros(5, 9, dtype=torch.long)}
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("config", [BertConfig, ElectraConfig])
+@pytest.mark.parametrize("auto", [AutoModel, AutoModelForSequenceClassification])
+def test_same_values_and_gradients(config, auto, attention):
+    whole = auto.from_config(config(**SIZE, num_labels=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), attn_implementation=attention)
+    short = copy.deepcopy(whole)
+    assert only_first_token(short)
+    assert list(short.state_dict()) == list(whole.state_dict())
+
+    def read(model):
+        output = model(**batch())
+        return output.logits if "logits" in output else output.last_hidden_state[:, 0]
+
+    torch.testing.assert_close(read(short), read(whole), atol=1e-6, rtol=1e-5)
+    for model in (short, whole):
+        read(model).square().sum().backward()
+    for (name, ours), theirs in zip(short.named_parameters(), whole.parameters()):
+        assert (ours.grad is None) == (theirs.grad is None)
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_other_architectures_are_left_alone():
+    model = AutoModel.from_config(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32))
+    assert not only_first_token(model)
+
+
+def test_embeddings_in_pieces_are_those_of_one_batch(tiny_encoder, word_tokenizer):
+    draw = np.random.default_rng(0)
+    tokens = Tokens.from_lists([[2, *draw.integers(5, 20, draw.integers(1, 30)).tolist(), 3] for _ in range(40)])
+    whole = tiny_encoder(**pad(tokens, word_tokenizer)).last_hidden_state[:, 0]
+    model = BiEncoderModel(tiny_encoder)
+    for most in (None, 7):
+        pieces = in_pieces(tokens, word_tokenizer, most_texts=most)
+        assert len(pieces["batches"]) > 1
+        torch.testing.assert_close(model(pieces), torch.nn.functional.normalize(whole, dim=-1), atol=1e-6, rtol=1e-5)
+
+
+def test_recomputing_gives_the_same_gradient(tiny_encoder, word_tokenizer):
+    tokens = Tokens.from_lists([[2, 7, 8, 3], [2, 3], [2, 9, 3]])
+    gradients = []
+    for recompute in (False, True):
+        model = BiEncoderModel(copy.deepcopy(tiny_encoder), recompute).train()
+        torch.manual_seed(0)
+        model(in_pieces(tokens, word_tokenizer, most_texts=2)).sum().backward()
+        gradients.append(model.encoder.embeddings.word_embeddings.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("limits", [{"most_texts": 3}, {"most_tokens": 50}, {}])
+def test_pieces_hold_every_text_once_within_their_limits(limits):
+    lengths = np.random.default_rng(2).integers(1, 40, 100)
+    pieces = cut_by_length(lengths, **limits)
+    assert sorted(np.concatenate(pieces).tolist()) == list(range(100))
+    for piece in pieces:
+        assert len(piece) <= limits.get("most_texts", 100)
+        assert len(piece) == 1 or len(piece) * lengths[piece].max() <= limits.get("most_tokens", 10**6)
+    assert cut_by_length(np.zeros(0, int)) == []

@@ -44,9 +44,11 @@ class RetrievalProbe:
 
     def __call__(self, body: nn.Module) -> dict[str, float]:
         """Mean reciprocal rank at 10 and recall at 50 of the probe with the encoder ``body``."""
-        scores = embed(body, self.queries, self.tokenizer) @ embed(body, self.passages, self.tokenizer).T
-        ranks = np.array([best_rank(row, relevant) for row, relevant in zip(scores.numpy(), self.relevant)])
-        found = [np.mean([rank_of(row, one) <= 50 for one in relevant]) for row, relevant in zip(scores.numpy(), self.relevant)]
+        # Outside of torch: autocast would round the scores to bf16, and with them the ranks.
+        queries, passages = (embed(body, texts, self.tokenizer).float().numpy() for texts in (self.queries, self.passages))
+        scores = queries @ passages.T
+        ranks = np.array([best_rank(row, relevant) for row, relevant in zip(scores, self.relevant)])
+        found = [np.mean([rank_of(row, one) <= 50 for one in relevant]) for row, relevant in zip(scores, self.relevant)]
         return {"probe/RR@10": float(np.where(ranks <= 10, 1 / ranks, 0).mean()), "probe/R@50": float(np.mean(found))}
 
 

@@ -151,7 +151,7 @@ def write_negatives(path: str | Path, queries: Iterable[MinedQuery], facts: dict
     """
     import pyarrow.parquet as pq
 
-    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, _schema(), write_page_checksum=True) as writer:
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, _schema(), write_page_checksum=True, store_schema=False) as writer:
         group: list[MinedQuery] = []
         for query in queries:
             group.append(query)
@@ -163,7 +163,7 @@ def write_negatives(path: str | Path, queries: Iterable[MinedQuery], facts: dict
         if not counts.queries:
             dropped = f"{counts.no_positive:,} without a relevant passage, {counts.no_run_entry:,} for which the run has nothing"
             raise UserError(f"{path}: no training query is left ({dropped}); is the run from another corpus?")
-        # The counts are complete only now; metadata is stored per key, the schema itself was written at the start.
+        # The counts are complete only now. Without a stored Arrow schema the file's own keys become the schema's metadata.
         writer.add_key_value_metadata({"simlm": json.dumps({**facts, "counts": asdict(counts)}, sort_keys=True)})
 
 

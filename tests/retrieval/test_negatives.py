@@ -1,0 +1,128 @@
+"""Hard negatives: positives never among them, padding, seeds, drops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simlm.config.experiment import Negatives
+from simlm.errors import UserError
+from simlm.retrieval.negatives import MinedQuery, MiningCounts, mine_negatives, negatives_metadata, read_negatives, sample_negatives, write_negatives
+from simlm.retrieval.runs import Ranking
+
+
+def ranking(rows, query_id: str = "q") -> Ranking:
+    return Ranking(query_id, np.array(rows, dtype=np.int32), -np.arange(len(rows), dtype=np.float32))
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_what_holds_for_every_query(data):
+    size = data.draw(st.one_of(st.integers(1, 40), st.integers(100, 3000)))
+    row = st.integers(0, size - 1)
+    run = data.draw(st.lists(row, unique=True, max_size=30))
+    positives = np.array(sorted(data.draw(st.sets(row, min_size=1, max_size=8))), dtype=np.int32)
+    chosen = Negatives(depth=data.draw(st.integers(1, 35)), sample=data.draw(st.integers(1, 35)), pad_to=data.draw(st.integers(0, 60)))
+    seed = data.draw(st.integers(0, 2**32))
+    mined, others = sample_negatives(ranking(run), positives, size, chosen, seed)
+    candidates = [one for one in run[: chosen.depth] if one not in positives]
+    assert len(mined) == min(chosen.sample, len(candidates))
+    assert set(mined.tolist()) <= set(candidates)
+    free = set(range(size)) - set(run) - set(positives.tolist())
+    assert set(others.tolist()) <= free
+    assert len(others) == min(max(0, chosen.pad_to - len(mined)), len(free))
+    together = mined.tolist() + others.tolist()
+    assert len(set(together)) == len(together)
+    assert not set(together) & set(positives.tolist())
+    again = sample_negatives(ranking(run), positives, size, chosen, seed)
+    assert together == again[0].tolist() + again[1].tolist()
+
+
+def test_depends_on_seed_and_query_and_nothing_else():
+    chosen, rows, positives = Negatives(depth=50, sample=20, pad_to=30), range(50), {f"q{i}": [i] for i in range(9)}
+    run = [ranking(rows, f"q{i}") for i in range(9)]
+
+    def mine(run, seed):
+        return {query.query_id: query.negatives.tolist() for query in mine_negatives(run, positives, 5000, chosen, seed, MiningCounts())}
+
+    whole = mine(run, 1)
+    assert mine(run[::-1], 1) == whole
+    assert mine(run[4:5], 1) == {"q4": whole["q4"]}
+    assert mine(run, 2) != whole
+    assert whole["q0"] != whole["q1"]
+
+
+def test_every_candidate_and_every_free_row_is_drawn_equally_often():
+    chosen = Negatives(depth=8, sample=2, pad_to=4)
+    mined, others = np.zeros(40), np.zeros(40)
+    for i in range(6000):
+        first, second = sample_negatives(ranking(range(10), str(i)), np.array([3]), 40, chosen, 0)
+        mined[first] += 1
+        others[second] += 1
+    assert np.flatnonzero(mined).tolist() == [0, 1, 2, 4, 5, 6, 7]
+    np.testing.assert_allclose(mined[[0, 1, 2, 4, 5, 6, 7]], 12000 / 7, rtol=0.1)
+    assert np.flatnonzero(others).tolist() == list(range(10, 40))
+    np.testing.assert_allclose(others[10:], 12000 / 30, rtol=0.25)
+
+
+def test_random_rows_of_a_big_corpus_reach_its_ends():
+    drawn = np.concatenate([sample_negatives(ranking([5], str(i)), np.array([7]), 2**31 - 1, Negatives(pad_to=50), 0)[1] for i in range(100)])
+    assert drawn.dtype == np.int32
+    assert drawn.min() < 2**31 * 0.01
+    assert drawn.max() > 2**31 * 0.99
+
+
+def test_dropped_queries_are_counted_and_noted(tmp_path):
+    counts = MiningCounts()
+    run = [ranking(range(5), "good"), ranking(range(5), "without positive"), ranking([], "empty")]
+    positives = {"good": [1, 99], "empty": [2], "absent": [3]}
+    mined = mine_negatives(run, positives, 100, Negatives(depth=5, sample=5, pad_to=6), 3, counts)
+    write_negatives(tmp_path / "n.parquet", mined, {"source": "bm25", "seed": 3}, counts)
+    (query,) = read_negatives(tmp_path / "n.parquet")
+    assert query.query_id == "good"
+    assert query.positives.tolist() == [1, 99]
+    assert sorted(query.negatives.tolist()[:4]) == [0, 2, 3, 4]
+    facts = negatives_metadata(tmp_path / "n.parquet")
+    assert facts == {
+        "source": "bm25",
+        "seed": 3,
+        "counts": {"queries": 1, "no_positive": 1, "no_run_entry": 2, "mined": 4, "random": 2, "positives": 2, "positives_found": 1},
+    }
+
+
+def test_files_are_the_same_bytes_and_come_back_whole(tmp_path, monkeypatch):
+    from simlm.retrieval import negatives
+
+    monkeypatch.setattr(negatives, "ROW_GROUP", 7)
+    queries = [MinedQuery(f"q{i}", np.array([i], np.int32), np.arange(i, dtype=np.int32)) for i in range(20)]
+    for name in "ab":
+        write_negatives(tmp_path / name, iter(queries), {}, MiningCounts(queries=20))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    back = list(read_negatives(tmp_path / "a"))
+    assert [(one.query_id, one.positives.tolist(), one.negatives.tolist()) for one in back] == [
+        (one.query_id, one.positives.tolist(), one.negatives.tolist()) for one in queries
+    ]
+
+
+def test_nothing_left_is_refused_and_leaves_no_file(tmp_path):
+    counts = MiningCounts()
+    with pytest.raises(UserError, match="no training query is left"):
+        write_negatives(tmp_path / "n.parquet", mine_negatives([ranking([1])], {}, 10, Negatives(), 0, counts), {}, counts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_beyond_the_corpus_are_refused():
+    with pytest.raises(UserError, match="names row 10, but the corpus has 10 passages"):
+        list(mine_negatives([ranking([3, 10])], {"q": [3]}, 10, Negatives(), 0, MiningCounts()))
+
+
+def test_truncated_and_foreign_files_are_refused(tmp_path):
+    file = tmp_path / "n.parquet"
+    write_negatives(file, [MinedQuery("q", np.array([1]), np.arange(1000))], {}, MiningCounts(queries=1))
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"truncated or not Parquet .* run simlm mine-negatives again"):
+        list(read_negatives(file))
+    with pytest.raises(UserError, match="run simlm mine-negatives first"):
+        list(read_negatives(tmp_path / "none.parquet"))

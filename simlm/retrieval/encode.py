@@ -12,8 +12,9 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -212,12 +213,7 @@ def _resume(part: Shard) -> int:
         with open(part.partial, "rb") as stream:
             if stream.read(len(header)) != header:
                 lines = []
-            whole = 0
-            for (first, last), line in zip(part.blocks(), lines):
-                entry = json.loads(line)
-                if entry["first"] != first or hashlib.sha256(stream.read((last - first) * width)).hexdigest() != entry["sha256"]:
-                    break
-                whole += 1
+            whole = len(list(takewhile(lambda pair: _is_whole(stream, *pair, width), zip(part.blocks(), lines))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = 0
     end = part.blocks()[whole - 1][1] if whole else part.first
@@ -228,3 +224,9 @@ def _resume(part: Shard) -> int:
             stream.write(header)
     part.journal.write_text("\n".join([json.dumps({"key": part.key}), *lines[:whole]]) + "\n", encoding="utf-8")
     return whole
+
+
+def _is_whole(stream: IO[bytes], rows: tuple[int, int], line: str, width: int) -> bool:
+    """Whether the next block of a partial file is the one that a line of the journal describes."""
+    entry = json.loads(line)
+    return entry["first"] == rows[0] and hashlib.sha256(stream.read((rows[1] - rows[0]) * width)).hexdigest() == entry["sha256"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simlm.errors import UserError
+from simlm.models.batches import cut_by_length
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, read_manifest
 from simlm.models.text import Tokens, pad, tokenize_passages, tokenize_queries
 
@@ -37,6 +38,8 @@ class TextEncoder:
     def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
         import torch
 
+        from simlm.models.biencoder import BiEncoderModel
+
         manifest = read_manifest(folder)
         if manifest["kind"] != "biencoder":
             raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
@@ -44,17 +47,17 @@ class TextEncoder:
         self.lengths: dict[str, int] = manifest["lengths"]
         self.precision, self.batch_size = precision, batch_size
         self.tokenizer = load_tokenizer(folder)
-        self.model = load_encoder(folder).eval()
-        check_vocabulary(self.model, self.tokenizer, folder)
+        encoder = load_encoder(folder)
+        check_vocabulary(encoder, self.tokenizer, folder)
         for what in ("query", "passage"):
-            check_length(self.model, self.lengths[what], f"{what}_length", folder)
+            check_length(encoder, self.lengths[what], f"{what}_length", folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model.to(self.device)
+        self.model = BiEncoderModel(encoder).eval().to(self.device)
 
     @property
     def dimension(self) -> int:
         """Width of the vectors."""
-        return self.model.config.hidden_size
+        return self.model.encoder.config.hidden_size
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of queries, each tokenised alone; fp32, shape (texts, dimension)."""
@@ -69,15 +72,12 @@ class TextEncoder:
         import torch
 
         vectors = np.empty((len(tokens), self.dimension), np.float32)
-        order = np.argsort(-tokens.lengths, kind="stable")
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
         with torch.inference_mode(), autocast:
-            for start in range(0, len(order), self.batch_size):
-                chosen = order[start : start + self.batch_size]
+            for chosen in cut_by_length(tokens.lengths, most_texts=self.batch_size):
                 batch = pad(tokens.take(chosen), self.tokenizer, multiple=8 if self.precision.bf16 else 1)
                 batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
-                first = self.model(**batch).last_hidden_state[:, 0]
-                vectors[chosen] = torch.nn.functional.normalize(first.float(), dim=-1).cpu().numpy()
+                vectors[chosen] = self.model.embed(batch).cpu().numpy()
         if not np.isfinite(vectors).all():
             raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
         return vectors

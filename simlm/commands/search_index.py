@@ -1,0 +1,74 @@
+"""Search splits with a bi-encoder's index and write the runs.
+
+    simlm search-index --config config/config.yaml --model retriever1
+    simlm search-index --config config/config.yaml --model retriever1 --splits dev test
+
+`train` gives a Parquet run to `negatives.depth`, from which negatives are mined; the judged splits give TREC runs to
+`evaluate.depth`. Without --splits, those that the graph needs are searched. --from-shards searches the stored vectors one block
+after the other instead of the index: exact, and in little memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simlm.commands.options import Context, add_experiment_options, load_context, model_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment_options(parser)
+    parser.add_argument("--model", required=True, metavar="NAME", help="bi-encoder of the graph")
+    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to search (default: those that the graph of models needs)")
+    parser.add_argument("--from-shards", action="store_true", help="search the embedded shards themselves: exact, in the memory of a block of vectors")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    context = load_context(arguments)
+    model_of(context, arguments.model, "biencoder")
+    search_index(context, arguments.model, arguments.splits, arguments.from_shards)
+
+
+def search_index(context: Context, name: str, splits: list[str] | None, from_shards: bool = False) -> None:
+    """Search and write the runs and the record."""
+    from simlm import hardware
+    from simlm.config.stages import settings_of
+    from simlm.corpus.store import CorpusStore
+    from simlm.progress import say
+    from simlm.record import StageRecord
+    from simlm.retrieval.encoder import TextEncoder
+    from simlm.retrieval.index import faiss_threads, load_index
+    from simlm.retrieval.runs import write_train_run, write_trec_run
+    from simlm.retrieval.search import IndexSearch, ShardedSearch, planned_runs, search_split
+    from simlm.retrieval.shards import Shards
+
+    experiment, paths = context.experiment, context.paths
+    plan = planned_runs(experiment, name, splits)
+    store = CorpusStore(paths.corpus)
+    for split, _ in plan:
+        store.queries(split)  # an unknown split is refused before anything is searched
+    threads = hardware.prepare(experiment.encoding.threads)
+    precision = hardware.choose_precision(experiment.precision)
+    encoder = TextEncoder(paths.model(name), precision, experiment.encoding.batch_size)
+    whole = {"model_sha256": encoder.sha256, "corpus_sha256": store.sha256}
+    inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
+    if from_shards:
+        count = experiment.encoding.shards
+        search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole))
+        inputs |= {f"shard {shard}": paths.shard_manifest(name, shard, count) for shard in range(1, count + 1)}
+    else:
+        search = IndexSearch(load_index(paths.index(name), nprobe=experiment.index.nprobe, **whole))
+        inputs["index"] = paths.index(name) / "manifest.json"
+    stage = f"search_index.{name}" + (".train" if splits == ["train"] else "")
+    with StageRecord(paths.record(stage), stage, settings_of(experiment, "search_index", name), inputs) as record, faiss_threads(threads):
+        for split, mined in plan:
+            depth = experiment.negatives.depth if mined else experiment.evaluate.depth
+            file = paths.train_run(name) if mined else paths.run(name, split)
+            rankings = search_split(encoder, search, store, split, depth)
+            if mined:
+                count = write_train_run(file, rankings, system=name, depth=depth, corpus_sha256=store.sha256)
+            else:
+                count = write_trec_run(file, rankings, store, tag=name)
+            record.outputs[f"{split} run" if mined else split] = file
+            record.metrics[f"queries/{split}"] = count
+            say(f"{file}: {count:,} queries, {depth} passages each.")
+        record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "exact from shards": from_shards}

@@ -1,0 +1,194 @@
+"""The faiss index over a model's embedded shards: inner product of unit vectors, ids are rows of the corpus.
+
+``Flat`` is exact. Any other factory string (https://github.com/facebookresearch/faiss/wiki/The-index-factory) that knows the inner
+product serves too: ``IVF1024,SQfp16``, ``HNSW32``, ``OPQ32,IVF4096,PQ32`` …
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.files import atomic_file, read_json, sha256_file, write_json
+from simlm.progress import progress, say
+
+if TYPE_CHECKING:
+    import faiss
+
+    from simlm.retrieval.shards import Shards
+
+FILE, MANIFEST = "index.faiss", "manifest.json"
+
+SLOW_TO_SHARE = ("HNSW", "NSG")
+"""Graph indexes differ from build to build when several threads insert; they are built by one."""
+
+
+def build_index(
+    shards: Shards, folder: str | Path, factory: str = "Flat", *, train_vectors: int = 200_000, nprobe: int | None = None, seed: int = 42, threads: int = 1
+) -> dict[str, Any]:
+    """Put all vectors into a faiss index and write it.
+
+    Parameters
+    ----------
+    shards
+        The vectors.
+    folder
+        Gets ``index.faiss`` and then ``manifest.json``.
+    factory
+        faiss factory string.
+    train_vectors
+        Most vectors from which an index with a trained part (IVF, PQ, SQ8 …) learns, drawn without replacement by ``seed``.
+    nprobe
+        Cells visited by an IVF index, stored as its default.
+    threads
+        Threads of faiss.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    UserError
+        If faiss does not understand the factory string, or there are too few vectors to train it.
+    """
+    import faiss
+
+    folder = Path(folder)
+    with faiss_threads(1 if any(name in factory for name in SLOW_TO_SHARE) else threads):
+        index = _create(shards.dimension, factory)
+        trained = 0
+        try:
+            if not index.is_trained:
+                rows = np.sort(np.random.default_rng(seed).choice(shards.rows, min(train_vectors, shards.rows), replace=False))
+                trained = len(rows)
+                say(f"Training the index {factory} on {trained:,} vectors.")
+                index.train(shards.take(rows))
+            size = 65536
+            for _, vectors in progress(shards.blocks(size), None, "Indexing vectors", unit=f"blocks of {size}"):
+                index.add(vectors)
+        except RuntimeError as error:
+            raise UserError(f"index.factory '{factory}' cannot take these {shards.rows:,} vectors of {shards.dimension} numbers ({_reason(error)})") from None
+    if nprobe is not None:
+        _set_nprobe(index, nprobe, factory)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    file = folder / FILE
+    with atomic_file(file) as temporary:
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as error:
+            raise UserError(f"{file}: cannot be written ({_reason(error)}); free space or choose another place") from None
+    about = shards.manifests[0]
+    manifest = {
+        "factory": factory,
+        "rows": int(index.ntotal),
+        "dimension": shards.dimension,
+        "metric": "inner product",
+        "nprobe": nprobe,
+        "trained_on": trained,
+        "seed": seed,
+        "model_sha256": about["model_sha256"],
+        "corpus_sha256": about["corpus_sha256"],
+        "faiss": faiss.__version__,
+        "file": {"bytes": file.stat().st_size, "sha256": sha256_file(file)},
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def load_index(folder: str | Path, *, model_sha256: str, corpus_sha256: str, nprobe: int | None = None, mapped: bool = True) -> faiss.Index:
+    """Open the index of a model.
+
+    Parameters
+    ----------
+    folder
+        ``Paths.index(model)``.
+    model_sha256, corpus_sha256
+        What it must have been built from.
+    nprobe
+        Cells visited by an IVF index; default: what the index holds.
+    mapped
+        Leave the vectors on disk and page them in as they are read, where faiss can; otherwise read all into memory.
+
+    Raises
+    ------
+    UserError
+        If it is absent, truncated, or was built from another model or corpus.
+    """
+    folder = Path(folder)
+    made_by = f"simlm build-index --model {folder.name}"
+    manifest, file = read_json(folder / MANIFEST, made_by), folder / FILE
+    if not isinstance(manifest, dict) or not {"factory", "model_sha256", "corpus_sha256", "file"} <= manifest.keys():
+        raise UserError(f"{folder / MANIFEST} is not the manifest of an index; delete {folder} and run {made_by} again")
+    for field, given, what in (
+        ("model_sha256", model_sha256, f"another model than the '{folder.name}'"),
+        ("corpus_sha256", corpus_sha256, "another corpus than the one"),
+    ):
+        if manifest[field] != given:
+            raise UserError(f"{folder} was built from {what} that is there now; run simlm encode and {made_by} again")
+    size = file.stat().st_size if file.exists() else 0
+    if size != manifest["file"]["bytes"]:
+        raise UserError(f"{file} is truncated or missing ({size:,} bytes instead of {manifest['file']['bytes']:,}); delete {folder} and run {made_by} again")
+    try:
+        index = _read(file, mapped)
+    except RuntimeError as error:
+        raise UserError(f"{file} is damaged ({_reason(error)}); delete {folder} and run {made_by} again") from None
+    if nprobe is not None:
+        _set_nprobe(index, nprobe, manifest["factory"])
+    return index
+
+
+@contextlib.contextmanager
+def faiss_threads(threads: int) -> Iterator[None]:
+    """Let faiss use ``threads`` threads within the block, and never more than there are cores."""
+    import faiss
+
+    from simlm.hardware import available_cores
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(max(1, min(threads, available_cores())))
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _create(dimension: int, factory: str) -> faiss.Index:
+    import faiss
+
+    try:
+        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise UserError(f"index.factory '{factory}' is not an index for inner products of {dimension} numbers ({_reason(error)}); `Flat` is exact") from None
+
+
+def _read(file: Path, mapped: bool) -> faiss.Index:
+    import faiss
+
+    if mapped:
+        # Kinds that cannot be mapped are refused by faiss or read into memory.
+        with contextlib.suppress(RuntimeError):
+            return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
+    return faiss.read_index(str(file))
+
+
+def _set_nprobe(index: faiss.Index, nprobe: int, factory: str) -> None:
+    import faiss
+
+    try:
+        faiss.extract_index_ivf(index).nprobe = nprobe
+    except RuntimeError:
+        raise UserError(f"index.nprobe is {nprobe}, but the index '{factory}' has no cells to visit; remove nprobe or choose an IVF index") from None
+
+
+def _reason(error: RuntimeError) -> str:
+    """The part of a faiss message that a person can use."""
+    text = " ".join(str(error).split())
+    return text.rsplit("Error: ", 1)[-1].rsplit(".cpp:", 1)[-1].lstrip("0123456789: ")

@@ -7,7 +7,7 @@ import os
 import platform
 from dataclasses import dataclass
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
 
 def available_cores() -> int:
@@ -32,7 +32,8 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL("libc.so.6")
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)) and bool(libc.mallopt(M_TRIM_THRESHOLD, -1))
+    # One arena: the backward pass has a thread of its own, which could not reuse what the forward pass freed.
+    return all(libc.mallopt(option, value) for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, -1)))
 
 
 @dataclass(frozen=True)

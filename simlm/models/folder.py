@@ -289,7 +289,7 @@ def _check_folder(folder: Path, what: str) -> None:
 
 def _check_complete(reference: str | Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info.get("mismatched_keys", ())}
-    missing = sorted(name for name in {*info["missing_keys"], *mismatched} if not name.startswith(but))
+    missing = sorted(name for name in {*info["missing_keys"], *mismatched} if not set(but) & set(name.split(".")))
     if missing:
         raise UserError(
             f"{reference} lacks {len(missing)} weights of its encoder, such as {missing[0]}; its config.json and its weights belong to different models"

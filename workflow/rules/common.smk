@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -58,21 +57,14 @@ def resolved_configuration() -> str:
 
 CONFIGURATION = resolved_configuration()
 
-# What every shell block starts with. It is no part of the rules, so neither the interpreter's place nor the
-# configuration's name reruns anything. `on_gpus N` gives a job devices of its own (see simlm/devices.py).
-in_container = (
-    "apptainer"
-    in str(
-        workflow.deployment_settings and workflow.deployment_settings.deployment_method
-    ).lower()
+# The jobs find the commands beside this Snakemake's Python, and the configuration by its variable. Neither is part of
+# a rule, so that another place of the environment or another configuration file reruns nothing by itself.
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)]
+    ),
+    SIMLM_CONFIG=CONFIGURATION,
 )
-python = "python" if in_container else shlex.quote(sys.executable)
-shell.prefix(f"""
-set -euo pipefail
-export SIMLM_CONFIG={shlex.quote(CONFIGURATION)}
-simlm() {{{{ {python} -m simlm.cli "$@"; }}}}
-on_gpus() {{{{ {python} -m simlm.devices --gpus "$@"; }}}}
-""")
 
 
 def share(wanted):

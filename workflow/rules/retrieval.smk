@@ -31,7 +31,7 @@ rule encode_corpus:
     message:
         "Embedding shard {wildcards.shard} of {wildcards.shards} with {wildcards.model}"
     shell:
-        'on_gpus {resources.gpu} -- encode --config "$SIMLM_CONFIG" --model {wildcards.model} '
+        'python -m simlm.devices --gpus {resources.gpu} -- encode --config "$SIMLM_CONFIG" --model {wildcards.model} '
         "--shard {wildcards.shard} --shards {wildcards.shards} > {log} 2>&1"
 
 
@@ -90,7 +90,7 @@ rule search_index:
     message:
         "Searching with {wildcards.model}"
     shell:
-        'on_gpus {resources.gpu} -- search-index --config "$SIMLM_CONFIG" --model {wildcards.model} --splits {params.splits} > {log} 2>&1'
+        'python -m simlm.devices --gpus {resources.gpu} -- search-index --config "$SIMLM_CONFIG" --model {wildcards.model} --splits {params.splits} > {log} 2>&1'
 
 
 use rule search_index as search_index_mined with:
@@ -155,7 +155,7 @@ rule rerank_runs:
     message:
         "Re-ranking with {wildcards.model}"
     shell:
-        'on_gpus {resources.gpu} -- rerank --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'
+        'python -m simlm.devices --gpus {resources.gpu} -- rerank --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'
 
 
 rule fuse_runs:

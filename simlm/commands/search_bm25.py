@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.config.graph import LEXICAL, needed_runs
     from simlm.corpus.store import CorpusStore
     from simlm.lexical.bm25 import Bm25Index
-    from simlm.lexical.stage import search_split
+    from simlm.lexical.search import search_split
     from simlm.record import StageRecord
     from simlm.retrieval.runs import write_train_run, write_trec_run
 

@@ -19,7 +19,7 @@ STAGES: dict[str, str] = {
     "prepare_corpus": "simlm.corpus",
     "train_tokenizer": "simlm.models.tokenizer",
     "index_bm25": "simlm.lexical.stage",
-    "search_bm25": "simlm.lexical.stage",
+    "search_bm25": "simlm.lexical.search",
     "mine_negatives": "simlm.retrieval.negatives",
     "encode": "simlm.retrieval.encode",
     "build_index": "simlm.retrieval.index",

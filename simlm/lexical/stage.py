@@ -1,23 +1,19 @@
-"""The BM25 stages: build the index with the best analyzer, search splits."""
+"""The BM25 index with the best of several analyzers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm.evaluation.metrics import evaluate_run, parse_metrics
-from simlm.hardware import available_cores
 from simlm.lexical.bm25 import Bm25Index, passages_of
+from simlm.lexical.search import search_split
 from simlm.progress import progress, say
-from simlm.retrieval.runs import Ranking, TrecRanking
+from simlm.retrieval.runs import TrecRanking
 
 if TYPE_CHECKING:
     from simlm.config.experiment import Bm25, Evaluate
     from simlm.corpus.store import CorpusStore
-
-SMALL_INDEX = 200_000
-"""Below this many passages a query takes so little time that threads only get into each other's way."""
 
 
 def build_best_index(store: CorpusStore, folder: Path, settings: Bm25, evaluate: Evaluate) -> dict[str, Any]:
@@ -49,12 +45,3 @@ def judge(index: Bm25Index, store: CorpusStore, split: str, evaluate: Evaluate) 
     measures = parse_metrics(evaluate.metrics, *((level.relevance, level.mrr_relevance) if level else ()))
     run = (TrecRanking(query_id, store.ids(rows), scores) for query_id, rows, scores in search_split(index, store, split, evaluate.depth))
     return evaluate_run(run, store.qrels(split), measures).averages
-
-
-def search_split(index: Bm25Index, store: CorpusStore, split: str, depth: int) -> Iterator[Ranking]:
-    """Stream the rankings of a split's queries, in their order."""
-    queries = store.queries(split)
-    threads = available_cores() if len(index) > SMALL_INDEX else 1
-    ranked = index.rank(queries.values(), depth, threads)
-    for query_id, (rows, scores) in progress(zip(queries, ranked), len(queries), f"Searching '{split}' with BM25", unit="queries"):
-        yield Ranking(query_id, rows, scores)

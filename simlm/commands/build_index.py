@@ -50,6 +50,5 @@ def run(arguments: argparse.Namespace) -> None:
         record.metrics |= {"vectors": manifest["rows"], "dimension": manifest["dimension"], "bytes": manifest["file"]["bytes"]}
         record.notes["factory"] = settings.factory
         record.outputs["index"] = paths.index(name) / "manifest.json"
-    say(
-        f"{paths.index(name)}: {manifest['rows']:,} vectors of {manifest['dimension']} numbers, {manifest['file']['bytes'] / 2**20:,.1f} MiB ({settings.factory})."
-    )
+    size = f"{manifest['file']['bytes'] / 2**20:,.1f} MiB"
+    say(f"{paths.index(name)}: {manifest['rows']:,} vectors of {manifest['dimension']} numbers, {size} ({settings.factory}).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from simlm.retrieval.encode import encode_shard, shard_rows
 from simlm.retrieval.encoder import TextEncoder
 from simlm.retrieval.shards import Shards
 
-WORDS = "swap two columns invert a matrix of numbers and the numpy row sort list find join split read write".split()
+WORDS = ["swap", "two", "columns", "invert", "a", "matrix", "of", "numbers", "and", "the", "numpy", "row", "sort", "list", "find", "join"]
 FP32, BF16 = Precision("fp32", "test"), Precision("bf16", "test")
 ROWS = 150
 
@@ -58,7 +59,7 @@ def test_shards_cover_every_row_once():
             bounds = [shard_rows(rows, shard, shards) for shard in range(1, shards + 1)]
             assert bounds[0][0] == 0
             assert bounds[-1][1] == rows
-            assert all(before[1] == after[0] for before, after in zip(bounds, bounds[1:]))
+            assert all(before[1] == after[0] for before, after in pairwise(bounds))
             assert all(first % encode.BLOCK == 0 or first == rows for first, _ in bounds)
 
 

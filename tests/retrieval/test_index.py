@@ -1,0 +1,225 @@
+"""faiss indexes over stored shards: exact where they say so, deterministic, refused when truncated or foreign."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+
+import faiss
+import numpy as np
+import pytest
+
+from simlm.errors import UserError
+from simlm.files import read_json, sha256_file
+from simlm.retrieval.index import build_index, load_index
+from simlm.retrieval.search import IndexSearch, ShardedSearch, merge_topk, order_ties
+from simlm.retrieval.shards import Shards
+
+ROWS, DIMENSION = 1500, 32
+MODEL, CORPUS = "a" * 64, "b" * 64
+
+
+def unit(random, rows, dimension=DIMENSION):
+    vectors = random.standard_normal((rows, dimension)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def store_shards(folder, vectors, shards, dtype="fp32"):
+    """Shards as ``simlm encode`` leaves them."""
+    folder.mkdir(parents=True)
+    bounds = np.linspace(0, len(vectors), shards + 1).astype(int).tolist()
+    for shard, (first, last) in enumerate(pairwise(bounds), 1):
+        file = folder / f"{shard}-of-{shards}.npy"
+        np.save(file, vectors[first:last].astype({"fp32": np.float32, "fp16": np.float16}[dtype]))
+        manifest = {
+            "first_row": first, "rows": last - first, "corpus_rows": len(vectors), "dimension": vectors.shape[1], "dtype": dtype, "precision": "fp32",
+            "model_sha256": MODEL, "corpus_sha256": CORPUS, "vectors": {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)},
+        }  # fmt: skip
+        (folder / f"{shard}-of-{shards}.json").write_text(json.dumps(manifest))
+    return Shards(folder, shards)
+
+
+@pytest.fixture
+def vectors():
+    return unit(np.random.default_rng(0), ROWS)
+
+
+@pytest.fixture
+def queries():
+    return unit(np.random.default_rng(1), 40)
+
+
+def reference(queries, vectors, k):
+    """Best rows by (-score, row) in float64."""
+    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(scores, order, axis=1)
+
+
+def load(folder, **options):
+    return load_index(folder, model_sha256=MODEL, corpus_sha256=CORPUS, **options)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_flat_is_exact(tmp_path, vectors, queries, shards, dtype):
+    stored = vectors.astype(np.float16).astype(np.float32) if dtype == "fp16" else vectors
+    manifest = build_index(store_shards(tmp_path / "e", vectors, shards, dtype), tmp_path / "i")
+    assert manifest["rows"] == ROWS
+    rows, scores = IndexSearch(load(tmp_path / "i"))(queries, 50)
+    expected, exact = reference(queries, stored, 50)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(scores, exact, atol=1e-6)
+
+
+def test_the_number_of_shards_leaves_no_trace(tmp_path, vectors):
+    for shards in (1, 3):
+        build_index(store_shards(tmp_path / f"e{shards}", vectors, shards), tmp_path / f"i{shards}", "IVF8,SQfp16", train_vectors=500)
+    assert (tmp_path / "i1" / "index.faiss").read_bytes() == (tmp_path / "i3" / "index.faiss").read_bytes()
+
+
+def test_searching_the_shards_equals_the_flat_index(tmp_path, vectors, queries):
+    vectors = np.concatenate([vectors, vectors[:300]])  # exact duplicates: ties in every result
+    shards = store_shards(tmp_path / "e", vectors, 3)
+    build_index(shards, tmp_path / "i")
+    for k in (1, 10, 100, 5000):
+        rows, scores = IndexSearch(load(tmp_path / "i"))(queries, k)
+        for block in (100, 700, 65536):
+            again = ShardedSearch(shards, block)(queries, k)
+            np.testing.assert_array_equal(again[0], rows)
+            np.testing.assert_allclose(again[1], scores, atol=1e-6)
+    assert rows.shape == (40, 1800)
+
+
+# Least share of the ten exact neighbours of random vectors (hard for every approximation) that must be found.
+KINDS = {
+    "IVF16,Flat": 0.5, "IVF16,SQfp16": 0.5, "SQfp16": 0.95, "SQ8": 0.85, "HNSW16": 0.85, "PQ16x4": 0.1, "OPQ8,IVF4,PQ8x4": 0.05,
+    "PCA16,Flat": 0.1, "SQ8,RFlat": 0.95,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("factory", KINDS)
+@pytest.mark.parametrize("mapped", [True, False])
+def test_other_kinds_find_neighbours(tmp_path, vectors, queries, factory, mapped):
+    build_index(store_shards(tmp_path / "e", vectors, 2), tmp_path / "i", factory, train_vectors=1000)
+    index = load(tmp_path / "i", mapped=mapped, nprobe=8 if factory.startswith("IVF16") else None)
+    rows, scores = IndexSearch(index)(queries, 10)
+    expected, _ = reference(queries, vectors, 10)
+    found = np.mean([len(set(mine) & set(theirs)) / 10 for mine, theirs in zip(rows.tolist(), expected.tolist())])
+    assert found >= KINDS[factory]
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("factory", ["HNSW16", "IVF8,PQ8x4"])
+def test_two_builds_give_the_same_file(tmp_path, vectors, factory):
+    shards = store_shards(tmp_path / "e", vectors, 2)
+    digests = {
+        build_index(shards, tmp_path / name, factory, train_vectors=800, seed=3, threads=threads)["file"]["sha256"] for name, threads in (("a", 1), ("b", 2))
+    }
+    assert len(digests) == 1
+
+
+def test_nprobe_of_the_build_and_of_the_search(tmp_path, vectors, queries):
+    build_index(store_shards(tmp_path / "e", vectors, 1), tmp_path / "i", "IVF16,Flat", train_vectors=1000, nprobe=3)
+    assert faiss.extract_index_ivf(load(tmp_path / "i")).nprobe == 3
+    everywhere = load(tmp_path / "i", nprobe=16)
+    np.testing.assert_array_equal(IndexSearch(everywhere)(queries, 10)[0], reference(queries, vectors, 10)[0])
+    # One cell holds fewer passages than asked for: the rest is -1, never a wrong row.
+    rows, scores = IndexSearch(load(tmp_path / "i", nprobe=1))(queries, 1000)
+    assert (rows == -1).any()
+    assert np.isneginf(scores[rows == -1]).all()
+
+
+def test_ties_at_the_cut_go_to_the_smaller_row():
+    calls = []
+
+    def search(queries, k):
+        """A search that prefers large rows among equal scores, as none promises not to."""
+        calls.append((len(queries), k))
+        scores = queries @ np.array([[0.5] * 300 + [1.0] + [0.25] * 99], np.float32)
+        order = np.stack([np.lexsort((-np.arange(400), -line))[:k] for line in scores])
+        return np.take_along_axis(scores, order, axis=1), order
+
+    rows, scores = order_ties(search, np.array([[1.0], [2.0]], np.float32), 5, 400)
+    np.testing.assert_array_equal(rows, [[300, 0, 1, 2, 3]] * 2)
+    np.testing.assert_array_equal(scores[1], [2, 1, 1, 1, 1])
+    assert calls == [(2, 21), (2, 84), (2, 336)]
+    rows, _ = order_ties(search, np.array([[1.0]], np.float32), 1, 400)
+    np.testing.assert_array_equal(rows, [[300]])
+    assert order_ties(search, np.array([[1.0]], np.float32), 900, 400)[0].shape == (1, 400)
+
+
+def test_only_unsettled_queries_are_asked_again():
+    asked = []
+
+    def search(queries, k):
+        asked.append(queries[:, 0].tolist())
+        scores = np.stack([np.linspace(1, 0, 200, dtype=np.float32) if query[0] else np.ones(200, np.float32) for query in queries])
+        order = np.stack([np.lexsort((-np.arange(200), -line))[:k] for line in scores])
+        return np.take_along_axis(scores, order, axis=1), order
+
+    rows, _ = order_ties(search, np.array([[1.0], [0.0], [2.0]], np.float32), 3, 200)
+    np.testing.assert_array_equal(rows, [[0, 1, 2]] * 3)
+    assert asked[0] == [1.0, 0.0, 2.0]
+    assert all(again == [0.0] for again in asked[1:])
+
+
+def test_merge_of_shards_is_the_search_of_their_union(vectors, queries):
+    rows, scores = reference(queries, vectors, 20)
+    parts = []
+    for first in range(0, ROWS, 400):
+        part_rows, part_scores = reference(queries, vectors[first : first + 400], 20)
+        parts.append((part_rows + first, part_scores))
+    np.testing.assert_array_equal(merge_topk(parts, 20)[0], rows)
+    np.testing.assert_array_equal(merge_topk(parts[::-1], 20)[0], rows)
+    np.testing.assert_allclose(merge_topk(parts, 20)[1], scores, atol=1e-6)
+
+
+def test_threads_do_not_change_results(tmp_path, vectors):
+    build_index(store_shards(tmp_path / "e", vectors, 1), tmp_path / "i")
+    queries, before = unit(np.random.default_rng(2), 500), faiss.omp_get_max_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            faiss.omp_set_num_threads(threads)
+            rows, scores = IndexSearch(load(tmp_path / "i"))(queries, 30)
+            found.append(hashlib.sha256(rows.tobytes() + scores.tobytes()).hexdigest())
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("factory", "sentence"), [("Flatt", "could not parse"), ("LSH", "not an index for inner products"), ("IVF4000,Flat", "cannot take these 1,500 vectors")]
+)
+def test_factory_strings_that_cannot_be(tmp_path, vectors, factory, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        build_index(store_shards(tmp_path / "e", vectors, 1), tmp_path / "i", factory)
+    assert "\n" not in str(caught.value)
+    assert factory in str(caught.value)
+    assert not (tmp_path / "i" / "manifest.json").exists()
+
+
+def test_a_foreign_or_damaged_index_is_refused(tmp_path, vectors):
+    folder = tmp_path / "index" / "m"
+    build_index(store_shards(tmp_path / "e", vectors, 1), folder)
+    with pytest.raises(UserError, match="was built from another model than the 'm' that is there now; run simlm encode and simlm build-index --model m again"):
+        load_index(folder, model_sha256="c" * 64, corpus_sha256=CORPUS)
+    with pytest.raises(UserError, match="was built from another corpus"):
+        load_index(folder, model_sha256=MODEL, corpus_sha256="c" * 64)
+    with pytest.raises(UserError, match=r"index\.nprobe is 4, but the index 'Flat' has no cells"):
+        load(folder, nprobe=4)
+    manifest = read_json(folder / "manifest.json", "")
+    content = (folder / "index.faiss").read_bytes()
+    (folder / "index.faiss").write_bytes(content[:-1000])
+    with pytest.raises(UserError, match=r"index\.faiss is truncated or missing"):
+        load(folder)
+    (folder / "index.faiss").write_bytes(b"nonsense" + content[8:])
+    with pytest.raises(UserError, match=r"index\.faiss is damaged"):
+        load(folder)
+    (folder / "manifest.json").write_text(json.dumps({"rows": manifest["rows"]}))
+    with pytest.raises(UserError, match="is not the manifest of an index"):
+        load(folder)
+    with pytest.raises(UserError, match="does not exist; run simlm build-index --model gone first"):
+        load(tmp_path / "index" / "gone")

@@ -8,30 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
 from simlm.retrieval import runs
 from simlm.retrieval.runs import Ranking, best_first, read_run, read_train_run, read_trec_run, train_run_metadata, write_train_run, write_trec_run
 
 
-class Store:
-    """The two look-ups of a corpus store that runs use."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def ids(self, rows) -> list[str]:
-        return [self.names[row] for row in rows]
-
-    def rows(self, ids) -> list[int]:
-        return [self.names.index(name) for name in ids]
-
-
 @pytest.fixture
-def store() -> Store:
-    return Store([f"d{i}" for i in range(2000)])
+def store(tmp_path_factory) -> CorpusStore:
+    folder = tmp_path_factory.mktemp("store") / "corpus"
+    passages = ((f"d{i}", "", f"text {i}") for i in range(2000))
+    write_corpus(folder, passages, {"test": ([("q0", "which text?")], [("q0", "d1", 1)])}, {"source": "mine"})
+    return CorpusStore(folder)
 
 
 def rankings(count: int, depth: int, dtype=np.float32) -> list[Ranking]:

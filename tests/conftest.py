@@ -33,3 +33,11 @@ def tiny_encoder(word_tokenizer):
     torch.manual_seed(0)
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
     return BertModel(BertConfig(vocab_size=len(word_tokenizer), **size), add_pooling_layer=False).eval()
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A whole results folder as the stages leave it (see made_results.py), with hostile texts in the corpus."""
+    from made_results import MadeResults
+
+    return MadeResults(tmp_path / "results")

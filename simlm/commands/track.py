@@ -56,7 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
             write_json(paths.mirror, {"complete": False, "uri": store.shown, "experiment": store.experiment, "error": reason})
         return 0
     write_json(paths.mirror, summary(done, store, parent_key(experiment)))
-    say(
-        f"MLflow at {store.shown}: {done.written} stages written, {done.unchanged} unchanged, in {done.seconds:.1f} s; `simlm ui --experiment {experiment.name}` shows them."
-    )
+    say(f"MLflow at {store.shown}: {done.written} stages written, {done.unchanged} unchanged, in {done.seconds:.1f} s.")
+    say(f"`simlm ui --experiment {experiment.name}` shows them.")
     return 0

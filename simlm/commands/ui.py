@@ -1,7 +1,7 @@
 """Open MLflow on the store that holds the experiments' runs. Ctrl-C ends it.
 
-    simlm ui
-    simlm ui --experiment pydocs --port 5001
+simlm ui
+simlm ui --experiment pydocs --port 5001
 """
 
 from __future__ import annotations
@@ -29,8 +29,17 @@ def run(arguments: argparse.Namespace) -> None:
         say(f"The runs are on a server: open {store.shown} (experiment '{store.experiment}').")
         return
     command, environment = server_command(store, arguments.port)
-    say(f"MLflow opens at http://127.0.0.1:{arguments.port} on {store.shown} in a few seconds (experiment '{store.experiment}'; Ctrl-C ends it).")
+    say(f"MLflow opens in a few seconds on {store.shown} (Ctrl-C ends it):\n\n    http://127.0.0.1:{arguments.port}{view(context.paths.mirror)}\n")
     os.execve(command[0], command, environment)
+
+
+def view(mirror) -> str:
+    """Path of the run table with the headline columns, once something was mirrored."""
+    from simlm.files import read_json
+    from simlm.tracking.headline import VIEW
+
+    identity = read_json(mirror, "simlm track").get("experiment_id") if mirror.exists() else None
+    return f"/#/experiments/{identity}/runs?viewStateShareKey={VIEW}" if identity else ""
 
 
 def server_command(store, port: int) -> tuple[list[str], dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
 from simlm.config import Experiment
 from simlm.config.graph import LEXICAL, is_external
@@ -17,7 +18,8 @@ NOUNS = {
 }  # fmt: skip
 
 MEANINGS = {
-    "init": "initial weights", "generator": "replacements", "negatives": "hard negatives", "teacher": "teacher scores", "rerank": "re-ranked runs", "of": "fused runs",
+    "init": "initial weights", "generator": "replacements", "negatives": "hard negatives", "teacher": "teacher scores",
+    "rerank": "re-ranked runs", "of": "fused runs",
 }  # fmt: skip
 
 
@@ -73,10 +75,8 @@ def graph_svg(experiment: Experiment) -> str:
     height = bottom + MARGIN + 34
     boxes = {spot.name: spot for layer in layers for spot in layer if spot.box}
     parts = [_line(edge, spots, _port(edge, lines)) for edge, spots in lines.items()] + [_box(experiment, spot) for spot in boxes.values()]
-    markers = "".join(
-        f'<marker id="arrow-{what}" class="{what}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker>'
-        for what in used
-    )
+    shape = 'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"'
+    markers = "".join(f'<marker id="arrow-{what}" class="{what}" {shape}><path d="M0 0 8 4 0 8z"/></marker>' for what in used)
     title = "<title>The graph of models: what each one starts from, learns from and reads</title>"
     return (
         f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" style="min-width:{width * 0.72:.0f}px;max-width:{width}px" role="img">'
@@ -110,7 +110,7 @@ def _spots(names: list[str], edges: list[Edge]) -> tuple[list[list[_Spot]], dict
                 layers[layer].append(passing[key])
             spots.append(passing[key])
         spots.append(boxes[edge.target])
-        for one, other in zip(spots, spots[1:]):
+        for one, other in pairwise(spots):
             if other not in one.after:
                 one.after.append(other)
                 other.before.append(one)
@@ -156,7 +156,7 @@ def _place(layers: list[list[_Spot]]) -> float:
 def _apart(layer: list[_Spot], wishes: list[float]) -> list[float]:
     """Heights as near to the wishes (least squares) as order and gaps allow: pooled adjacent violators."""
     offsets = [0.0]
-    for one, other in zip(layer, layer[1:]):
+    for one, other in pairwise(layer):
         offsets.append(offsets[-1] + (one.height + other.height) / 2 + GAP_Y * (1 if one.box or other.box else 0.4))
     pools: list[list[float]] = []
     for wish, offset in zip(wishes, offsets):
@@ -207,6 +207,7 @@ def _box(experiment: Experiment, spot: _Spot) -> str:
 def _legend(used: list[str], y: float) -> str:
     parts, x = [], MARGIN
     for what in used:
-        parts.append(f'<path class="edge {what}" d="M{x} {y - 4:.0f}h34" marker-end="url(#arrow-{what})"/><text class="legend" x="{x + 42}" y="{y:.0f}">{MEANINGS[what]}</text>')
+        parts.append(f'<path class="edge {what}" d="M{x} {y - 4:.0f}h34" marker-end="url(#arrow-{what})"/>')
+        parts.append(f'<text class="legend" x="{x + 42}" y="{y:.0f}">{MEANINGS[what]}</text>')
         x += 42 + 7 * len(MEANINGS[what]) + 26
     return "".join(parts)

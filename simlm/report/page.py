@@ -69,8 +69,8 @@ def render(
         "comparisons": comparisons,
         "queries": {row.split: row.n_queries for row in rows},
         "titles": tables.titles_used(experiment),
-        "small": tables.is_small(experiment),
-        "published": published(context),
+        "small": tables.is_small(context),
+        "published": published(context, rows),
         "steps": steps(context, comparisons),
         "metric_charts": metric_charts,
         "curves": curve_charts,
@@ -105,18 +105,26 @@ def headline(context: Context, rows: list[MetricRow], comparisons: list[Comparis
     return {"system": ours, "base": theirs, "ratio": ratio, "test": test, "best": best}
 
 
-def published(context: Context) -> list[dict[str, Any]]:
-    """Published numbers of the same collection and splits, as systems with their metrics; none for other corpora."""
-    try:
-        from simlm.evaluation.published import published_for
-    except ImportError:
-        return []
+def published(context: Context, rows: list[MetricRow] | None = None) -> list[dict[str, Any]]:
+    """Published figures of the same collection and splits, with our own beside them; none for other corpora.
+
+    Each entry has ``split``, ``system``, ``titles``, ``source``, ``values`` (metric → figure), and, where a system of
+    this experiment is its counterpart, ``ours`` (metric → our figure) and ``counterpart``.
+    """
+    from simlm.evaluation.published import published_for
+
     evaluate = context.experiment.evaluate
+    own = {(row.split, row.system, row.metric): row.value for row in rows or []}
     table: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in published_for(context.experiment):
-        if entry.metric in evaluate.metrics and entry.split in evaluate.splits:
-            row = table.setdefault((entry.split, entry.system), {"split": entry.split, "system": entry.system, "values": {}, "source": entry.source, "titles": entry.titles})
-            row["values"][entry.metric] = entry.value
+    for figure in published_for(context.experiment):
+        if figure.metric not in evaluate.metrics or figure.split not in evaluate.splits:
+            continue
+        blank = {"split": figure.split, "system": figure.system, "titles": figure.titles, "source": figure.source, "values": {}, "ours": {}}
+        row = table.setdefault((figure.split, figure.system), blank | {"counterpart": figure.counterpart})
+        row["values"][figure.metric] = figure.value
+        ours = own.get((figure.split, figure.counterpart, figure.metric))
+        if ours is not None:
+            row["ours"][figure.metric] = ours
     return list(table.values())
 
 

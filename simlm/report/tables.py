@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from simlm.commands.options import Context
 from simlm.config import Experiment
 from simlm.evaluation.compare import ComparisonRow, MetricRow
+from simlm.files import read_json
 from simlm.tracking.stages import Stage
 
 LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -76,7 +78,9 @@ def _cell(row: MetricRow | None, best: float | None, tests: dict[tuple[str, str,
         test = tests.get((row.system, against, row.metric)) if against else None
         marks[role] = "" if test is None else _mark(test)
         if test is not None and not (role == "previous" and against == baseline):
-            words.append(f"{test.difference:+.4f} against {against} (p {p_text(test.p_holm)} {test.test}, Holm; {test.wins} won, {test.losses} lost, {test.ties} tied)")
+            words.append(
+                f"{test.difference:+.4f} against {against} (p {p_text(test.p_holm)} {test.test}, Holm; {test.wins} won, {test.losses} lost, {test.ties} tied)"
+            )
     return Cell(row.value, row.ci_low, row.ci_high, best is not None and row.value >= best, marks["baseline"], marks["previous"], "; ".join(words))
 
 
@@ -101,10 +105,19 @@ def about(experiment: Experiment, system: str) -> str:
     return model.kind
 
 
-def is_small(experiment: Experiment) -> bool:
-    """Whether the models are far below the paper's 12 layers of width 768, and so its margins out of reach."""
-    sizes = [model.size for model in experiment.models.values() if getattr(model, "size", None) is not None]
-    return bool(sizes) and max(size.hidden * size.layers for size in sizes) < 768 * 6
+def is_small(context: Context) -> bool:
+    """Whether the evaluated models are far below the paper's 12 layers of width 768, and so its margins out of reach.
+
+    The trained models' own ``config.json`` counts; where there is none yet, the sizes in the configuration.
+    """
+    experiment, sizes = context.experiment, []
+    for name in experiment.evaluate.systems:
+        file = context.paths.model(name) / "config.json"
+        if name in experiment.models and file.exists():
+            shape = read_json(file, f"simlm train --model {name}")
+            sizes.append(shape.get("hidden_size", 0) * shape.get("num_hidden_layers", 0))
+    sizes = sizes or [model.size.hidden * model.size.layers for model in experiment.models.values() if getattr(model, "size", None) is not None]
+    return bool(sizes) and max(sizes) < 768 * 6
 
 
 def titles_used(experiment: Experiment) -> str:

@@ -60,3 +60,20 @@ def description(experiment: Experiment, rows: list[MetricRow]) -> str:
         cells = [f"{table[system, metric]:.4f}" if (system, metric) in table else "–" for metric in metrics]
         lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+VIEW = "simlm"
+"""Key of the view that MLflow's run table opens with from `simlm ui`."""
+
+
+def shared_view(experiment: Experiment) -> dict[str, str]:
+    """MLflow experiment tag that makes a view with the headline columns (MLflow's own "share" of a view).
+
+    Without it the run table shows no metric at all.
+    """
+    import json
+
+    evaluate = experiment.evaluate
+    columns = ["attributes.`Duration`", *(f"metrics.`{evaluate.main_split}/{mlflow_name(metric)}`" for metric in evaluate.metrics)]
+    columns += [f"metrics.`{evaluate.main_split}/{mlflow_name(evaluate.main_metric)}_ratio_to_{evaluate.baseline}`", "metrics.`system/seconds`"]
+    return {f"mlflow.sharedViewState.{VIEW}": json.dumps({"selectedColumns": columns})}

@@ -62,9 +62,8 @@ class LiveMirror:
     def _give_up(self, reason: object) -> None:
         if not self.failed:
             self.failed = True
-            say(
-                f"MLflow gets no more live points of {self.stage} ({str(reason).splitlines()[0] if str(reason) else reason!r}); `simlm track` will mirror them from the history file."
-            )
+            why = (str(reason).splitlines() or [repr(reason)])[0]
+            say(f"MLflow gets no more live points of {self.stage} ({why}); `simlm track` will mirror them from the history file.")
 
     def _send(self) -> None:
         try:

@@ -18,7 +18,7 @@ from simlm.paths import Paths
 from simlm.progress import progress
 from simlm.tracking import identity
 from simlm.tracking.artifacts import experiment_artifacts, folder_digest, stage_artifacts
-from simlm.tracking.headline import description, headline_metrics, metrics_of_systems
+from simlm.tracking.headline import description, headline_metrics, metrics_of_systems, shared_view
 from simlm.tracking.names import flatten, mlflow_name, safe_key
 from simlm.tracking.stages import Stage, number, read_metrics, read_stages
 from simlm.tracking.store import Store, exclusive, initialise
@@ -78,6 +78,10 @@ class _Replay:
             self._evaluated(stage, run, by_system)
             runs[stage.name] = {"run_id": run.info.run_id, "key": stage.record["key"]}
         self._parent(parent, stages, max(end for _, end in times))
+        tags = self.client.get_experiment(self.experiment_id).tags
+        for name, value in shared_view(self.experiment).items():
+            if tags.get(name) != value:
+                self.client.set_experiment_tag(self.experiment_id, name, value)
         return Mirrored(self.experiment_id, parent.info.run_id, runs, written, len(stages) - written, time.monotonic() - start)
 
     def _stage(self, stage: Stage, run: Run | None, parent: Run) -> tuple[Run, bool]:
@@ -108,7 +112,7 @@ class _Replay:
 
     def _evaluated(self, stage: Stage, run: Run, by_system: dict[str, dict[str, float]]) -> None:
         """Put a system's metrics on the run of the stage that made it, and on an MLflow model that can be compared."""
-        carries = stage.kind in ("train", "fuse") and stage.subject or (stage.name == "index_bm25" and "bm25")
+        carries = (stage.kind in ("train", "fuse") and stage.subject) or (stage.name == "index_bm25" and "bm25")
         values = by_system.get(carries or "")
         if not values:
             return

@@ -127,7 +127,9 @@ def initialise(store: Store, client: MlflowClient | None = None) -> tuple[Mlflow
         client = _upgrade(store)
         found = client.get_experiment_by_name(store.experiment)
     if found is None:
-        return client, client.create_experiment(store.experiment, artifact_location=store.artifacts.as_uri() if store.artifacts else None)
+        # The kind makes MLflow's pages show runs and models instead of chats and prompts.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return client, client.create_experiment(store.experiment, artifact_location=store.artifacts.as_uri() if store.artifacts else None, tags=tags)
     _check_experiment(store, found)
     return client, found.experiment_id
 
@@ -149,9 +151,8 @@ def _upgrade(store: Store) -> MlflowClient:
 
 def _check_experiment(store: Store, found: Any) -> None:
     if found.lifecycle_stage != "active":
-        raise UserError(
-            f"the MLflow experiment '{store.experiment}' was deleted; restore it (`mlflow experiments restore -x {found.experiment_id}`) or set tracking.experiment to another name"
-        )
+        restore = f"mlflow experiments restore -x {found.experiment_id}"
+        raise UserError(f"the MLflow experiment '{store.experiment}' was deleted; restore it (`{restore}`) or set tracking.experiment to another name")
     if not store.is_server and str(found.artifact_location).startswith("mlflow-artifacts:"):
         raise UserError(
             f"the MLflow experiment '{store.experiment}' was created through a server; give the server's address as tracking.uri instead of {store.shown}"

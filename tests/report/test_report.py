@@ -1,0 +1,179 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from made_results import HOSTILE, MadeResults
+
+from simlm.cli import main
+from simlm.errors import UserError
+from simlm.report.page import write_report
+from simlm.report.steps import counterpart, steps
+from simlm.tracking.stages import read_comparisons
+
+
+class Page(HTMLParser):
+    """Counts elements, collects addresses and text, and checks that elements are closed in order."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.ids, self.addresses, self.text, self.open = [], [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append(tag)
+        self.ids += [found["id"]] if "id" in found else []
+        self.addresses += [found[name] for name in ("src", "href", "xlink:href", "action") if found.get(name)]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Results with their report; tests that use it change nothing."""
+    made = MadeResults(tmp_path_factory.mktemp("written") / "results")
+    write_report(made.context)
+    return made
+
+
+@pytest.fixture
+def page(written):
+    return Page(written.paths.report.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_whole_and_loads_nothing(written, page):
+    assert page.open == []
+    assert "script" not in page.tags
+    assert all(address.startswith("#") for address in page.addresses), "an offline page refers to itself alone"
+    assert len(page.ids) == len(set(page.ids))
+    assert {address[1:] for address in page.addresses} <= set(page.ids)
+    html = written.paths.report.read_text(encoding="utf-8")
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_texts_of_the_corpus_are_escaped(written, page):
+    html = written.paths.report.read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert html.count("</style>") == 1
+    assert HOSTILE in "".join(page.text), "and yet they can be read"
+
+
+def test_all_sections_say_what_the_files_say(written, page):
+    text = " ".join("".join(page.text).split())
+    for line in written.paths.metrics_table.read_text().splitlines()[1:]:
+        assert f"{float(line.split(chr(9))[3]):.4f}" in text
+    assert "far smaller than the paper's" in text
+    assert "Losses and probe" in text
+    assert "simlm: probe" in text
+    assert "11 queries won" in text
+    assert written.experiment.corpus.path in text
+    assert "↑**" in text
+    assert "800 MiB" in text
+    assert {"results", "steps", "metrics", "curves", "queries", "graph", "resources", "data", "repeat"} <= set(page.ids)
+
+
+def test_the_report_is_the_same_every_time(made):
+    first = write_report(made.context).read_bytes()
+    made.stage("report")
+    assert write_report(made.context).read_bytes() == first
+
+
+def test_the_command_leaves_a_record_and_plots(made):
+    assert main(["report", "--config", str(made.paths.config)]) == 0
+    assert made.paths.record("report").exists()
+    plots = {file.name for file in (made.paths.root / "plots").iterdir()}
+    assert {"RR@10_on_test.svg", "simlm-loss.svg", "simlm-probe.svg"} <= plots
+
+
+def test_without_metrics_the_next_command_is_named(made, capsys):
+    made.paths.metrics_table.unlink()
+    assert main(["report", "--config", str(made.paths.config)]) == 2
+    assert "run simlm compare-systems --experiment made first" in capsys.readouterr().err
+    assert not made.paths.report.exists()
+
+
+def test_a_report_can_be_written_without_runs_curves_and_benchmarks(made):
+    for pattern in ("runs/*/*", "training/*.jsonl", "benchmarks/*", "evaluation/*/*"):
+        for file in made.paths.root.glob(pattern):
+            file.unlink()
+    html = write_report(made.context).read_text(encoding="utf-8")
+    assert "The runs or the values per query are not there." in html
+    assert "No training left a curve." in html
+
+
+def test_a_truncated_table_leaves_the_old_report(made):
+    before = write_report(made.context).read_bytes()
+    made.paths.metrics_table.write_text(made.paths.metrics_table.read_text()[:100])
+    with pytest.raises(UserError, match="truncated or foreign"):
+        write_report(made.context)
+    assert made.paths.report.read_bytes() == before
+
+
+def test_a_single_untested_system_gives_a_page(tmp_path):
+    values = {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test"}
+    made = MadeResults(tmp_path / "results", evaluate=values)
+    assert "Did each step help?" in write_report(made.context).read_text(encoding="utf-8")
+
+
+def test_each_step_is_measured_against_what_it_builds_on(made):
+    systems = made.experiment.evaluate.systems
+    against = {system: counterpart(made.experiment, system, systems[:i]) for i, system in enumerate(systems) if i}
+    assert against == {
+        "control": "bm25",
+        "retriever1": "control",
+        "retriever2": "retriever1",
+        "reranker": "retriever2",
+        "distilled": "retriever2",
+        "fusion": "distilled",
+    }
+
+
+def test_a_pair_outside_the_table_is_tested_by_the_same_test(made):
+    import numpy as np
+    from scipy.stats import ttest_rel
+
+    from simlm.evaluation.files import read_per_query
+
+    found = {step.system: step for step in steps(made.context, read_comparisons(made.paths.comparisons))}
+    new, old = (read_per_query(made.paths.per_query(system, "test"))[1]["RR@10"] for system in ("distilled", "retriever2"))
+    row = found["distilled"].comparison
+    assert row.difference == pytest.approx(np.mean(new - old))
+    assert row.p == pytest.approx(ttest_rel(new, old).pvalue)
+    assert found["retriever1"].change == "starts from simlm (bottleneck pre-training) instead of base"
+    assert found["fusion"].change == "reciprocal rank fusion with bm25"
+
+
+def test_published_figures_stand_beside_ours_on_ms_marco_alone(tmp_path, written):
+    splits = {"train": "msmarco-passage/train/judged", "dev": "msmarco-passage/dev/small"}
+    evaluate = {"systems": ["bm25", "retriever1", "distilled"], "splits": {"dev": {}}, "main_split": "dev"}
+    corpus = {"source": "ir_datasets", "passages": "msmarco-passage", "splits": splits, "titles": "rocketqa/titles"}
+    made = MadeResults(tmp_path / "results", corpus=corpus, evaluate=evaluate)
+    text = " ".join("".join(Page(write_report(made.context).read_text(encoding="utf-8")).text).split())
+    assert "Published numbers" in text
+    assert "0.4110" in text
+    assert "distilled here: " in text
+    assert "titles from rocketqa/titles" in text
+    assert "Published numbers" not in written.paths.report.read_text(encoding="utf-8")
+
+
+def test_full_size_models_are_not_called_small(made):
+    from simlm.files import write_json
+    from simlm.report.tables import is_small
+
+    assert is_small(made.context)
+    write_json(made.paths.model("distilled") / "config.json", {"hidden_size": 768, "num_hidden_layers": 12})
+    assert not is_small(made.context)

@@ -82,6 +82,7 @@ def store_of(experiment: Experiment, results: Path) -> Store:
 def open_client(store: Store) -> MlflowClient:
     """A client that is quiet, sends no telemetry and does not wait for minutes on a dead server."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     # Read by mlflow's fluent functions, it would make every run look like the one it names.

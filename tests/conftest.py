@@ -41,3 +41,11 @@ def made(tmp_path):
     from made_results import MadeResults
 
     return MadeResults(tmp_path / "results")
+
+
+@pytest.fixture
+def searchable(tmp_path, word_tokenizer):
+    """An experiment with a corpus, a BM25 index and models, not yet embedded (see searchable_experiment.py)."""
+    from searchable_experiment import make
+
+    return make(tmp_path / "results", word_tokenizer)

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.retrieval.shards import Shards
 
     paths, experiment = context.paths, context.experiment
-    count = arguments.shards or experiment.encoding.shards
+    count = experiment.encoding.shards if arguments.shards is None else max(1, arguments.shards)
     shards = Shards(paths.embeddings(name), count, model_sha256=model_fingerprint(paths.model(name)), corpus_sha256=CorpusStore(paths.corpus).sha256)
     shards.verify()
     stage, settings = f"build_index.{name}", experiment.index

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 from simlm.commands.options import Context, add_experiment_options, load_context, model_of
+from simlm.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     context = load_context(arguments)
     model_of(context, arguments.model, "biencoder")
-    shards = arguments.shards or context.experiment.encoding.shards
+    shards = context.experiment.encoding.shards if arguments.shards is None else arguments.shards
+    if shards < 1:
+        raise UserError(f"{shards} shards are none; give --shards 1 or more")
     encode(context, arguments.model, [arguments.shard] if arguments.shard is not None else list(range(1, shards + 1)), shards)
 
 

@@ -1,0 +1,208 @@
+"""Systems of every kind behind one call: a query goes in, the best passages come out.
+
+What a system needs is imported and opened when it is first asked, so that BM25 answers without loading torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simlm.config.graph import LEXICAL, retrieving_systems
+from simlm.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from simlm.commands.options import Context
+    from simlm.config import Experiment
+    from simlm.hardware import Precision
+
+LONGEST_QUERY = 1000
+"""Characters; more is a mistake, not a query."""
+
+MOST_PASSAGES = 1000
+
+Searcher = Callable[[str, int], tuple[np.ndarray, np.ndarray]]
+"""Query and k → rows and scores of the best passages, best first, at most k of them."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One retrieved passage with its external id."""
+
+    rank: int
+    score: float
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system found for a query, and how long the search took."""
+
+    experiment: str
+    system: str
+    kind: str
+    query: str
+    seconds: float
+    hits: list[Hit]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``."""
+        return asdict(self)
+
+
+def searchable(experiment: Experiment) -> list[str]:
+    """Systems that can be asked: the evaluated ones in their order, then those that they build on."""
+    return list(dict.fromkeys([*experiment.evaluate.systems, *retrieving_systems(experiment)]))
+
+
+def default_system(experiment: Experiment) -> str:
+    """``distilled`` if there is one, else the last bi-encoder among the evaluated systems, else the last system."""
+    systems = experiment.evaluate.systems
+    dense = [name for name in systems if name in experiment.models and experiment.models[name].encodes]
+    if "distilled" in dense:
+        return "distilled"
+    return dense[-1] if dense else systems[-1]
+
+
+def kind_of(experiment: Experiment, system: str) -> str:
+    """``bm25`` or the kind of the model.
+
+    Raises
+    ------
+    UserError
+        If nothing is called so, or it does not retrieve.
+    """
+    if system == LEXICAL:
+        return LEXICAL
+    choices = searchable(experiment)
+    if system not in experiment.models:
+        raise UserError(f"no system of '{experiment.name}' is called '{system}'{nearest(system, choices)} (there are {', '.join(choices)})")
+    kind = experiment.models[system].kind
+    if kind in ("mlm", "bottleneck"):
+        raise UserError(f"'{system}' is of kind {kind}, which does not retrieve; choose one of {', '.join(choices)}")
+    return kind
+
+
+class Systems:
+    """The systems of an experiment that has run; each is opened once, when it is first asked.
+
+    Raises
+    ------
+    UserError
+        If the experiment has no corpus yet.
+    """
+
+    def __init__(self, context: Context) -> None:
+        from simlm.corpus.store import CorpusStore
+
+        self.experiment, self.paths = context.experiment, context.paths
+        self.store = CorpusStore(context.paths.corpus)
+        self._open: dict[str, Searcher] = {}
+        self._precision: Precision | None = None
+
+    def open(self, system: str) -> Searcher:
+        """Load what a system needs, or find it loaded.
+
+        Raises
+        ------
+        UserError
+            If there is no such system, or a file that it needs is missing, damaged or of another model.
+        """
+        if system not in self._open:
+            opener = {"bm25": self._lexical, "biencoder": self._dense, "crossencoder": self._reranked, "fusion": self._fused}[kind_of(self.experiment, system)]
+            self._open[system] = opener(system)
+        return self._open[system]
+
+    def answer(self, system: str, query: str, k: int = 10) -> Answer:
+        """Ask a system.
+
+        Raises
+        ------
+        UserError
+            If the query is empty or too long, ``k`` is out of range, or the system cannot be opened.
+        """
+        query = " ".join(query.split())
+        if not query:
+            raise UserError("the query is empty; write what you are looking for")
+        if len(query) > LONGEST_QUERY:
+            raise UserError(f"the query has {len(query):,} characters; give at most {LONGEST_QUERY:,}")
+        if not 1 <= k <= MOST_PASSAGES:
+            raise UserError(f"k is {k}; ask for 1 to {MOST_PASSAGES:,} passages")
+        search = self.open(system)
+        start = time.perf_counter()
+        rows, scores = search(query, k)
+        seconds = time.perf_counter() - start
+        titles, texts = self.store.texts(rows)
+        found = zip(scores.tolist(), self.store.ids(rows), titles, texts)
+        hits = [Hit(rank, *fields) for rank, fields in enumerate(found, 1)]
+        return Answer(self.experiment.name, system, kind_of(self.experiment, system), query, round(seconds, 4), hits)
+
+    def _lexical(self, system: str) -> Searcher:
+        from simlm.lexical.bm25 import Bm25Index
+
+        index = Bm25Index.load(self.paths.bm25, self.store.sha256)
+
+        def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+            return next(index.rank([query], k))
+
+        return search
+
+    def _dense(self, system: str) -> Searcher:
+        from simlm.retrieval.encoder import TextEncoder
+        from simlm.retrieval.index import load_index
+        from simlm.retrieval.search import IndexSearch
+
+        encoder = TextEncoder(self.paths.model(system), self._prepared(), self.experiment.encoding.batch_size)
+        nprobe = self.experiment.index.nprobe
+        index = IndexSearch(load_index(self.paths.index(system), model_sha256=encoder.sha256, corpus_sha256=self.store.sha256, nprobe=nprobe))
+
+        def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+            rows, scores = (values[0] for values in index(encoder.queries([query]), k))
+            return rows[rows >= 0], scores[rows >= 0]
+
+        return search
+
+    def _reranked(self, system: str) -> Searcher:
+        from simlm.models.crossencoder import PairScorer
+        from simlm.retrieval.rerank import reranked
+        from simlm.retrieval.runs import Ranking
+
+        settings = self.experiment.models[system]
+        scorer, candidates = PairScorer.open(self.paths.model(system), self._prepared()), self.open(settings.candidates())
+
+        def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+            rows, scores = candidates(query, max(k, settings.rerank_depth))
+            if not len(rows):
+                return rows, scores
+            logits = scorer.score(query, *self.store.texts(rows[: settings.rerank_depth]))
+            ranking = reranked(Ranking("", rows, scores), logits)
+            return ranking.passages[:k], ranking.scores[:k]
+
+        return search
+
+    def _fused(self, system: str) -> Searcher:
+        from simlm.retrieval.fusion import fuse_rankings
+
+        settings = self.experiment.models[system]
+        parts = [self.open(name) for name in settings.of]
+
+        def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+            depth = max(k, self.experiment.evaluate.depth)
+            return fuse_rankings([part(query, depth)[0] for part in parts], settings.k, k)
+
+        return search
+
+    def _prepared(self) -> Precision:
+        """Arithmetic of the models, chosen once; torch gets its threads at the same time."""
+        if self._precision is None:
+            from simlm import hardware
+
+            hardware.prepare(self.experiment.encoding.threads)
+            self._precision = hardware.choose_precision(self.experiment.precision)
+        return self._precision

@@ -12,7 +12,6 @@ command is given again. Several processes share the global batch under torchrun:
 from __future__ import annotations
 
 import argparse
-import importlib
 
 from simlm.commands.options import add_experiment_options, load_context, model_of
 
@@ -24,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from simlm.config.kinds import KINDS
+    from simlm.training.dispatch import train_model
 
     context = load_context(arguments)
     trained = [kind.model_fields["kind"].annotation.__args__[0] for kind in KINDS if kind.trainer]
-    module, _, function = model_of(context, arguments.model, *trained).trainer.partition(":")
-    getattr(importlib.import_module(module), function)(context, arguments.model)
+    model_of(context, arguments.model, *trained)
+    train_model(context, arguments.model)

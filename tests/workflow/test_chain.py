@@ -46,7 +46,6 @@ def test_bm25_is_far_above_chance(first):
     rows = [line.split("\t") for line in table(first[0]).decode().splitlines()[1:]]
     value = {(row[0], row[1], row[2]): float(row[3]) for row in rows}
     assert value["bm25", "test", "RR@10"] > 0.3
-    assert value["retriever1", "test", "R@50"] > 0.15  # chance is 50 of 600
 
 
 def test_a_second_run_does_nothing(snakemake, first):

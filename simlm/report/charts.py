@@ -28,17 +28,16 @@ class Chart:
     alone: str
 
 
-def line_chart(title: str, curves: dict[str, list[tuple[float, float]]], x_label: str = "step", *, logarithmic: bool = False, markers: bool = False) -> Chart:
-    """Curves by name as lists of (x, y)."""
+def line_chart(title: str, curves: dict[str, list[tuple[float, float]]], x_label: str = "step") -> Chart:
+    """Curves by name as lists of (x, y); few points are marked, so that a single one can be seen."""
     figure, axes = _axes(5.4, 3.0)
     for i, (name, points) in enumerate(curves.items()):
         xs, ys = zip(*points)
-        axes.plot(xs, ys, label=name, color=PALETTE[i % len(PALETTE)], linewidth=1.6, marker="o" if markers else None, markersize=4)
-    if logarithmic and all(y > 0 for points in curves.values() for _, y in points):
-        axes.set_yscale("log")
+        marker = "o" if len(points) <= 15 else None
+        axes.plot(xs, ys, label=name, color=PALETTE[i % len(PALETTE)], linewidth=1.6, marker=marker, markersize=3.5)
     axes.set_xlabel(x_label)
     axes.margins(x=0.02)
-    if len(curves) > 1:
+    if list(curves) != ["loss"]:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     return _finish(figure, title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def _curves(context: Context, stages: list[Stage]) -> list[tuple[str, list[chart
         if stage.kind != "train" or not stage.history:
             continue
         groups = _groups_of(stage)
-        drawn = [charts.line_chart(f"{stage.subject}: {what}", curves, markers=what == "probe") for what, curves in groups.items()]
+        drawn = [charts.line_chart(f"{stage.subject}: {what}", curves) for what, curves in groups.items()]
         rates = [line["tokens_per_second"] for line in stage.history if line.get("tokens_per_second")]
         facts = f"{stage.history[-1]['step']:,} steps in {tables.duration(stage.seconds)}"
         if rates:
@@ -162,21 +163,17 @@ def _curves(context: Context, stages: list[Stage]) -> list[tuple[str, list[chart
 
 
 def _groups_of(stage: Stage) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Chart → curve → points: the losses of training, those of held-out data, the probe, the learning rate."""
+    """Chart → curve → points: the losses of training, the numbers of held-out data, the retrieval probe."""
     groups: dict[str, dict[str, list[tuple[float, float]]]] = {"loss": {}, "held-out": {}, "probe": {}}
     for line in stage.history:
         for name, value in line.items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
-                continue
-            folder = name.rpartition("/")[0]
-            if folder:
-                group = "probe" if "probe" in folder else "held-out"
-            elif "loss" in name:
-                group = "held-out" if name.startswith("eval") else "loss"
-            else:
-                continue
-            groups[group].setdefault(name.removeprefix("probe/").removeprefix("eval/"), []).append((line["step"], value))
-    return {what: curves for what, curves in groups.items() if curves}
+            folder, _, last = name.rpartition("/")
+            group = "probe" if folder == "probe" else "held-out" if folder else "loss" if "loss" in name else None
+            if group and isinstance(value, int | float) and math.isfinite(value):
+                groups[group].setdefault(last, []).append((line["step"], value))
+    # A loss with one part is drawn once.
+    losses = {name: points for name, points in groups["loss"].items() if name == "loss" or points != groups["loss"].get("loss")}
+    return {what: curves for what, curves in (groups | {"loss": losses}).items() if curves}
 
 
 def _slowest(resources: list[dict[str, Any]], most: int = 20) -> dict[str, float]:

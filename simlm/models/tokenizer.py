@@ -54,7 +54,7 @@ def train_wordpiece(store: CorpusStore, settings: Tokenizer, training_queries: l
     alphabet = _alphabet(engine.normalizer, _texts(store, training_queries), settings.vocabulary // 8)
     # Equally frequent merges are taken in the order of the tokens' ids, which the trainer hands out in the order of
     # a hash map. Tokens that are "special" while it runs have their ids before, so the vocabulary is always the same.
-    fixed = [*SPECIAL.values(), *alphabet, *(f"##{letter}" for letter in alphabet if letter.isalnum())]
+    fixed = [*SPECIAL.values(), *alphabet, *(f"##{letter}" for letter in alphabet if letter.isalnum() or not letter.isascii())]
     trainer = WordPieceTrainer(
         vocab_size=settings.vocabulary,
         special_tokens=fixed,

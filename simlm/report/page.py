@@ -153,11 +153,14 @@ def _curves(context: Context, stages: list[Stage]) -> list[tuple[str, list[chart
         if stage.kind != "train" or not stage.history:
             continue
         groups = _groups_of(stage)
-        drawn = [charts.line_chart(f"{stage.subject}: {what}", curves) for what, curves in groups.items()]
+        drawn = [charts.line_chart(f"{stage.subject}: {what}", curves) for what, curves in groups.items() if any(len(points) > 1 for points in curves.values())]
         rates = [line["tokens_per_second"] for line in stage.history if line.get("tokens_per_second")]
         facts = f"{stage.history[-1]['step']:,} steps in {tables.duration(stage.seconds)}"
         if rates:
             facts += f", {sorted(rates)[len(rates) // 2]:,.0f} tokens a second (median)"
+        # What was measured once, at the end, is a number and not a curve.
+        single = {f"{what} {name}": points[0][1] for what, curves in groups.items() for name, points in curves.items() if len(points) == 1 and what != "loss"}
+        facts += "".join(f"; {name} {value:.3f}" for name, value in single.items())
         made.append((stage.subject, drawn, facts))
     return made
 
@@ -172,8 +175,13 @@ def _groups_of(stage: Stage) -> dict[str, dict[str, list[tuple[float, float]]]]:
             if group and isinstance(value, int | float) and math.isfinite(value):
                 groups[group].setdefault(last, []).append((line["step"], value))
     # A loss with one part is drawn once.
-    losses = {name: points for name, points in groups["loss"].items() if name == "loss" or points != groups["loss"].get("loss")}
+    total = groups["loss"].get("loss", [])
+    losses = {name: points for name, points in groups["loss"].items() if name == "loss" or not _alike(points, total)}
     return {what: curves for what, curves in (groups | {"loss": losses}).items() if curves}
+
+
+def _alike(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> bool:
+    return len(one) == len(other) and all(math.isclose(y, z, rel_tol=1e-3) for (_, y), (_, z) in zip(one, other))
 
 
 def _slowest(resources: list[dict[str, Any]], most: int = 20) -> dict[str, float]:

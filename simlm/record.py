@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simlm import __version__
+from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json
 
 
@@ -41,6 +42,9 @@ class StageRecord:
 
     def __init__(self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None) -> None:
         self.path, self.stage, self.settings = path, stage, settings
+        for name, file in (inputs or {}).items():
+            if not file.exists():
+                raise UserError(f"{file} does not exist; run the stage that makes it ({name}) first")
         self.inputs = {name: {"path": str(file), "sha256": sha256_file(file)} for name, file in (inputs or {}).items()}
         self.metrics: dict[str, float | int] = {}
         self.outputs: dict[str, Path] = {}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from simlm.models.batches import Pieces
+from simlm.models.batches import in_pieces
 from simlm.models.first_token import only_first_token
 
 
@@ -17,27 +17,27 @@ class BiEncoderModel(nn.Module):
     ----------
     encoder
         A bare transformers encoder; its last layer is computed for [CLS] alone where the architecture allows it.
-    recompute
-        Keep no activations of a batch but compute them again in the backward pass: memory of one batch instead of
-        all, for a third more time.
+    most_texts
+        Texts forwarded at once. With a limit no activations are kept but computed again in the backward pass: memory
+        of one piece instead of the batch, for a third more time and the same gradient.
     """
 
-    def __init__(self, encoder: nn.Module, recompute: bool = False) -> None:
+    def __init__(self, encoder: nn.Module, most_texts: int | None = None) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.recompute = recompute
+        self.encoder, self.most_texts = encoder, most_texts
         only_first_token(encoder)
 
-    def embed(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Embeddings of one padded batch: fp32, unit length, shape (texts, width)."""
-        state = self.encoder(**batch).last_hidden_state[:, 0]
+    def embed(self, piece: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Embeddings of a padded batch forwarded as it is: fp32, unit length, shape (texts, width)."""
+        state = self.encoder(**piece).last_hidden_state[:, 0]
         with torch.autocast(state.device.type, enabled=False):
             return nn.functional.normalize(state.float(), dim=-1)
 
-    def forward(self, pieces: Pieces) -> torch.Tensor:
-        """Embeddings of the texts of several padded batches, in the texts' order."""
-        if self.recompute and torch.is_grad_enabled():
-            parts = [checkpoint(self.embed, batch, use_reentrant=False) for batch in pieces["batches"]]
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Embeddings of a padded batch, forwarded in pieces of similar length; in the batch's order."""
+        pieces, places = in_pieces(batch, self.most_texts)
+        if self.most_texts is not None and torch.is_grad_enabled():
+            parts = [checkpoint(self.embed, piece, use_reentrant=False) for piece in pieces]
         else:
-            parts = [self.embed(batch) for batch in pieces["batches"]]
-        return torch.cat(parts)[pieces["places"]]
+            parts = [self.embed(piece) for piece in pieces]
+        return torch.cat(parts)[places]

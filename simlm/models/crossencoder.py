@@ -11,7 +11,7 @@ from torch import nn
 
 from simlm.errors import UserError
 from simlm.hardware import Precision
-from simlm.models.batches import Pieces, cut_by_length
+from simlm.models.batches import MULTIPLE, cut_by_tokens, in_pieces
 from simlm.models.first_token import only_first_token
 from simlm.models.folder import load_classifier, load_tokenizer, read_manifest
 from simlm.models.pairs import PairJoiner
@@ -36,13 +36,14 @@ class CrossEncoderModel(nn.Module):
         self.classifier = classifier
         only_first_token(classifier)
 
-    def score(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Raw logits of one padded batch, fp32, shape (pairs,)."""
-        return self.classifier(**batch).logits[:, 0].float()
+    def score(self, piece: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Raw logits of a padded batch forwarded as it is: fp32, shape (pairs,)."""
+        return self.classifier(**piece).logits[:, 0].float()
 
-    def forward(self, pieces: Pieces) -> torch.Tensor:
-        """Raw logits of the pairs of several padded batches, in the pairs' order."""
-        return torch.cat([self.score(batch) for batch in pieces["batches"]])[pieces["places"]]
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Raw logits of a padded batch, forwarded in pieces of similar length; in the batch's order."""
+        pieces, places = in_pieces(batch)
+        return torch.cat([self.score(piece) for piece in pieces])[places]
 
 
 class PairScorer:
@@ -94,8 +95,8 @@ class PairScorer:
         device = next(self.model.parameters()).device
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.precision.bf16)
         with torch.inference_mode(), autocast:
-            for indices in cut_by_length(pairs.lengths, most_tokens=BATCH_TOKENS):
-                batch = {name: value.to(device) for name, value in pad(pairs.take(indices), self.joiner.tokenizer).items()}
+            for indices in cut_by_tokens(pairs.lengths, BATCH_TOKENS):
+                batch = {name: value.to(device) for name, value in pad(pairs.take(indices), self.joiner.tokenizer, MULTIPLE).items()}
                 yield indices, self.model.score(batch).cpu().numpy()
 
 

@@ -131,7 +131,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerFast, first: Sequence[str], second: 
 
 
 def pad(tokens: Tokens, tokenizer: PreTrainedTokenizerFast, multiple: int = 1) -> dict[str, torch.Tensor]:
-    """Pad a batch to its longest text, rounded up to a multiple of ``multiple``.
+    """Pad a batch to its longest text, rounded up to a multiple of ``multiple`` (but not beyond the model's limit).
 
     Returns
     -------
@@ -141,7 +141,8 @@ def pad(tokens: Tokens, tokenizer: PreTrainedTokenizerFast, multiple: int = 1) -
     import torch
 
     lengths = tokens.lengths
-    longest = -(-int(lengths.max(initial=1)) // multiple) * multiple
+    longest = int(lengths.max(initial=1))
+    longest = max(longest, min(-(-longest // multiple) * multiple, int(tokenizer.model_max_length)))
     position = np.arange(longest)
     mask = position < lengths[:, None]
     ids = np.full(mask.shape, tokenizer.pad_token_id, np.int64)

@@ -14,11 +14,11 @@ from torch import nn
 from simlm.commands.options import Context
 from simlm.config.kinds import BiEncoder
 from simlm.corpus.store import CorpusStore
-from simlm.models.batches import Pieces, in_pieces
+from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.card import add_card
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, resolve_init, save_model
-from simlm.models.text import Tokens, tokenize_queries
+from simlm.models.text import Tokens, pad, tokenize_queries
 from simlm.training.distributed import gather, scale_gradient, world_size
 from simlm.training.groups import Groups, groups_without_negatives, read_groups
 from simlm.training.losses import contrastive_loss, distillation_loss
@@ -45,21 +45,23 @@ class BiEncoderTraining(nn.Module):
         super().__init__()
         self.model, self.temperature, self.contrastive_weight, self.terms = model, temperature, contrastive_weight, terms
 
-    def forward(self, queries: Pieces, passages: Pieces, rows: torch.Tensor, teacher: torch.Tensor | None = None) -> dict[str, Any]:
+    def forward(
+        self, queries: dict[str, torch.Tensor], passages: dict[str, torch.Tensor], rows: torch.Tensor, teacher: torch.Tensor | None = None
+    ) -> dict[str, Any]:
         """One step.
 
         Parameters
         ----------
         queries
-            This process's queries.
+            This process's queries, padded.
         passages
-            Their groups, one query after the other, the positive first.
+            Their groups, padded, one query after the other, the positive first.
         rows
             Corpus rows of the passages, shape (queries × group,).
         teacher
             Raw teacher logits, shape (queries, group); None: no distillation.
         """
-        tokens = sum(batch["attention_mask"].sum() for part in (queries, passages) for batch in part["batches"])
+        tokens = queries["attention_mask"].sum() + passages["attention_mask"].sum()
         query, passage = gather(self.model(queries)), gather(self.model(passages))
         values: dict[str, Any] = {"tokens": tokens}
         with torch.autocast(query.device.type, enabled=False):
@@ -88,8 +90,6 @@ class GroupCollator:
         Tokens of the corpus, by row.
     teacher
         Scores to distil, or None.
-    most_texts
-        Largest padded batch.
     """
 
     def __init__(
@@ -101,17 +101,16 @@ class GroupCollator:
         settings: BiEncoder,
         seed: int,
         teacher: TeacherScores | None = None,
-        most_texts: int | None = None,
     ) -> None:
         self.groups, self.queries, self.passages, self.tokenizer = groups, queries, passages, tokenizer
-        self.settings, self.seed, self.teacher, self.most_texts = settings, seed, teacher, most_texts
+        self.settings, self.seed, self.teacher = settings, seed, teacher
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
         n, rotation = hard_negatives(self.settings), self.settings.rotation
         rows = np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
         batch = {
-            "queries": in_pieces(self.queries.take([query for _, query in items]), self.tokenizer, most_texts=self.most_texts),
-            "passages": in_pieces(self.passages.take(rows.reshape(-1)), self.tokenizer, most_texts=self.most_texts),
+            "queries": pad(self.queries.take([query for _, query in items]), self.tokenizer, MULTIPLE),
+            "passages": pad(self.passages.take(rows.reshape(-1)), self.tokenizer, MULTIPLE),
             "rows": torch.from_numpy(rows.reshape(-1)),
         }
         if self.teacher is not None:
@@ -191,8 +190,7 @@ def _collator(
     share = settings.batch_size // world_size()
     bounded = settings.micro_batch_size is not None and settings.micro_batch_size < share
     most_texts = settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
-    collate = GroupCollator(groups, queries, passages, tokenizer, settings, job.seed, teacher, most_texts)
-    return collate, BiEncoderModel(encoder, recompute=bounded)
+    return GroupCollator(groups, queries, passages, tokenizer, settings, job.seed, teacher), BiEncoderModel(encoder, most_texts)
 
 
 def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:
@@ -216,7 +214,8 @@ def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator,
 
 
 def _embed(model: BiEncoderModel, tokens: Tokens, tokenizer: Any) -> torch.Tensor:
-    device = next(model.parameters()).device
-    pieces = in_pieces(tokens, tokenizer, most_texts=128)
-    batches = [{name: value.to(device) for name, value in batch.items()} for batch in pieces["batches"]]
-    return torch.cat([model.embed(batch).cpu() for batch in batches])[pieces["places"]]
+    device, parts = next(model.parameters()).device, []
+    for start in range(0, len(tokens), 256):
+        batch = pad(tokens.take(np.arange(start, min(len(tokens), start + 256))), tokenizer, MULTIPLE)
+        parts.append(model({name: value.to(device) for name, value in batch.items()}).cpu())
+    return torch.cat(parts)

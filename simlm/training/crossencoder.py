@@ -12,12 +12,12 @@ from torch import nn
 from simlm.commands.options import Context
 from simlm.config.kinds import CrossEncoder
 from simlm.corpus.store import CorpusStore
-from simlm.models.batches import Pieces, in_pieces
+from simlm.models.batches import MULTIPLE
 from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
 from simlm.models.folder import check_length, check_vocabulary, load_classifier, load_tokenizer, resolve_init, save_model
 from simlm.models.pairs import PairJoiner
-from simlm.models.text import Tokens
+from simlm.models.text import Tokens, pad
 from simlm.training.biencoder import epoch_steps, training_groups
 from simlm.training.groups import Groups
 from simlm.training.losses import ranking_loss, rdrop_loss
@@ -43,49 +43,30 @@ class CrossEncoderTraining(nn.Module):
         super().__init__()
         self.model, self.forward_factor, self.rdrop_weight = model, forward_factor, rdrop_weight
 
-    def forward(self, pairs: Pieces, group: int) -> dict[str, Any]:
-        """One step over ``pairs``: the groups of ``group`` passages, one query after the other, the positive first."""
-        tokens = sum(batch["attention_mask"].sum() for batch in pairs["batches"])
+    def forward(self, pairs: dict[str, torch.Tensor], group: int) -> dict[str, Any]:
+        """One step over padded ``pairs``: groups of ``group`` passages, one query after the other, the positive first."""
         kept = self.select(pairs, group)
-        selected = pick(pairs, (kept + torch.arange(len(kept), device=kept.device)[:, None] * group).reshape(-1))
+        places = (kept + torch.arange(len(kept), device=kept.device)[:, None] * group).reshape(-1)
+        selected = {name: value[places] for name, value in pairs.items()}
+        values = {"tokens": pairs["attention_mask"].sum()}
         first = self.model(selected).view(kept.shape)
-        with torch.autocast(first.device.type, enabled=False):
-            if not self.rdrop_weight:
-                loss = ranking_loss(first)
-                return {"loss": loss, "tokens": tokens}
+        if not self.rdrop_weight:
+            return {"loss": ranking_loss(first), **values}
         second = self.model(selected).view(kept.shape)
-        with torch.autocast(first.device.type, enabled=False):
-            loss, plain = rdrop_loss(first, second, self.rdrop_weight), 0.5 * (ranking_loss(first) + ranking_loss(second))
-        return {"loss": loss, "ranking_loss": plain.detach(), "divergence": (loss - plain).detach(), "tokens": tokens}
+        loss, plain = rdrop_loss(first, second, self.rdrop_weight), 0.5 * (ranking_loss(first) + ranking_loss(second))
+        return {"loss": loss, "ranking_loss": plain.detach(), "divergence": (loss - plain).detach(), **values}
 
     @torch.no_grad()
-    def select(self, pairs: Pieces, group: int) -> torch.Tensor:
+    def select(self, pairs: dict[str, torch.Tensor], group: int) -> torch.Tensor:
         """Positions of the passages that are forwarded with gradient, shape (queries, kept); scored without dropout."""
-        queries = len(pairs["places"]) // group
+        ids = pairs["input_ids"]
         if self.forward_factor == 1 or group <= 2:
-            return torch.arange(group, device=pairs["places"].device).expand(queries, group)
+            return torch.arange(group, device=ids.device).expand(len(ids) // group, group)
         training = self.model.training
         self.model.eval()
-        scores = self.model(pairs).view(queries, group)
+        scores = self.model(pairs).view(-1, group)
         self.model.train(training)
         return keep_hardest(scores, self.forward_factor)
-
-
-def pick(pairs: Pieces, wanted: torch.Tensor) -> Pieces:
-    """The padded pairs at ``wanted``, in that order, still in pieces of similar length."""
-    places = pairs["places"][wanted]
-    batches, new_places, start, before = [], torch.empty_like(places), 0, 0
-    for batch in pairs["batches"]:
-        size = len(batch["input_ids"])
-        inside = (places >= start) & (places < start + size)
-        count = int(inside.sum())
-        if count:
-            chosen = places[inside] - start
-            longest = int(batch["attention_mask"][chosen].sum(1).max())
-            batches.append({name: value[chosen, :longest] for name, value in batch.items()})
-            new_places[inside] = before + torch.arange(count, device=places.device)
-        start, before = start + size, before + count
-    return {"batches": batches, "places": new_places}
 
 
 class PairCollator:
@@ -98,7 +79,7 @@ class PairCollator:
         n, rotation = self.settings.hard_negatives, self.settings.rotation
         rows = np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
         pairs = self.join(np.array([query for _, query in items]), rows)
-        return {"pairs": in_pieces(pairs, self.joiner.tokenizer), "group": n + 1}
+        return {"pairs": pad(pairs, self.joiner.tokenizer, MULTIPLE), "group": n + 1}
 
     def join(self, queries: np.ndarray, rows: np.ndarray) -> Tokens:
         """Pairs of each query with its row of passages; ``rows`` has the shape (queries, group)."""

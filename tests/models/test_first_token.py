@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, DistilBertConfig, ElectraConfig
 
-from simlm.models.batches import cut_by_length, in_pieces
+from simlm.models.batches import cut_by_length, cut_by_tokens, in_pieces, rounded_up
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.first_token import only_first_token
 from simlm.models.text import Tokens, pad
@@ -52,34 +52,42 @@ def test_other_architectures_are_left_alone():
     assert not only_first_token(model)
 
 
-def test_embeddings_in_pieces_are_those_of_one_batch(tiny_encoder, word_tokenizer):
+def texts(count: int) -> Tokens:
     draw = np.random.default_rng(0)
-    tokens = Tokens.from_lists([[2, *draw.integers(5, 20, draw.integers(1, 30)).tolist(), 3] for _ in range(40)])
-    whole = tiny_encoder(**pad(tokens, word_tokenizer)).last_hidden_state[:, 0]
-    model = BiEncoderModel(tiny_encoder)
-    for most in (None, 7):
-        pieces = in_pieces(tokens, word_tokenizer, most_texts=most)
-        assert len(pieces["batches"]) > 1
-        torch.testing.assert_close(model(pieces), torch.nn.functional.normalize(whole, dim=-1), atol=1e-6, rtol=1e-5)
+    return Tokens.from_lists([[2, *draw.integers(5, 20, draw.integers(1, 40)).tolist(), 3] for _ in range(count)])
+
+
+@pytest.mark.parametrize("most", [None, 7])
+def test_embeddings_in_pieces_are_those_of_one_batch(tiny_encoder, word_tokenizer, most):
+    batch = pad(texts(80), word_tokenizer)
+    whole = torch.nn.functional.normalize(tiny_encoder(**batch).last_hidden_state[:, 0], dim=-1)
+    assert len(in_pieces(batch, most)[0]) > 1
+    torch.testing.assert_close(BiEncoderModel(tiny_encoder, most)(batch), whole, atol=1e-6, rtol=1e-5)
 
 
 def test_recomputing_gives_the_same_gradient(tiny_encoder, word_tokenizer):
-    tokens = Tokens.from_lists([[2, 7, 8, 3], [2, 3], [2, 9, 3]])
-    gradients = []
-    for recompute in (False, True):
-        model = BiEncoderModel(copy.deepcopy(tiny_encoder), recompute).train()
-        torch.manual_seed(0)
-        model(in_pieces(tokens, word_tokenizer, most_texts=2)).sum().backward()
+    tiny_encoder.config.hidden_dropout_prob = tiny_encoder.config.attention_probs_dropout_prob = 0.0
+    batch, gradients = pad(texts(20), word_tokenizer), []
+    for most in (None, 3):
+        model = BiEncoderModel(copy.deepcopy(tiny_encoder), most).eval()
+        model(batch)[:, 0].sum().backward()
         gradients.append(model.encoder.embeddings.word_embeddings.weight.grad)
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("limits", [{"most_texts": 3}, {"most_tokens": 50}, {}])
-def test_pieces_hold_every_text_once_within_their_limits(limits):
+@pytest.mark.parametrize("most", [None, 3, 20])
+def test_pieces_hold_every_text_once(most):
     lengths = np.random.default_rng(2).integers(1, 40, 100)
-    pieces = cut_by_length(lengths, **limits)
+    pieces = cut_by_length(lengths, most_texts=most)
     assert sorted(np.concatenate(pieces).tolist()) == list(range(100))
-    for piece in pieces:
-        assert len(piece) <= limits.get("most_texts", 100)
-        assert len(piece) == 1 or len(piece) * lengths[piece].max() <= limits.get("most_tokens", 10**6)
+    assert max(map(len, pieces)) <= (most or 100)
+    assert most or len(pieces) <= 4
     assert cut_by_length(np.zeros(0, int)) == []
+
+
+def test_scored_batches_hold_every_text_once_within_their_tokens():
+    lengths = np.random.default_rng(2).integers(1, 40, 100)
+    pieces = cut_by_tokens(lengths, 100)
+    assert sorted(np.concatenate(pieces).tolist()) == list(range(100))
+    assert all(len(piece) * rounded_up(lengths[piece]).max() <= 100 for piece in pieces)
+    assert [piece.tolist() for piece in cut_by_tokens(np.array([500, 3]), 100)] == [[0], [1]]

@@ -44,6 +44,12 @@ def test_padding_to_a_multiple(word_tokenizer):
     assert (batch["input_ids"][batch["attention_mask"] == 0] == word_tokenizer.pad_token_id).all()
 
 
+def test_padding_stays_within_the_models_limit(word_tokenizer):
+    word_tokenizer.model_max_length = 13
+    tokens = tokenize_passages(word_tokenizer, TITLES, TEXTS, 13)
+    assert pad(tokens, word_tokenizer, multiple=8)["input_ids"].shape[1] == 13
+
+
 def test_take_join_and_files_keep_the_texts(tmp_path, word_tokenizer):
     tokens = tokenize_passages(word_tokenizer, TITLES, TEXTS, 16)
     tokens.save(tmp_path / "cache")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TextIO
 
 from simlm.interactive.snippets import marked, plain, snippet
@@ -29,7 +30,7 @@ def print_answer(answer: Answer, stream: TextIO | None = None, width: int | None
     from rich.table import Table
 
     console = Console(file=stream, width=width, highlight=False)
-    if width is None and not console.is_terminal:
+    if width is None and not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 100
     if not answer.hits:
         console.print(f"{answer.system} found no passage for this query.", markup=False)

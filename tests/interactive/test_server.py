@@ -1,0 +1,185 @@
+"""The real server on a free port, with real (random) models and a hostile passage."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import threading
+from html.parser import HTMLParser
+from urllib.parse import urlencode
+
+import pytest
+import torch
+
+from simlm.cli import main
+from simlm.errors import UserError
+from simlm.interactive.server import make_server
+
+
+@pytest.fixture
+def server(searchable):
+    threads = torch.get_num_threads()
+    options = ["--experiment", "tiny", "--results", str(searchable.paths.root.parent), "--model", "distilled"]
+    assert main(["encode", *options]) == 0
+    assert main(["build-index", *options]) == 0
+    server = make_server(searchable, 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    torch.set_num_threads(threads)
+
+
+def get(server, path, fields=None, host=None, method="GET"):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    headers = {"Host": host or f"127.0.0.1:{server.port}"}
+    connection.request(method, path + ("?" + urlencode(fields) if fields else ""), headers=headers)
+    response = connection.getresponse()
+    body = response.read().decode()
+    connection.close()
+    return response, body
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would see: open tags, and the text of the hits."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.tags, self.attributes = [], []
+        self.feed(body)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attributes]
+
+
+def test_the_page_compares_two_systems_and_escapes_texts(server):
+    response, empty = get(server, "/")
+    assert response.status == 200
+    assert "swap two columns" in empty  # an example of the main split
+    assert "invert &lt;b&gt;matrix&lt;/b&gt;" in empty
+    response, page = get(server, "/", {"q": "long tail", "left": "bm25", "right": "distilled", "k": "50"})
+    assert response.status == 200
+    assert "&lt;script&gt;" in page
+    parsed = Tags(page)
+    assert parsed.tags.count("script") == 1
+    assert "b" not in parsed.tags
+    assert not [name for name in parsed.attributes if name.startswith("on")]
+    assert "\x1b" not in page
+    assert re.search(r"right: rank \d+", page)
+    assert "1 passage in both lists" in page
+    # nothing comes from elsewhere
+    assert not re.search(r"(src|href)=\"(https?:)?//", page)
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    nonce = re.search(r"'nonce-([^']+)'", response.headers["Content-Security-Policy"])[1]
+    assert page.count(f'nonce="{nonce}"') == 2
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_hostile_query_is_escaped(server):
+    query = '"><script>alert(1)</script>'
+    _, page = get(server, "/", {"q": query})
+    assert query not in page
+    assert Tags(page).tags.count("script") == 1
+
+
+def test_relevant_passages_of_a_judged_query_are_marked(server):
+    _, page = get(server, "/", {"q": "swap two columns", "k": "100", "left": "distilled", "right": "distilled"})
+    assert "A judged query of the split test" in page
+    assert "in both lists" not in page
+    assert page.count("✓ relevant") == 3  # once in the explanation, once in each full list
+
+
+def test_json_equals_the_command(server, searchable, capsys):
+    response, body = get(server, "/api/search", {"system": "bm25", "q": "swap columns", "k": "3"})
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    answer = json.loads(body)
+    assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3]
+    assert answer["hits"][0]["text"]
+    capsys.readouterr()
+    main(["search", "--experiment", "tiny", "--results", str(searchable.paths.root.parent), "--system", "bm25", "-k", "3", "--json", "swap", "columns"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["hits"] == answer["hits"]
+    assert printed.keys() == answer.keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"system": "bm52", "q": "x"}, "no system of 'tiny' is called 'bm52'; did you mean 'bm25'?"),
+        ({"system": "base", "q": "x"}, "'base' is of kind mlm, which does not retrieve"),
+        ({"system": "bm25", "q": " "}, "the query is empty"),
+        ({"system": "bm25"}, "the query is empty"),
+        ({"system": "bm25", "q": "y" * 1001}, "the query has 1,001 characters; give at most 1,000"),
+        ({"system": "bm25", "q": "x", "k": "0"}, "k is 0; ask for 1 to 100"),
+        ({"system": "bm25", "q": "x", "k": "ten"}, "k is 'ten', which is not a number"),
+        ({"system": "second", "q": "x"}, "run simlm train --model second first"),
+        ({"sytem": "bm25", "q": "x"}, "unknown parameter 'sytem'"),
+    ],
+)
+def test_mistakes_give_one_sentence(server, fields, sentence):
+    response, body = get(server, "/api/search", fields)
+    assert response.status == 400
+    assert sentence in json.loads(body)["error"]
+    if "q" in fields and "sytem" not in fields:
+        side = {**fields, "left": fields["system"]}
+        response, page = get(server, "/", side)
+        assert response.status == (200 if not fields["q"].strip() else 400)
+        assert len(page) < 200_000
+
+
+def test_one_side_fails_and_the_other_answers(server):
+    response, page = get(server, "/", {"q": "swap", "left": "second", "right": "bm25"})
+    assert response.status == 400
+    assert "simlm train --model second" in page
+    assert page.count('class="hit') >= 5
+
+
+def test_foreign_hosts_other_paths_and_methods_are_refused(server):
+    for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1:1", f"127.0.0.1:{server.port}.evil.example"):
+        assert get(server, "/", host=host)[0].status == 403
+        assert get(server, "/api/search", {"system": "bm25", "q": "swap"}, host=host)[0].status == 403
+    assert get(server, "/", host=f"localhost:{server.port}")[0].status == 200
+    assert get(server, "/page.html")[0].status == 404
+    assert get(server, "/../../etc/passwd")[0].status == 404
+    assert get(server, "/favicon.ico")[0].status == 204
+    assert get(server, "/", method="POST")[0].status == 501
+    response, body = get(server, "/", method="HEAD")
+    assert response.status == 200
+    assert body == ""
+    assert server.server_address[0] == "127.0.0.1"
+
+
+def test_many_visitors_get_the_same_answer(server):
+    server.warm_up()
+    bodies, fields = [], {"system": "fusion", "q": "swap two columns"}
+
+    def ask():
+        answer = json.loads(get(server, "/api/search", fields)[1])
+        bodies.append(json.dumps(answer["hits"]))
+
+    visitors = [threading.Thread(target=ask) for _ in range(8)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    assert len(bodies) == 8
+    assert len(set(bodies)) == 1
+
+
+def test_a_taken_port_and_an_unknown_side_are_one_sentence(searchable, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        options = ["--experiment", "tiny", "--results", str(searchable.paths.root.parent)]
+        assert main(["serve", *options, "--port", str(port)]) == 2
+        assert f"port {port} is in use; choose another with --port" in capsys.readouterr().err
+    with pytest.raises(UserError, match="port 99999 cannot be opened"):
+        make_server(searchable, 99999)
+    with pytest.raises(UserError, match="did you mean 'fusion'"):
+        make_server(searchable, 0, left="fusoin")

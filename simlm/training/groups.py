@@ -16,8 +16,6 @@ from simlm.training.randomness import uniform
 from simlm.training.spill import Spill
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from simlm.corpus.store import CorpusStore
 
 POSITIVES, NEGATIVES, HOLDOUT = 101, 102, 103
@@ -165,19 +163,17 @@ def read_groups(path: Path, store: CorpusStore, n: int, folder: Path) -> Groups:
     UserError
         If the file is missing, truncated, foreign, made from another corpus, or lists a positive among the negatives.
     """
-    from simlm.retrieval.lists import iter_lists, metadata, open_lists
+    from simlm.retrieval.negatives import negatives_metadata, read_negatives
 
-    made_by = f"simlm mine-negatives --source {path.stem}"
+    again = f"delete it and run simlm mine-negatives --source {path.stem} again"
+    about = negatives_metadata(path)
+    if about.get("corpus_sha256", store.sha256) != store.sha256:
+        raise UserError(f"{path} was made from another corpus; {again}")
     columns = _Columns(folder)
-    with open_lists(path, _schema(), "a list of hard negatives", made_by) as file:
-        about = metadata(file)
-        if about.get("corpus_sha256", store.sha256) != store.sha256:
-            raise UserError(f"{path} was made from another corpus; delete it and run {made_by} again")
-        for (query_ids,), (positives, negatives) in iter_lists(file, ["query_id"], ["positives", "negatives"]):
-            for query_id, own, others in zip(query_ids, positives, negatives):
-                if len(own) and len(others) and np.isin(others, own).any():
-                    raise UserError(f"{path}: query '{query_id}' lists one of its positives as a negative; delete the file and run {made_by} again")
-                columns.add(query_id, own, others, n)
+    for query_id, positives, negatives in read_negatives(path):
+        if len(positives) and len(negatives) and np.isin(negatives, positives).any():
+            raise UserError(f"{path}: query '{query_id}' lists one of its positives as a negative; {again}")
+        columns.add(query_id, positives, negatives, n)
     return columns.finish(path, len(store), about)
 
 
@@ -232,9 +228,3 @@ class _Columns:
         keys = np.array([query_key(query_id) for query_id in self.query_ids], np.uint64)
         about = {**about, "dropped_in_training": self.dropped, "queries": len(self.query_ids)}
         return Groups(self.query_ids, keys, arrays["positives"], offsets["positives"], arrays["negatives"], offsets["negatives"], about)
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([("query_id", pa.string()), ("positives", pa.list_(pa.int32())), ("negatives", pa.list_(pa.int32()))])

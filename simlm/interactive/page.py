@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from simlm.interactive.snippets import marked, plain, snippet
+from simlm.interactive.snippets import breakable, marked, plain, score_text, snippet
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -63,9 +63,9 @@ def render(page: Page, nonce: str) -> str:
 def _hit(page: Page, column: Column, other: Column, hit: Any) -> dict[str, Any]:
     return {
         "rank": hit.rank,
-        "score": f"{hit.score:.4f}" if abs(hit.score) < 10 else f"{hit.score:.2f}",
+        "score": score_text(hit.score),
         "id": hit.id,
-        "title": plain(hit.title) or hit.id,
+        "title": breakable(plain(hit.title) or hit.id),
         "parts": marked(snippet(hit.text, page.query), page.query),
         "text": plain(hit.text),
         "cut": len(plain(hit.text)) > 240,

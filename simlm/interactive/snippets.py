@@ -70,3 +70,21 @@ def snippet(text: str, query: str, width: int = 240) -> str:
         last = text.rfind(" ", first, last + 1)
         last = first + room if last <= first else last
     return ("… " if first else "") + text[first:last].strip() + (" …" if last < len(text) else "")
+
+
+def breakable(title: str) -> list[str]:
+    """Parts of a title between which a line may break: long names are cut at their dots and underscores.
+
+    >>> breakable("numpy.linalg.matrix_rank")
+    ['numpy.', 'linalg.', 'matrix_', 'rank']
+    """
+    return re.split(r"(?<=[._/])(?=\w)", title)
+
+
+def score_text(score: float) -> str:
+    """A score with four significant digits.
+
+    >>> score_text(12.5316), score_text(0.0298)
+    ('12.53', '0.02980')
+    """
+    return f"{score:#.4g}"

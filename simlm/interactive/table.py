@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TextIO
 
-from simlm.interactive.snippets import marked, plain, snippet
+from simlm.interactive.snippets import marked, plain, score_text, snippet
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -50,13 +50,9 @@ def print_answer(answer: Answer, stream: TextIO | None = None, width: int | None
         title = plain(hit.title) or hit.id
         body = _marked(snippet(hit.text, answer.query, max(60, (share if narrow else share * 7 // 10) * lines - 8)), answer.query)
         cells = [_bold(title) + "\n" + body] if narrow else [_bold(title), body]
-        table.add_row(str(hit.rank), _score(hit.score), *cells)
+        table.add_row(str(hit.rank), score_text(hit.score), *cells)
     console.print(table)
     console.print(f"{answer.system} ({answer.kind}) of {answer.experiment}, {answer.seconds * 1000:,.0f} ms", style="dim", markup=False)
-
-
-def _score(score: float) -> str:
-    return f"{score:.4f}" if abs(score) < 10 else f"{score:.2f}"
 
 
 def _bold(text: str) -> Text:

@@ -124,16 +124,7 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, manifest: Path, shard
         The manifest.
     """
     first, last = shard_rows(len(store), shard, shards)
-    about = {
-        "model_sha256": encoder.sha256,
-        "tokenizer_sha256": sha256_text(encoder.tokenizer.backend_tokenizer.to_str()),
-        "corpus_sha256": store.sha256,
-        "passage_length": encoder.lengths["passage"],
-        "batch_size": encoder.batch_size,
-        "block": BLOCK,
-        "precision": encoder.precision.name,
-        "device": encoder.device.type,
-    }
+    about = _identity(encoder, store)
     part = Shard(Path(manifest), first, last, dtype, encoder.dimension, about)
     there = _finished(part)
     if there:
@@ -167,6 +158,20 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, manifest: Path, shard
     write_json(part.manifest, described)
     part.journal.unlink(missing_ok=True)
     return described
+
+
+def _identity(encoder: TextEncoder, store: CorpusStore) -> dict[str, Any]:
+    """What the vectors depend on, beside their rows and type."""
+    return {
+        "model_sha256": encoder.sha256,
+        "tokenizer_sha256": sha256_text(encoder.tokenizer.backend_tokenizer.to_str()),
+        "corpus_sha256": store.sha256,
+        "passage_length": encoder.lengths["passage"],
+        "batch_size": encoder.batch_size,
+        "block": BLOCK,
+        "precision": encoder.precision.name,
+        "device": encoder.device.type,
+    }
 
 
 def _finished(part: Shard) -> dict[str, Any] | None:

@@ -58,33 +58,10 @@ def build_index(
     UserError
         If faiss does not understand the factory string, or there are too few vectors to train it.
     """
-    import faiss
-
-    folder = Path(folder)
     with faiss_threads(1 if any(name in factory for name in SLOW_TO_SHARE) else threads):
-        index = _create(shards.dimension, factory)
-        trained = 0
-        try:
-            if not index.is_trained:
-                rows = np.sort(np.random.default_rng(seed).choice(shards.rows, min(train_vectors, shards.rows), replace=False))
-                trained = len(rows)
-                say(f"Training the index {factory} on {trained:,} vectors.")
-                index.train(shards.take(rows))
-            size = 65536
-            for _, vectors in progress(shards.blocks(size), None, "Indexing vectors", unit=f"blocks of {size}"):
-                index.add(vectors)
-        except RuntimeError as error:
-            raise UserError(f"index.factory '{factory}' cannot take these {shards.rows:,} vectors of {shards.dimension} numbers ({_reason(error)})") from None
+        index, trained = _filled(shards, factory, train_vectors, seed)
     if nprobe is not None:
         _set_nprobe(index, nprobe, factory)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    file = folder / FILE
-    with atomic_file(file) as temporary:
-        try:
-            faiss.write_index(index, str(temporary))
-        except RuntimeError as error:
-            raise UserError(f"{file}: cannot be written ({_reason(error)}); free space or choose another place") from None
     about = shards.manifests[0]
     manifest = {
         "factory": factory,
@@ -96,11 +73,8 @@ def build_index(
         "seed": seed,
         "model_sha256": about["model_sha256"],
         "corpus_sha256": about["corpus_sha256"],
-        "faiss": faiss.__version__,
-        "file": {"bytes": file.stat().st_size, "sha256": sha256_file(file)},
     }
-    write_json(folder / MANIFEST, manifest)
-    return manifest
+    return _write(index, Path(folder), manifest)
 
 
 def load_index(folder: str | Path, *, model_sha256: str, corpus_sha256: str, nprobe: int | None = None, mapped: bool = True) -> faiss.Index:
@@ -158,6 +132,38 @@ def faiss_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def _filled(shards: Shards, factory: str, train_vectors: int, seed: int) -> tuple[faiss.Index, int]:
+    """Index with all vectors, and the number of those it was trained on."""
+    index, trained, size = _create(shards.dimension, factory), 0, 65536
+    try:
+        if not index.is_trained:
+            rows = np.sort(np.random.default_rng(seed).choice(shards.rows, min(train_vectors, shards.rows), replace=False))
+            trained = len(rows)
+            say(f"Training the index {factory} on {trained:,} vectors.")
+            index.train(shards.take(rows))
+        for _, vectors in progress(shards.blocks(size), None, "Indexing vectors", unit=f"blocks of {size}"):
+            index.add(vectors)
+    except RuntimeError as error:
+        raise UserError(f"index.factory '{factory}' cannot take these {shards.rows:,} vectors of {shards.dimension} numbers ({_reason(error)})") from None
+    return index, trained
+
+
+def _write(index: faiss.Index, folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Write the index, then the manifest with its size and digest."""
+    import faiss
+
+    (folder / MANIFEST).unlink(missing_ok=True)
+    file = folder / FILE
+    with atomic_file(file) as temporary:
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as error:
+            raise UserError(f"{file}: cannot be written ({_reason(error)}); free space or choose another place") from None
+    manifest = {**manifest, "faiss": faiss.__version__, "file": {"bytes": file.stat().st_size, "sha256": sha256_file(file)}}
+    write_json(folder / MANIFEST, manifest)
+    return manifest
 
 
 def _create(dimension: int, factory: str) -> faiss.Index:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from simlm.models.linear_cross_entropy import linear_cross_entropy
+from simlm.models.linear_cross_entropy import IGNORED, linear_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class BottleneckModel(nn.Module):
         encoder_input, decoder_input = replaced[0], replaced[1]
         hidden = self.body(input_ids=encoder_input, token_type_ids=token_types, attention_mask=attention_mask).last_hidden_state
         decoded = self.decode(hidden[:, 0], decoder_input, token_types, attention_mask)
-        labels = tokens.reshape(-1)[labelled]
+        labelled, labels = filled_up(labelled, tokens.reshape(-1))
         encoder_loss = self.language_loss(hidden, labelled, labels)
         decoder_loss = self.language_loss(decoded, labelled, labels)
         loss = encoder_loss + decoder_loss
@@ -171,19 +171,19 @@ class BottleneckModel(nn.Module):
         """Fill both sides' masked positions with the generator's samples: (2, passages, length), and its loss."""
         masked = torch.stack([encoder_masked, decoder_masked])
         inputs = torch.where(masked, mask_id, tokens).reshape(-1, tokens.shape[1])
-        places = masked.reshape(-1).nonzero()[:, 0]
+        originals = tokens.repeat(2, 1).reshape(-1)
+        wanted = masked.reshape(-1).nonzero()[:, 0]
+        places, labels = filled_up(wanted, originals)
         with torch.set_grad_enabled(self.options.train_generator and torch.is_grad_enabled()):
             states = self.generator.base_model(
                 input_ids=inputs, token_type_ids=token_types.repeat(2, 1), attention_mask=attention_mask.repeat(2, 1)
             ).last_hidden_state
             states = generator_states(self.generator, states.reshape(-1, states.shape[-1])[places])
             weight, bias = output_layer(self.generator)
-            labels = tokens.repeat(2, 1).reshape(-1)[places]
             loss = linear_cross_entropy(states, weight, bias, labels) if self.options.train_generator else torch.zeros(())
         samples = self._sample(states.detach(), weight.detach(), bias.detach(), draws.reshape(-1)[places])
-        replaced = tokens.repeat(2, 1).reshape(-1)
-        replaced[places] = samples
-        return replaced.view(2, *tokens.shape), loss
+        originals[wanted] = samples[: len(wanted)]
+        return originals.view(2, *tokens.shape), loss
 
     @torch.no_grad()
     def _sample(self, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -192,6 +192,28 @@ class BottleneckModel(nn.Module):
         return torch.cat(
             [sample_from_logits(nn.functional.linear(states[i : i + rows], weight, bias), draws[i : i + rows]) for i in range(0, len(states), rows)]
         )
+
+
+def filled_up(places: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions and their labels, filled up with ignored ones to a multiple of 512.
+
+    On a CPU every new shape of a matrix product costs time and memory that is never given back, so that a number
+    of positions that changes from step to step made training twice as slow and let it grow by gigabytes.
+
+    Parameters
+    ----------
+    places
+        Flat positions, shape (n,).
+    tokens
+        The flat tokens that the labels are taken from.
+
+    >>> places, labels = filled_up(torch.tensor([3, 1]), torch.tensor([5, 6, 7, 8]))
+    >>> len(places), labels[:3].tolist()
+    (512, [8, 6, -100])
+    """
+    short = -len(places) % 512
+    labels = nn.functional.pad(tokens[places], (0, short), value=IGNORED)
+    return nn.functional.pad(places, (0, short), value=0), labels
 
 
 def generator_states(generator: nn.Module, states: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import torch
 
-_CHUNK_ELEMENTS = 1 << 21
+IGNORED = -100
+"""Label of rows that only fill up a batch."""
+_CHUNK_ELEMENTS = {"cpu": 1 << 21}
+_CHUNK_ELEMENTS_ELSEWHERE = 1 << 27
 
 
 def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -22,7 +25,7 @@ def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, bias: torch
     weight, bias
         Shapes (vocabulary, width) and (vocabulary,).
     labels
-        Shape (tokens,), all valid.
+        Shape (tokens,); rows labelled :data:`IGNORED` do not count.
 
     Returns
     -------
@@ -45,9 +48,10 @@ def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, labels, dtype):
-        tokens, vocabulary = len(hidden), len(weight)
         accumulate = torch.float64 if dtype == torch.float64 else torch.float32
         wants_gradient = any(ctx.needs_input_grad[:3])
+        valid = (labels != IGNORED).to(accumulate)[:, None]
+        labels, count = labels.clamp(min=0)[:, None], valid.sum()
         with torch.autocast(hidden.device.type, enabled=False):
             weight_c, hidden_c = weight.to(dtype), hidden.to(dtype)
             weight_t = weight_c.t().contiguous()
@@ -56,27 +60,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_hidden = torch.empty_like(hidden_c)
                 grad_weight = torch.zeros(weight.shape, dtype=accumulate, device=hidden.device)
                 grad_bias = torch.zeros(bias.shape, dtype=accumulate, device=hidden.device)
-            rows = max(1, _CHUNK_ELEMENTS // vocabulary)
-            for start in range(0, tokens, rows):
-                piece, label = hidden_c[start : start + rows], labels[start : start + rows, None]
+            rows = max(1, _CHUNK_ELEMENTS.get(hidden.device.type, _CHUNK_ELEMENTS_ELSEWHERE) // len(weight))
+            for piece, label, counts, place in zip(hidden_c.split(rows), labels.split(rows), valid.split(rows), range(0, len(labels), rows)):
                 logits = torch.mm(piece, weight_t).to(accumulate).add_(bias)
-                total -= logits.gather(1, label).sum()
-                if not wants_gradient:
-                    total += logits.logsumexp(1).sum()
-                    continue
+                total -= (logits.gather(1, label) * counts).sum()
                 top = logits.amax(1, keepdim=True)
-                logits.sub_(top).exp_()
-                norm = logits.sum(1, keepdim=True)
-                total += (norm.log() + top).sum()
-                logits.div_(norm * tokens)
-                logits.scatter_add_(1, label, torch.full_like(label, -1.0 / tokens, dtype=accumulate))
+                norm = logits.sub_(top).exp_().sum(1, keepdim=True)
+                total += ((norm.log() + top) * counts).sum()
+                if not wants_gradient:
+                    continue
+                # The gradient of the mean: softmax minus the label's indicator, over the number of rows that count.
+                logits.mul_(counts / (norm * count))
+                logits.scatter_add_(1, label, -counts / count)
                 grad_bias += logits.sum(0)
                 grad_logits = logits.to(dtype)
-                torch.mm(grad_logits, weight_c, out=grad_hidden[start : start + rows])
+                torch.mm(grad_logits, weight_c, out=grad_hidden[place : place + rows])
                 grad_weight += torch.mm(grad_logits.t(), piece)
         if wants_gradient:
             ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype), grad_bias.to(bias.dtype))
-        return total / tokens
+        return total / count
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ABSENT_TITLE = "-"
 BLOCK = 8192
 """Texts tokenised at once; bounds the memory of the tokenizer's intermediate objects."""
+_CHARACTERS = 6
+"""Characters that nearly always make a token."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,31 @@ def tokenize_pairs(tokenizer: PreTrainedTokenizerFast, queries: Sequence[str], t
 def _tokenize(tokenizer: PreTrainedTokenizerFast, first: Sequence[str], second: Sequence[str] | None, length: int) -> Tokens:
     parts = []
     for start in range(0, len(first), BLOCK):
-        stop = start + BLOCK
-        encoded = tokenizer(
-            list(first[start:stop]),
-            None if second is None else list(second[start:stop]),
-            truncation=True,
-            max_length=length,
-            return_attention_mask=False,
-            return_token_type_ids=second is not None,
-        )
-        parts.append(Tokens.from_lists(encoded["input_ids"], encoded.get("token_type_ids")))
+        own, other = list(first[start : start + BLOCK]), None if second is None else list(second[start : start + BLOCK])
+        if other is None or "token_type_ids" not in tokenizer.model_input_names:
+            parts.append(Tokens.from_lists(*_encode(tokenizer, own, other, length)))
+            continue
+        beginnings = [_beginning(text, length) for text in other]
+        ids, types = _encode(tokenizer, own, beginnings, length)
+        for i, (text, beginning) in enumerate(zip(other, beginnings)):
+            # The rest could not have mattered if the pair is full and its second side the longer one.
+            if len(beginning) < len(text) and not (len(ids[i]) == length and 2 * sum(types[i]) > length):
+                again = _encode(tokenizer, [own[i]], [text], length)
+                ids[i], types[i] = again[0][0], again[1][0]
+        parts.append(Tokens.from_lists(ids, types))
     return Tokens.join(parts)
+
+
+def _encode(tokenizer: PreTrainedTokenizerFast, first: list[str], second: list[str] | None, length: int) -> tuple[list[list[int]], list[list[int]] | None]:
+    paired = second is not None
+    encoded = tokenizer(first, second, truncation=True, max_length=length, return_attention_mask=False, return_token_type_ids=paired)
+    return encoded["input_ids"], encoded.get("token_type_ids")
+
+
+def _beginning(text: str, length: int) -> str:
+    """As much of a long text, up to a space, as usually makes ``length`` tokens; tokenizing the rest would be thrown away."""
+    limit = _CHARACTERS * length
+    return text[: max(0, text.rfind(" ", 0, limit))] or text if len(text) > limit else text
 
 
 def pad(tokens: Tokens, tokenizer: PreTrainedTokenizerFast, multiple: int = 1) -> dict[str, torch.Tensor]:

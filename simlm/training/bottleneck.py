@@ -37,7 +37,7 @@ class BottleneckCollator:
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
         keys = np.array(items)
         tokens = self.passages.take(keys[:, 1])
-        batch = pad(tokens, self.tokenizer)
+        batch = pad(tokens, self.tokenizer, multiple=16)
         ids = batch["input_ids"].numpy()
         width = ids.shape[1]
         words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special)

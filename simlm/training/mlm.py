@@ -12,7 +12,7 @@ from simlm.commands.options import Context
 from simlm.config.kinds import MaskedLanguageModel
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import attention_implementation
-from simlm.models.bottleneck import generator_states, output_layer
+from simlm.models.bottleneck import filled_up, generator_states, output_layer
 from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
 from simlm.models.linear_cross_entropy import linear_cross_entropy
 from simlm.models.masked_language_model import load_masked_language_model
@@ -48,14 +48,13 @@ class MaskingCollator:
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         tokens = self.passages.take([row for _, row in items])
-        batch = pad(tokens, self.tokenizer)
+        batch = pad(tokens, self.tokenizer, multiple=16)
         ids = batch["input_ids"].numpy()
         words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special)
         mask = whole_word_mask(words, tokens.lengths, self.probability, uniform(self.seed, ENCODER_STREAM, np.array(items), ids.shape[1]))
-        places = np.flatnonzero(mask.reshape(-1))
-        labels = torch.from_numpy(ids.reshape(-1)[places])
+        places, labels = filled_up(torch.from_numpy(np.flatnonzero(mask.reshape(-1))), torch.from_numpy(ids.reshape(-1)))
         batch["input_ids"] = torch.from_numpy(np.where(mask, self.vocabulary.mask, ids))
-        return {**batch, "places": torch.from_numpy(places), "labels": labels}
+        return {**batch, "places": places, "labels": labels}
 
 
 def train(context: Context, name: str) -> None:

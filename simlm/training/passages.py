@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import FileLock
 
 from simlm.errors import UserError
 from simlm.files import atomic_folder, read_json, sha256_text, write_json
@@ -56,8 +57,10 @@ def tokenize_corpus(store: CorpusStore, tokenizer, max_length: int, folder: Path
     A result of the same corpus, tokenizer and length that is already there is reused.
     """
     key = sha256_text(f"{store.sha256} {tokenizer.backend_tokenizer.to_str()} {max_length}")[:16]
-    if not ((folder / "manifest.json").exists() and read_json(folder / "manifest.json", "simlm train")["key"] == key):
-        _write(store, tokenizer, max_length, folder, key)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # two trainings may start at once
+        if not ((folder / "manifest.json").exists() and read_json(folder / "manifest.json", "simlm train")["key"] == key):
+            _write(store, tokenizer, max_length, folder, key)
     manifest = read_json(folder / "manifest.json", "simlm train")
     ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(manifest["tokens"],))
     return Tokens(ids, np.load(folder / "offsets.npy"), np.load(folder / "second.npy"))

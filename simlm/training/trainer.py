@@ -63,7 +63,7 @@ def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJ
     seed = settings.seed if settings.seed is not None else context.experiment.seed
     torch.manual_seed(seed)
     stage = f"train.{name}"
-    block = settings.model_dump(mode="json", exclude={"threads", "gpus", "log_steps", "checkpoint_steps"})
+    block = settings.model_dump(mode="json", exclude=set(settings.not_trained))
     record = StageRecord(context.paths.record(stage), stage, {**block, "seed": seed, "precision": precision.name}, inputs)
     record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads}
     say(f"Training {name} ({settings.kind}) with {threads} threads in {precision.name} ({precision.reason}).")

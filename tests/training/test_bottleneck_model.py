@@ -70,6 +70,18 @@ def test_chunked_loss_and_gradients_equal_torch_in_float64(tokens: int) -> None:
         assert linear_cross_entropy(hidden, weight, bias, labels).item() == pytest.approx(theirs.item(), rel=1e-12)
 
 
+def test_ignored_rows_do_not_count() -> None:
+    torch.manual_seed(1)
+    hidden, weight, bias = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((700, 8), (5000, 8), (5000,)))
+    labels = torch.randint(0, 5000, (700,))
+    labels[torch.rand(700) < 0.5] = -100
+    ours = linear_cross_entropy(hidden, weight, bias, labels)
+    theirs = nn.functional.cross_entropy(hidden @ weight.T + bias, labels)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    for mine, reference in zip(torch.autograd.grad(ours, (hidden, weight, bias)), torch.autograd.grad(theirs, (hidden, weight, bias))):
+        torch.testing.assert_close(mine, reference, rtol=1e-9, atol=1e-12)
+
+
 def test_chunked_loss_survives_large_logits() -> None:
     hidden = torch.tensor([[1e4, 0.0]], requires_grad=True)
     loss = linear_cross_entropy(hidden, torch.eye(2), torch.zeros(2), torch.tensor([0]))

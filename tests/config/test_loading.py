@@ -70,7 +70,7 @@ def test_only_what_is_evaluated_is_needed(default):
     values = default.model_dump(mode="json")
     values["evaluate"]["systems"] = ["bm25", "retriever1"]
     fewer = validate(values)
-    assert set(needed_models(fewer)) == {"base", "generator", "simlm", "retriever1"}
+    assert set(needed_models(fewer)) == {"simlm", "retriever1"}
     assert systems_with_runs(fewer) == ["bm25", "retriever1"]
     assert "train.distilled" not in record_names(fewer, ["1-of-1"])
 
@@ -108,23 +108,27 @@ def test_settings_hold_only_what_changes_a_result(default):
     assert settings_of(deeper, "rerank", "reranker") != settings_of(default, "rerank", "reranker")
 
 
-def test_smoke_is_the_defaults_graph(default):
+def test_smoke_is_the_defaults_graph_with_its_base_trained_in_the_run(default):
     smoke = load_experiment(ROOT / "config" / "smoke.yaml")
+    scratch = load_experiment(ROOT / "config" / "config.yaml", ROOT / "config" / "from-scratch.yaml")
 
     def shape(experiment):
         return {
             name: (block.kind, block.initial(), block.reads_models(), block.reads_negatives(), block.reads_runs()) for name, block in experiment.models.items()
         }
 
-    started = {name: (kind, None if kind == "mlm" else init, *rest) for name, (kind, init, *rest) in shape(default).items()}
-    assert {name: (kind, None if kind == "mlm" else init, *rest) for name, (kind, init, *rest) in shape(smoke).items()} == started
+    assert shape(smoke) == shape(scratch)
+    assert shape(scratch).keys() - shape(default).keys() == {"base", "generator"}
+    given = {"base": "pretrained/pydocs-base", "generator": "pretrained/pydocs-generator"}
+    assert default.models["simlm"].init == default.models["control"].init == default.tokenizer.init == given["base"]
+    assert default.models["simlm"].generator == given["generator"]
     assert smoke.evaluate.systems == default.evaluate.systems
     assert set(smoke.evaluate.splits) == set(default.evaluate.splits)
 
 
 def test_every_shipped_configuration_is_valid():
-    files = [file for file in sorted((ROOT / "config").rglob("*.yaml")) if "models" in (yaml.safe_load(file.read_text()) or {})]
-    assert len(files) >= 2
+    files = [file for file in sorted((ROOT / "config").rglob("*.yaml")) if "corpus" in (yaml.safe_load(file.read_text()) or {})]
+    assert len(files) >= 4
     for file in files:
         load_experiment(file)
 
@@ -132,7 +136,8 @@ def test_every_shipped_configuration_is_valid():
 def test_pictures(default):
     text = outline(default)
     assert "teacher reranker" in text
-    assert "from scratch" in text
+    assert "pretrained/pydocs-base" in text
+    assert "from scratch" in outline(load_experiment(ROOT / "config" / "smoke.yaml"))
     drawing = mermaid(default)
     assert drawing.startswith("flowchart")
     assert "reranker ==>|teacher| distilled" in drawing

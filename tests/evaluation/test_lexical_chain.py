@@ -32,7 +32,8 @@ def experiment(tmp_path):
     """A configuration file and a corpus whose names only `split_names` can find; returns what calls a command."""
     random = np.random.default_rng(0)
     words = [f"thing{chr(97 + i)}" for i in range(26)]
-    passages = [(f"p{i}", f"mod.{words[i % 26]}_{words[i // 26 % 26]}", " ".join(random.choice(["some", "other", "words", "that", "no", "query", "has"], 12))) for i in range(200)]
+    filler = ["some", "other", "words", "that", "no", "query", "has"]
+    passages = [(f"p{i}", f"mod.{words[i % 26]}_{words[i // 26 % 26]}", " ".join(random.choice(filler, 12))) for i in range(200)]
 
     def split(start: int, stop: int):
         return (

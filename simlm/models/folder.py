@@ -56,7 +56,7 @@ def load_tokenizer(reference: str | Path) -> PreTrainedTokenizerFast:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _load(AutoTokenizer, reference, "tokenizer")
+    tokenizer = load_pretrained(AutoTokenizer, reference, "tokenizer")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{reference}: its tokenizer has no padding token; use the tokenizer of an encoder such as BERT")
     return tokenizer
@@ -78,8 +78,8 @@ def load_encoder(reference: str | Path) -> PreTrainedModel:
     options = {}
     if type(config) in MODEL_MAPPING and _has_pooler(MODEL_MAPPING[type(config)]):
         options["add_pooling_layer"] = False
-    model, info = _load(AutoModel, reference, "model", config=config, output_loading_info=True, **options, **_weights_options())
-    _check_complete(reference, info)
+    model, info = load_pretrained(AutoModel, reference, "model", config=config, output_loading_info=True, **options, **weights_options())
+    check_complete(reference, info)
     return model
 
 
@@ -99,9 +99,9 @@ def load_classifier(reference: str | Path) -> PreTrainedModel:
     config.num_labels = 1
     config.problem_type = None
     # A head with another number of labels is replaced by a fresh one.
-    options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **_weights_options()}
-    model, info = _load(AutoModelForSequenceClassification, reference, "model", config=config, **options)
-    _check_complete(reference, info, but=("classifier", "pooler", "score", "pre_classifier"))
+    options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **weights_options()}
+    model, info = load_pretrained(AutoModelForSequenceClassification, reference, "model", config=config, **options)
+    check_complete(reference, info, but=("classifier", "pooler", "score", "pre_classifier"))
     return model
 
 
@@ -109,7 +109,7 @@ def load_config(reference: str | Path) -> Any:
     """The transformers configuration of a folder or Hugging Face id."""
     from transformers import AutoConfig
 
-    return _load(AutoConfig, reference, "model")
+    return load_pretrained(AutoConfig, reference, "model")
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, reference: str | Path) -> None:
@@ -242,14 +242,15 @@ def _with_pooler(model: PreTrainedModel) -> dict[str, Any] | None:
     return {**model.state_dict(), **added}
 
 
-def _weights_options() -> dict[str, Any]:
+def weights_options() -> dict[str, Any]:
+    """How weights are read everywhere: safetensors alone, fp32, and the attention that suits the machine."""
     import torch
 
     # Pickled weights can run code, so only safetensors are read; master weights are fp32.
     return {"use_safetensors": True, "dtype": torch.float32, "attn_implementation": attention_implementation()}
 
 
-def _load(auto_class: Any, reference: str | Path, what: str, **options: Any) -> Any:
+def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options: Any) -> Any:
     """Call ``from_pretrained`` quietly; every failure becomes one sentence."""
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -287,7 +288,8 @@ def _check_folder(folder: Path, what: str) -> None:
         raise UserError(f"{folder} holds no tokenizer (no tokenizer.json, no vocab.txt); put the tokenizer of the model beside its weights")
 
 
-def _check_complete(reference: str | Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
+def check_complete(reference: str | Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
+    """Refuse a checkpoint that lacks weights of the model, those whose names start with ``but`` excepted."""
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info.get("mismatched_keys", ())}
     missing = sorted(name for name in {*info["missing_keys"], *mismatched} if not set(but) & set(name.split(".")))
     if missing:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simlm.errors import UserError
-from simlm.models.folder import _check_complete, _load, _weights_options, check_vocabulary
+from simlm.models.folder import check_complete, check_vocabulary, load_pretrained, weights_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,8 +26,8 @@ def load_masked_language_model(reference: str | Path, tokenizer: PreTrainedToken
     """
     from transformers import AutoModelForMaskedLM
 
-    model, info = _load(AutoModelForMaskedLM, reference, "model", output_loading_info=True, **_weights_options())
-    _check_complete(reference, info)
+    model, info = load_pretrained(AutoModelForMaskedLM, reference, "model", output_loading_info=True, **weights_options())
+    check_complete(reference, info)
     check_vocabulary(model, tokenizer, reference)
     return model
 

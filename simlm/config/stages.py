@@ -136,8 +136,11 @@ def record_names(experiment: Experiment, shards: list[str]) -> list[str]:
     mined = mined_systems(experiment)
     dense = [name for name in models if experiment.models[name].encodes and (name in runs or name in mined)]
     names = ["prepare_corpus", "train_tokenizer"]
-    if LEXICAL in runs or LEXICAL in mined:
-        names += ["index_bm25", "search_bm25"]
+    searched = LEXICAL in runs or LEXICAL in mined
+    if searched or any(experiment.models[name].reads_lexical_index() for name in models):
+        names.append("index_bm25")
+    if searched:
+        names.append("search_bm25")
     names += [f"train.{name}" for name in models]
     for name in dense:
         names += [*(f"encode.{name}.{shard}" for shard in shards), f"build_index.{name}", f"search_index.{name}"]

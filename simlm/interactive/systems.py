@@ -169,18 +169,23 @@ class Systems:
         return search
 
     def _reranked(self, system: str) -> Searcher:
+        from simlm.lexical.bm25 import Bm25Index
+        from simlm.lexical.hints import LexicalHints
         from simlm.models.crossencoder import PairScorer
         from simlm.retrieval.rerank import reranked
         from simlm.retrieval.runs import Ranking
 
         settings = self.experiment.models[system]
         scorer, candidates = PairScorer.open(self.paths.model(system), self._prepared()), self.open(settings.candidates())
+        index = Bm25Index.load(self.paths.bm25, self.store.sha256) if scorer.lexical_hints else None
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
             rows, scores = candidates(query, max(k, settings.rerank_depth))
             if not len(rows):
                 return rows, scores
-            logits = scorer.score(query, *self.store.texts(rows[: settings.rerank_depth]))
+            top = rows[: settings.rerank_depth]
+            hints = LexicalHints(index, [query])(np.zeros(len(top), np.int64), top) if index else None
+            logits = scorer.score(query, *self.store.texts(top), hints)
             ranking = reranked(Ranking("", rows, scores), logits)
             return ranking.passages[:k], ranking.scores[:k]
 

@@ -138,6 +138,22 @@ class Bm25Index:
 
         yield from ordered_map(lambda query, totals: self._rank_one(query, k, totals), queries, threads, lambda: np.zeros(len(self), dtype=np.float32))
 
+    def score(self, query: str, rows: np.ndarray) -> tuple[np.ndarray, float]:
+        """Scores of some passages, whether or not they would be found, and the best score of the whole corpus.
+
+        Returns
+        -------
+        tuple
+            float32, shape of ``rows``; and a float, 0 if no passage has a term of the query.
+        """
+        totals, best = np.zeros(len(self), dtype=np.float32), 0.0
+        for term in self.analyzer(query):
+            if term in self._term_ids:
+                span = slice(int(self._starts[self._term_ids[term]]), int(self._starts[self._term_ids[term] + 1]))
+                totals[self._rows[span]] += self._data[span]  # a row occurs once per term
+                best = max(best, float(totals[self._rows[span]].max(initial=0.0)))
+        return totals[rows], best
+
     def _rank_one(self, query: str, k: int, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rank one query. ``totals`` is all zeros before and after, so that the work grows with the postings only."""
         terms = [self._term_ids[term] for term in self.analyzer(query) if term in self._term_ids]

@@ -57,10 +57,12 @@ class PairScorer:
         Joins the tokens of queries and passages.
     precision
         Arithmetic of the forward passes; logits are fp32.
+    lexical_hints
+        Whether its pairs carry BM25's opinion (:class:`simlm.lexical.hints.LexicalHints`).
     """
 
-    def __init__(self, model: CrossEncoderModel, joiner: PairJoiner, precision: Precision) -> None:
-        self.model, self.joiner, self.precision = model.eval(), joiner, precision
+    def __init__(self, model: CrossEncoderModel, joiner: PairJoiner, precision: Precision, lexical_hints: bool = False) -> None:
+        self.model, self.joiner, self.precision, self.lexical_hints = model.eval(), joiner, precision, lexical_hints
 
     @classmethod
     def open(cls, folder: str | Path, precision: Precision) -> PairScorer:
@@ -77,7 +79,7 @@ class PairScorer:
         model = CrossEncoderModel(load_classifier(folder))
         if torch.cuda.is_available():
             model.cuda()
-        return cls(model, PairJoiner(load_tokenizer(folder), manifest["lengths"]["pair"]), precision)
+        return cls(model, PairJoiner(load_tokenizer(folder), manifest["lengths"]["pair"]), precision, manifest.get("lexical_hints", False))
 
     def score_tokens(self, pairs: Tokens) -> np.ndarray:
         """Raw logits of joined pairs, float32, in their order."""
@@ -86,10 +88,10 @@ class PairScorer:
             scores[indices] = values
         return scores
 
-    def score(self, query: str, titles: list[str], texts: list[str]) -> np.ndarray:
+    def score(self, query: str, titles: list[str], texts: list[str], hints: np.ndarray | None = None) -> np.ndarray:
         """Raw logits of one query with passages given as text, float32, shape (passages,)."""
         queries = self.joiner.queries([query]).take(np.zeros(len(texts), np.int64))
-        return self.score_tokens(self.joiner.join(queries, self.joiner.passages(titles, texts)))
+        return self.score_tokens(self.joiner.join(queries, self.joiner.passages(titles, texts), hints))
 
     def _score_sorted(self, pairs: Tokens) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         device = next(self.model.parameters()).device

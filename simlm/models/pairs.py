@@ -6,6 +6,7 @@ gives exactly what :func:`simlm.models.text.tokenize_pairs` gives.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,10 @@ class PairJoiner:
         """Tokens of "title: text" (the text alone where the title is empty) without special ones, for :meth:`join` alone."""
         return self._plain([f"{title}: {text}" if title else text for title, text in zip(titles, texts, strict=True)])
 
+    @functools.cached_property
+    def _numbers(self) -> Tokens:
+        return self._plain([str(number) for number in range(101)])
+
     def _plain(self, texts: list[str]) -> Tokens:
         """Tokens cut to what fits; ``second`` keeps the whole text's length, which decides where a pair is cut."""
         parts = []
@@ -68,8 +73,17 @@ class PairJoiner:
             parts.append(Tokens(cut.ids, cut.offsets, np.fromiter(map(len, encoded), np.int32, len(encoded))))
         return Tokens.join(parts)
 
-    def join(self, queries: Tokens, passages: Tokens) -> Tokens:
-        """Pair query ``i`` with passage ``i``; the longer one is cut first, as the tokenizer does it."""
+    def join(self, queries: Tokens, passages: Tokens, hints: np.ndarray | None = None) -> Tokens:
+        """Pair query ``i`` with passage ``i``; the longer one is cut first, as the tokenizer does it.
+
+        Parameters
+        ----------
+        hints
+            Numbers from 0 to 100 (see :mod:`simlm.lexical.hints`), shape (pairs,), each written before its passage:
+            the pair is then (query, "57 title: text").
+        """
+        if hints is not None:
+            passages = _concatenated(self._numbers.take(hints), passages)
         first, second = truncated_lengths(queries.second.astype(np.int64), passages.second.astype(np.int64), self.room)
         pairs = len(first)
         pieces = [
@@ -87,6 +101,15 @@ class PairJoiner:
             start += length
         type_start = len(self.before) + first + self.type_start
         return Tokens(ids, offsets, (type_start if self.typed else lengths).astype(np.int32))
+
+
+def _concatenated(first: Tokens, second: Tokens) -> Tokens:
+    """Text ``i`` of one before text ``i`` of the other."""
+    offsets = np.concatenate([[0], np.cumsum(first.lengths + second.lengths)])
+    ids = np.empty(offsets[-1], np.int32)
+    for part, starts in ((first, offsets[:-1]), (second, offsets[:-1] + first.lengths)):
+        ids[_ranges(starts, part.lengths)] = part.ids[_ranges(part.offsets[:-1], part.lengths)]
+    return Tokens(ids, offsets, first.second + second.second)
 
 
 def truncated_lengths(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
+from simlm.lexical.bm25 import Bm25Index
+from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
-from simlm.models.text import Tokens
 from simlm.progress import progress
 from simlm.retrieval.runs import Ranking, best_first, read_run, write_trec_run
 from simlm.training.passage_cache import PassageCache
@@ -42,7 +43,9 @@ def reranked(ranking: Ranking, logits: np.ndarray) -> Ranking:
     return Ranking(ranking.query_id, np.concatenate([rows, ranking.passages[depth:]]), np.concatenate([scores, below]))
 
 
-def rerank_run(scorer: PairScorer, passages: PassageCache, texts: dict[str, str], rankings: list[Ranking], depth: int) -> Iterator[Ranking]:
+def rerank_run(
+    scorer: PairScorer, passages: PassageCache, texts: dict[str, str], rankings: list[Ranking], depth: int, index: Bm25Index | None = None
+) -> Iterator[Ranking]:
     """Re-rank the first ``depth`` passages of every query.
 
     Parameters
@@ -51,27 +54,31 @@ def rerank_run(scorer: PairScorer, passages: PassageCache, texts: dict[str, str]
         Must hold the passages that are re-ranked.
     texts
         Query id → text.
+    index
+        Where the hints come from, if the scorer reads them.
 
     Raises
     ------
     UserError
         If the run names a query that the split does not have.
     """
-    queries = _query_tokens(scorer, texts, rankings)
+    asked = _query_texts(texts, rankings)
+    queries, hints = scorer.joiner.queries(asked), LexicalHints(index, asked) if index else None
     for first in range(0, len(rankings), QUERIES_AT_ONCE):
         chunk = rankings[first : first + QUERIES_AT_ONCE]
         rows = [ranking.passages[:depth] for ranking in chunk]
         lengths = [len(own) for own in rows]
-        pairs = scorer.joiner.join(queries.take(np.repeat(np.arange(first, first + len(chunk)), lengths)), passages.take(np.concatenate(rows)))
+        repeated, flat = np.repeat(np.arange(first, first + len(chunk)), lengths), np.concatenate(rows)
+        pairs = scorer.joiner.join(queries.take(repeated), passages.take(flat), hints and hints(repeated, flat))
         for ranking, logits in zip(chunk, np.split(scorer.score_tokens(pairs), np.cumsum(lengths)[:-1])):
             yield reranked(ranking, logits)
 
 
-def _query_tokens(scorer: PairScorer, texts: dict[str, str], rankings: list[Ranking]) -> Tokens:
+def _query_texts(texts: dict[str, str], rankings: list[Ranking]) -> list[str]:
     for ranking in rankings:
         if ranking.query_id not in texts:
             raise UserError(f"the run has a query '{ranking.query_id}' that its split does not have; was it made from another corpus?")
-    return scorer.joiner.queries([texts[ranking.query_id] for ranking in rankings])
+    return [texts[ranking.query_id] for ranking in rankings]
 
 
 def rerank(context: Any, name: str) -> None:
@@ -91,13 +98,16 @@ def rerank(context: Any, name: str) -> None:
     threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
     scorer = PairScorer.open(paths.model(name), precision)
     inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json", **files}
+    index = None
+    if scorer.lexical_hints:
+        index, inputs["bm25"] = Bm25Index.load(paths.bm25, store.sha256), paths.bm25 / "manifest.json"
     with StageRecord(paths.record(stage), stage, settings_of(experiment, "rerank", name), inputs) as record:
         rankings = {split: list(read_run(file, store)) for split, file in files.items()}
         say(f"{name} re-ranks the top {depth} of {candidates} on {', '.join(splits)}: {threads} threads, {precision.name} ({precision.reason}).")
         wanted = (ranking.passages[:depth] for run in rankings.values() for ranking in run)
         passages = PassageCache(store, wanted, scorer.joiner.passages, paths.root / "runs" / name)
         for split, run in rankings.items():
-            again = progress(rerank_run(scorer, passages, store.queries(split), run, depth), len(run), f"Re-ranking {split}", unit="queries")
+            again = progress(rerank_run(scorer, passages, store.queries(split), run, depth, index), len(run), f"Re-ranking {split}", unit="queries")
             record.metrics[f"{split}/queries"] = write_trec_run(paths.run(name, split), again, store, tag=name, depth=experiment.evaluate.depth)
             record.metrics[f"{split}/pairs"] = sum(min(depth, len(ranking.passages)) for ranking in run)
             record.outputs[split] = paths.run(name, split)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simlm.corpus.store import CorpusStore
+from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
 from simlm.progress import progress
 from simlm.training.groups import Groups
@@ -66,15 +67,23 @@ def visited_passages(groups: Groups, epochs: np.ndarray, n: int, seed: int, rota
 
 
 def score_visited(
-    scorer: PairScorer, store: CorpusStore, query_ids: list[str], texts: dict[str, str], rows: np.ndarray, offsets: np.ndarray, folder: Path
+    scorer: PairScorer, store: CorpusStore, query_ids: list[str], texts: list[str], rows: np.ndarray, offsets: np.ndarray, folder: Path, hints: Any = None
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield (query id, rows, raw logits) for every query that has rows; ``rows`` and ``offsets`` as :func:`visited_passages` gives them."""
+    """Yield (query id, rows, raw logits) for every query that has rows; ``rows`` and ``offsets`` as :func:`visited_passages` gives them.
+
+    Parameters
+    ----------
+    query_ids, texts
+        Of all queries, by number.
+    hints
+        A :class:`simlm.lexical.hints.LexicalHints` if the scorer reads them.
+    """
     passages = PassageCache(store, [rows], scorer.joiner.passages, folder)
-    queries = scorer.joiner.queries([texts[query_id] for query_id in query_ids])
+    queries = scorer.joiner.queries(texts)
     for first, last in progress(list(_chunks(offsets)), None, "Scoring with the teacher", unit="blocks"):
         own = rows[offsets[first] : offsets[last]]
         repeated = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
-        scores = scorer.score_tokens(scorer.joiner.join(queries.take(repeated), passages.take(own)))
+        scores = scorer.score_tokens(scorer.joiner.join(queries.take(repeated), passages.take(own), hints and hints(repeated, own)))
         for query in range(first, last):
             place = slice(offsets[query] - offsets[first], offsets[query + 1] - offsets[first])
             if place.stop > place.start:
@@ -108,6 +117,8 @@ def score_teacher(context: Any, student: str) -> None:
     inputs = {"corpus": paths.corpus / "manifest.json", "negatives": paths.negatives(settings.negatives)}
     threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
     scorer = PairScorer.open(teacher, precision)
+    if scorer.lexical_hints:
+        inputs["bm25"] = paths.bm25 / "manifest.json"
     with StageRecord(paths.record(stage), stage, settings_of(experiment, "score_teacher", student), inputs | {"teacher": teacher / "simlm.json"}) as record:
         groups = training_groups(context, settings, store)
         seen = np.setdiff1d(np.arange(len(groups)), groups.holdout(seed, settings.holdout))
@@ -116,7 +127,10 @@ def score_teacher(context: Any, student: str) -> None:
         listed = len(groups.positives) + len(groups.negatives)
         say(f"{settings.teacher} scores {len(rows):,} of {listed:,} listed pairs for {student}: {threads} threads, {precision.name} ({precision.reason}).")
         about = {"student": student, "teacher": settings.teacher, "teacher_sha256": model_fingerprint(teacher), "corpus_sha256": store.sha256}
-        scored = score_visited(scorer, store, groups.query_ids, store.queries("train"), rows, offsets, folder)
+        by_id = store.queries("train")
+        texts = [by_id[query_id] for query_id in groups.query_ids]
+        hints = LexicalHints.open(context, store, texts) if scorer.lexical_hints else None
+        scored = score_visited(scorer, store, groups.query_ids, texts, rows, offsets, folder, hints)
         pairs = write_teacher_scores(paths.teacher_scores(student), scored, about)
         record.metrics |= {"pairs": pairs, "listed_pairs": listed, "queries": int((epochs > 0).sum())}
         record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads}

@@ -12,6 +12,7 @@ from torch import nn
 from simlm.commands.options import Context
 from simlm.config.kinds import CrossEncoder
 from simlm.corpus.store import CorpusStore
+from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
 from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
@@ -72,8 +73,18 @@ class CrossEncoderTraining(nn.Module):
 class PairCollator:
     """Batches of pairs; an item is (epoch, query number), from which all that is seen follows."""
 
-    def __init__(self, groups: Groups, queries: Tokens, passages: PassageCache, joiner: PairJoiner, settings: CrossEncoder, seed: int) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        queries: Tokens,
+        passages: PassageCache,
+        joiner: PairJoiner,
+        settings: CrossEncoder,
+        seed: int,
+        hints: LexicalHints | None = None,
+    ) -> None:
         self.groups, self.queries, self.passages, self.joiner, self.settings, self.seed = groups, queries, passages, joiner, settings, seed
+        self.hints = hints
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
         n, rotation = self.settings.hard_negatives, self.settings.rotation
@@ -83,7 +94,8 @@ class PairCollator:
 
     def join(self, queries: np.ndarray, rows: np.ndarray) -> Tokens:
         """Pairs of each query with its row of passages; ``rows`` has the shape (queries, group)."""
-        return self.joiner.join(self.queries.take(np.repeat(queries, rows.shape[1])), self.passages.take(rows.reshape(-1)))
+        repeated, flat = np.repeat(queries, rows.shape[1]), rows.reshape(-1)
+        return self.joiner.join(self.queries.take(repeated), self.passages.take(flat), self.hints and self.hints(repeated, flat))
 
 
 def train(context: Context, name: str) -> None:
@@ -93,6 +105,8 @@ def train(context: Context, name: str) -> None:
     paths = context.paths
     store = CorpusStore(paths.corpus)
     inputs: dict[str, Path] = {"corpus": paths.corpus / "manifest.json", "negatives": paths.negatives(settings.negatives)}
+    if settings.lexical_hints:
+        inputs["bm25"] = paths.bm25 / "manifest.json"
     if settings.init in context.experiment.models:
         inputs["init"] = paths.model(settings.init) / "simlm.json"
     job = start_job(context, name, inputs)
@@ -106,18 +120,20 @@ def train(context: Context, name: str) -> None:
         seen = np.setdiff1d(np.arange(len(groups)), held_out)
         job.record.notes["queries"] = {"trained": len(seen), "held_out": len(held_out), **groups.about}
         joiner = PairJoiner(tokenizer, settings.max_length)
-        texts = store.queries("train")
-        queries = joiner.queries([texts[query_id] for query_id in groups.query_ids])
+        by_id = store.queries("train")
+        texts = [by_id[query_id] for query_id in groups.query_ids]
+        queries, hints = joiner.queries(texts), LexicalHints.open(context, store, texts) if settings.lexical_hints else None
         passages = PassageCache(store, [groups.positives, groups.negatives], joiner.passages, paths.root / "training")
-        collate = PairCollator(groups, queries, passages, joiner, settings, job.seed)
+        collate = PairCollator(groups, queries, passages, joiner, settings, job.seed, hints)
         model = CrossEncoderModel(classifier)
         module = CrossEncoderTraining(model, settings.forward_factor, settings.rdrop_weight)
         evaluate = _evaluation(job, model, collate, held_out) if len(held_out) else None
         every = epoch_steps(settings, len(seen))
         fit(job, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
         if job.is_main:
-            lengths = {"pair": settings.max_length}
-            save_model(paths.model(name), classifier, tokenizer, kind="crossencoder", key=job.key, lengths=lengths, write=add_card(context, name, lengths))
+            lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints}
+            write = add_card(context, name, lengths)
+            save_model(paths.model(name), classifier, tokenizer, kind="crossencoder", key=job.key, lengths=lengths, extra=extra, write=write)
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 

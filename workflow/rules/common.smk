@@ -162,6 +162,13 @@ def teacher_scores_read(wildcards):
     )
 
 
+def lexical_index(model):
+    """The BM25 index, where a model reads hints from it."""
+    if model is None or not EXPERIMENT.models[model].reads_lexical_index():
+        return []
+    return [PATHS.bm25 / "manifest.json"]
+
+
 def shard_inputs(wildcards):
     return gather.corpus(str(PATHS.embeddings(wildcards.model) / "{scatteritem}.json"))
 

@@ -128,6 +128,7 @@ rule rerank_runs:
     input:
         corpus=rules.prepare_corpus.output.manifest,
         model=manifest_of("{model}"),
+        bm25=lambda wildcards: lexical_index(wildcards.model),
         runs=lambda wildcards: runs_of(
             EXPERIMENT.models[wildcards.model].reads_runs().values()
         ),

@@ -7,6 +7,7 @@ rule train_model:
         tokenizer=rules.train_tokenizer.output.manifest,
         models=models_read,
         negatives=negatives_read,
+        bm25=lambda wildcards: lexical_index(wildcards.model),
         teacher_scores=teacher_scores_read,
     output:
         # Checkpoints and history are no outputs: Snakemake would delete them before a resumed job starts.
@@ -40,6 +41,9 @@ rule score_teacher:
             teacher_of(EXPERIMENT.models[wildcards.model])
         ),
         negatives=negatives_read,
+        bm25=lambda wildcards: lexical_index(
+            teacher_of(EXPERIMENT.models[wildcards.model])
+        ),
     output:
         scores=PATHS.teacher_scores("{model}"),
         record=PATHS.record("score_teacher.{model}"),

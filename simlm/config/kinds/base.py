@@ -35,6 +35,10 @@ class ModelBlock(Block):
         """The system whose hard negatives this model trains on."""
         return None
 
+    def reads_lexical_index(self) -> bool:
+        """Whether training and use need the BM25 index."""
+        return False
+
     def reads_runs(self) -> dict[str, str]:
         """Field name → system whose runs are needed when this model is evaluated."""
         return {}

@@ -189,7 +189,8 @@ class _TermLists:
         starts = [np.zeros(1, np.int64)]
         for block in _blocks(documents, self.BLOCK):
             lists = [[term_ids.setdefault(term, len(term_ids)) for term in analyse(document)] for document in block]
-            np.fromiter((term for terms in lists for term in terms), np.int32).tofile(self._file)
+            # Not `tofile`, which says nothing when the disk is full.
+            self._file.write(np.fromiter((term for terms in lists for term in terms), np.int32).data)
             starts.append(np.cumsum([len(terms) for terms in lists], dtype=np.int64) + starts[-1][-1])
         self._file.flush()
         self._starts = np.concatenate(starts)

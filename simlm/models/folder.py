@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -295,6 +296,9 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
+    hub = getLogger("huggingface_hub")
+    hub_level = hub.level
+    hub.setLevel(CRITICAL)
     try:
         return auto_class.from_pretrained(place, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -308,6 +312,7 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
         ) from None
     finally:
         logging.set_verbosity(verbosity)
+        hub.setLevel(hub_level)
 
 
 def _check_folder(folder: Path, what: str) -> None:

@@ -88,7 +88,7 @@ def _write(store: CorpusStore, tokenizer, max_length: int, folder: Path, key: st
             for start in progress(range(0, count, BLOCK), -(-count // BLOCK), "Tokenizing passages", unit="blocks"):
                 part = tokenize_passages(tokenizer, *store.texts(range(start, min(count, start + BLOCK))), max_length)
                 lengths[start : start + len(part)], second[start : start + len(part)] = part.lengths, part.second
-                part.ids.tofile(stream)
+                stream.write(np.ascontiguousarray(part.ids, np.int32).data)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         np.save(temporary / "offsets.npy", offsets)
         np.save(temporary / "second.npy", second)

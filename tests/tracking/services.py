@@ -79,11 +79,11 @@ class Postgres:
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-        self._run("pg_ctl", "start", "-w", "-t", "60", "-D", "data", "-l", "log", "-o", options)
+        self._run("pg_ctl", "start", "-w", "-t", "300", "-D", "data", "-l", "log", "-o", options)
 
     def stop(self, mode: str = "fast") -> None:
         """``immediate`` leaves the cluster as a crash would."""
-        self._run("pg_ctl", "stop", "-w", "-t", "60", "-D", "data", "-m", mode)
+        self._run("pg_ctl", "stop", "-w", "-t", "300", "-D", "data", "-m", mode)
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query to the database, past MLflow."""
@@ -106,7 +106,7 @@ class Postgres:
         other = {"user": _other_user(), "group": pwd.getpwnam(_other_user()).pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
         with open(self.folder / "programs.log", "ab") as log:
             done = subprocess.run(
-                [self.programs / program, *arguments], cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=120, **other
+                [self.programs / program, *arguments], cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=400, **other
             )
         if done.returncode:
             raise RuntimeError(f"{program} failed: {(self.folder / 'programs.log').read_text()[-2000:]}")
@@ -140,7 +140,7 @@ class MlflowServer:
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, seconds: float = 120) -> None:
+    def start(self, seconds: float = 600) -> None:
         """Start and wait until it answers."""
         settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": self.database}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | settings
@@ -157,7 +157,7 @@ class MlflowServer:
 
     def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=20) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -167,5 +167,5 @@ class MlflowServer:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None

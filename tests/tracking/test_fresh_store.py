@@ -31,7 +31,7 @@ def test_many_processes_meet_on_a_fresh_store(tmp_path):
     file.write_text(json.dumps(calls))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     command = [sys.executable, str(Path(__file__).with_name("together.py")), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert json.loads(done.stdout.splitlines()[-1]) == [0] * PROCESSES, done.stderr[-3000:]
 
     with sqlite3.connect(tmp_path / "results" / "mlflow.db") as database:

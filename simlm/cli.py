@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 
 from simlm import __version__
-from simlm.errors import UserError, nearest
+from simlm.errors import UserError, nearest, one_line
 
 COMMANDS: dict[str, str] = {
     "prepare-corpus": "read passages, queries and judgements from their source into the corpus store",
@@ -57,15 +58,37 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return module.run(arguments) or 0
     except UserError as error:
-        print(f"simlm {name}: {error}", file=sys.stderr)
-        return 2
+        return _refuse(name, str(error))
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _refuse(name, _sentence(error))
+    except MemoryError:
+        return _refuse(name, "there is not enough memory; give the job more, or lower the batch size or the number of passages at once")
     except KeyboardInterrupt:
         print(f"simlm {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def _refuse(command: str, sentence: str) -> int:
+    print(f"simlm {command}: {one_line(sentence)}", file=sys.stderr)
+    return 2
+
+
+def _sentence(error: OSError) -> str:
+    """What, where and what to do about an error of the file system or the network that nobody explained before."""
+    advice = {
+        errno.ENOSPC: "free space or choose another place",
+        errno.EDQUOT: "free space or choose another place",
+        errno.EROFS: "choose a place that can be written",
+        errno.EACCES: "ask for the permission or choose another place",
+        errno.EPERM: "ask for the permission or choose another place",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }.get(error.errno or 0, "look at that place and run the command again")
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}; {advice}" if error.filename else f"{what}; {advice}"
 
 
 def _overview() -> str:

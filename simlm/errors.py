@@ -10,6 +10,16 @@ class UserError(Exception):
     """Wrong input or environment. The command line prints the message alone and exits with code 2."""
 
 
+def one_line(text: str) -> str:
+    """A message as one line of printable text: what a foreign file holds must not move the cursor or colour a terminal.
+
+    >>> one_line("the id 'a\\x1b[31m'\\n is odd\\u202e")
+    "the id 'a\\\\x1b[31m' is odd\\\\u202e"
+    """
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line)
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest candidate, or an empty string.
 

@@ -18,28 +18,29 @@ from simlm.errors import UserError
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` only if the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; it replaces ``path`` only if the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
         if path.exists():
@@ -52,7 +53,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another place") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _umask() -> int:
@@ -85,8 +87,71 @@ def read_json(path: str | Path, made_by: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run {made_by} first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); delete it and run {made_by} again") from None
+    except (ValueError, RecursionError) as error:
+        # Not JSONDecodeError alone: numbers of thousands of digits and thousands of brackets have errors of their own.
         raise UserError(f"{path} is truncated or not JSON ({error}); delete it and run {made_by} again") from None
+
+
+def read_manifest(path: str | Path, what: str, made_by: str, shape: dict[str, Any]) -> dict[str, Any]:
+    """Read a JSON object that must have the keys of ``shape``.
+
+    Parameters
+    ----------
+    what
+        What the file should be, such as ``the manifest of an index``.
+    made_by
+        The command that makes it.
+    shape
+        Key → type, or the shape of an object inside.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, truncated, or has another form.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(folder + "/a.json", {"file": {"bytes": "many"}})
+    ...     try:
+    ...         read_manifest(folder + "/a.json", "a manifest", "simlm make", {"file": {"bytes": int}})
+    ...     except UserError as error:
+    ...         print(str(error).removeprefix(folder))
+    /a.json is not a manifest ('file.bytes' is of type str instead of int); delete it and run simlm make again
+    """
+    value = read_json(path, made_by)
+    misfit = _misfit(value, shape)
+    if misfit:
+        raise UserError(f"{path} is not {what} ({misfit}); delete it and run {made_by} again")
+    return value
+
+
+def _misfit(value: Any, shape: dict[str, Any], place: str = "") -> str | None:
+    """Why a value does not have a shape, or None."""
+    if not isinstance(value, dict):
+        return f"'{place[:-1]}' is not an object" if place else "it is not an object"
+    for key, wanted in shape.items():
+        if key not in value:
+            return f"it has no '{place}{key}'"
+        if isinstance(wanted, dict):
+            misfit = _misfit(value[key], wanted, f"{place}{key}.")
+            if misfit:
+                return misfit
+        elif not isinstance(value[key], wanted) or (isinstance(value[key], bool) and wanted is int):
+            return f"'{place}{key}' is of type {type(value[key]).__name__} instead of {wanted.__name__}"
+    return None
+
+
+def first_bad_line(path: str | Path) -> int:
+    """Number of the first line of a text file that is not UTF-8 (1 if there is none)."""
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def sha256_file(path: str | Path) -> str:

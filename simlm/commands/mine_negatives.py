@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
     about = train_run_metadata(run_file)
     if about.get("corpus_sha256") != store.sha256:
         raise UserError(f"{run_file} was made from another corpus; search the split 'train' with '{source}' again")
+    if not isinstance(about.get("depth"), int):
+        raise UserError(f"{run_file} does not say how deep it is; search the split 'train' with '{source}' again")
     if about["depth"] < settings.depth:
         raise UserError(f"{run_file} is {about['depth']} passages deep but negatives.depth is {settings.depth}; search the split 'train' with '{source}' again")
     block = {**settings.model_dump(), "seed": seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,10 +36,13 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
 def load_context(arguments: argparse.Namespace) -> Context:
     """Resolve the options of :func:`add_experiment_options`."""
     from simlm.config import load_experiment
+    from simlm.config.experiment import NAME
     from simlm.paths import Paths
 
     if arguments.experiment:
         results = arguments.results or Path("results")
+        if not re.fullmatch(NAME, arguments.experiment):
+            raise UserError(f"'{arguments.experiment}' is not the name of an experiment, which has letters, digits, '_' and '-'; --results names the folder")
         file = results / arguments.experiment / "config.yaml"
         if not file.exists():
             there = sorted(path.parent.name for path in results.glob("*/config.yaml"))

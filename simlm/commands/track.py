@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     except UserError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+        reason = store.without_password(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")[:300]
         sentence = f"MLflow at {store.shown} cannot be used ({reason}); when it is back, run simlm track --experiment {experiment.name} again"
         if arguments.strict:
             raise UserError(sentence) from error

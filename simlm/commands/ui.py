@@ -35,11 +35,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 def view(mirror) -> str:
     """Path of the run table with the headline columns, once something was mirrored."""
-    from simlm.files import read_json
+    from simlm.files import read_manifest
     from simlm.tracking.headline import VIEW
 
-    identity = read_json(mirror, "simlm track").get("experiment_id") if mirror.exists() else None
-    return f"/#/experiments/{identity}/runs?viewStateShareKey={VIEW}" if identity else ""
+    identity = read_manifest(mirror, "the list of mirrored runs", "simlm track", {}).get("experiment_id") if mirror.exists() else None
+    return f"/#/experiments/{identity}/runs?viewStateShareKey={VIEW}" if str(identity).isdigit() else ""
 
 
 def server_command(store, port: int) -> tuple[list[str], dict[str, str]]:
@@ -64,10 +64,11 @@ def server_command(store, port: int) -> tuple[list[str], dict[str, str]]:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port {port} cannot be used ({error.strerror}); choose another with --port") from None
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     if store.artifacts:
         command += ["--default-artifact-root", store.artifacts.as_uri()]
-    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # The address of a database may hold a password, and command lines are public on a machine.
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": store.uri}
     # A tracking URI or run id of the shell is not for the server.
     environment = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")}
     return command, environment | settings

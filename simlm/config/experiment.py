@@ -10,6 +10,9 @@ from simlm.config.base import Block
 from simlm.config.corpora import Corpus
 from simlm.config.kinds import Model
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""Pattern of an experiment's name, which becomes a folder."""
+
 
 class Tokenizer(Block):
     """One vocabulary for the whole experiment."""
@@ -95,9 +98,9 @@ class Tracking(Block):
 class Experiment(Block):
     """One configuration file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Names the folder below `results`.")
-    results: str = Field("results", description="Folder of everything computed.")
-    seed: int = Field(42, ge=0, description="All randomness comes from this.")
+    name: str = Field(pattern=NAME, description="Names the folder below `results`.")
+    results: str = Field("results", min_length=1, pattern=r"^[^{}\x00-\x1f]*$", description="Folder of everything computed; its name must not hold braces.")
+    seed: int = Field(42, ge=0, lt=2**32, description="All randomness comes from this.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="Arithmetic of training and encoding; `auto` takes bf16 where the hardware multiplies it faster."
     )

@@ -14,6 +14,9 @@ LEXICAL = "bm25"
 """Name of the system that every experiment has without a model."""
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Names of models: they become folders, and words of the jobs' command lines."""
+
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 
 
@@ -96,6 +99,9 @@ def check_graph(experiment: Experiment) -> None:
     GraphError
         With the place of the first mistake.
     """
+    for name in experiment.models:
+        if not NAME.fullmatch(name):
+            raise GraphError(("models", name), f"the model name '{name}' becomes a file name; use letters, digits, '_' and '-', at most 64")
     if LEXICAL in experiment.models:
         raise GraphError(("models", LEXICAL), f"'{LEXICAL}' is the name of the lexical baseline; choose another")
     for name, model in experiment.models.items():

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError, check_graph
 from simlm.errors import UserError, nearest
+from simlm.files import first_bad_line
 
 
 def load_experiment(*paths: str | Path) -> Experiment:
@@ -54,17 +55,41 @@ def merge(under: Any, over: Any) -> Any:
     return over
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which makes plain values only; a key given twice is a mistake, not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' is given twice; keep one", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as stream:
+            values = yaml.load(stream, Loader=_Loader)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give a configuration file such as config/config.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); give a configuration file such as config/config.yaml") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}:{first_bad_line(path)} is not UTF-8 ({error.reason}); convert the file") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply to be a configuration; look at its brackets and indentation") from None
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: dates and numbers that YAML allows and Python does not.
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line} is not YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold a mapping with the keys name, corpus, models and evaluate")
+    strange = next((key for key in values if not isinstance(key, str)), None)
+    if strange is not None:
+        raise UserError(f"{path}: the key {strange!r} is not text; there are {', '.join(Experiment.model_fields)}")
     return values
 
 

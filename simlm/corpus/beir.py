@@ -76,7 +76,8 @@ def _objects(file: Path, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str,
             raise UserError(
                 f"{file}:{number} is not JSON ({error.msg} at column {error.colno}); each line must hold one object with the keys {', '.join(keys)}"
             ) from None
-        except RecursionError:
+        except (ValueError, RecursionError):
+            # Numbers of thousands of digits, thousands of brackets.
             raise UserError(f"{file}:{number} is not a flat JSON object with the keys {', '.join(keys)}") from None
         if not isinstance(value, dict):
             raise UserError(f"{file}:{number} is not a JSON object; each line must hold one with the keys {', '.join(keys)}")
@@ -113,6 +114,6 @@ def _judgements(file: Path) -> Iterator[Judgement]:
         if header and number == 1:
             continue
         columns = line.rstrip("\r\n").split("\t")
-        if len(columns) != 3 or not _is_grade(columns[2]):
+        if len(columns) != 3 or not _is_grade(columns[2]) or len(columns[2]) > 20:
             raise UserError(f"{file}:{number} must hold query id, passage id and a whole-number grade, separated by tabs, not {line.strip()[:80]!r}")
         yield columns[0], columns[1], int(columns[2])

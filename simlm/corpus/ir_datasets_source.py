@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from simlm.errors import UserError, nearest
 
 # A copy in <home>/downloads/<md5> is used for small files too; by default ir_datasets asks the network for those.
 os.environ.setdefault("IR_DATASETS_SMALL_FILE_SIZE", "0")
+
+if hasattr(tarfile, "data_filter"):
+    # Before Python 3.14 a tar archive may write outside the folder it is unpacked to, unless told otherwise.
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
 
 
 def read_ir_datasets(block: IrDatasets) -> Collection:

@@ -10,6 +10,8 @@ from simlm.corpus.choice import first_by_hash, part_of
 from simlm.corpus.records import Records, clean_id, clean_text
 from simlm.errors import UserError, nearest
 
+LARGEST_GRADE = 2**31 - 1
+
 
 @dataclass
 class JudgedSplit:
@@ -50,6 +52,8 @@ def read_split(name: str, queries: Iterable, qrels: Iterable) -> tuple[JudgedSpl
         passage = clean_id(passage, judgements.where, n, "passage")
         if isinstance(grade, bool) or not isinstance(grade, int):
             raise UserError(f"{judgements.where(n)}: the grade must be a whole number, not {grade!r}")
+        if not -LARGEST_GRADE <= grade <= LARGEST_GRADE:
+            raise UserError(f"{judgements.where(n)}: the grade {grade} is too large a number; evaluation tools hold grades in 32 bits")
         if query not in graded:
             graded[query] = {}
             first[query] = n

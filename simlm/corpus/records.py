@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -69,8 +70,10 @@ def clean_id(value: object, where: Callable[[int], str], n: int, what: str) -> s
         raise UserError(f"{where(n)}: the id of the {what} is empty; give it one")
     if value.split() != [value]:
         raise UserError(f"{where(n)}: the {what} id {value!r} holds white space, which TREC run files cannot; replace it, for example with '_'")
-    clean_text(value, where, n, f"{what} id")
-    return value
+    if not value.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in value):
+        # A zero byte ends an id in tools written in C, and an escape sequence moves the cursor of whoever reads the file.
+        raise UserError(f"{where(n)}: the {what} id {value!r} holds control characters; remove them")
+    return clean_text(value, where, n, f"{what} id")
 
 
 def clean_text(value: object, where: Callable[[int], str], n: int, what: str) -> str:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from simlm.corpus.writer import ARROW_FILE, COLUMNS, MANIFEST, write_corpus
 from simlm.errors import UserError, nearest
-from simlm.files import read_json
+from simlm.files import first_bad_line, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -62,9 +62,11 @@ class CorpusStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST, MADE_BY)
-        if not isinstance(self.manifest, dict) or not {"sha256", "passages", "splits"} <= self.manifest.keys():
-            raise UserError(f"{self.folder / MANIFEST} is not the manifest of a corpus; delete it and run {MADE_BY} again")
+        shape = {"sha256": str, "passages": {"bytes": int, "count": int}, "splits": dict}
+        self.manifest: dict[str, Any] = read_manifest(self.folder / MANIFEST, "the manifest of a corpus", MADE_BY, shape)
+        for name, split in self.manifest["splits"].items():
+            if not isinstance(split, dict) or not all(isinstance(split.get(what), int) for what in ("queries", "judgements")):
+                raise UserError(f"{self.folder / MANIFEST} does not say what the split '{name}' holds; delete it and run {MADE_BY} again")
         self._open()
 
     def _open(self) -> None:
@@ -235,7 +237,7 @@ class CorpusStore:
         except FileNotFoundError:
             raise UserError(f"{file} is missing; delete {self.folder} and run {MADE_BY} again") from None
         except UnicodeDecodeError as error:
-            raise UserError(f"{file} is not UTF-8 ({error}); run {MADE_BY} again") from None
+            raise UserError(f"{file}:{first_bad_line(file)} is not UTF-8 ({error.reason}); run {MADE_BY} again") from None
 
     def _check_count(self, file: Path, found: int, expected: int, what: str) -> None:
         if not found:

@@ -25,6 +25,8 @@ ARROW_FILE = "passages/data-00000-of-00001.arrow"
 COLUMNS = ("id", "title", "text")
 MOST_PASSAGES = 2**31 - 1  # rows are stored as int32 in runs and negatives
 BATCH_ROWS = 4096  # passages per Arrow record batch: a few megabytes in memory while writing
+BATCH_LETTERS = 1 << 26  # a batch of long passages is cut here, far below the 2 GiB that an Arrow column of texts can hold
+LONGEST_TEXT = 1 << 28  # characters; more is a file that was taken for a passage
 SPLIT_NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 
 
@@ -178,7 +180,7 @@ class _PassageWriter:
         (folder / "passages").mkdir()
         self.folder, self.wanted = folder, wanted
         self.seen: set[str] = set()
-        self.left_out = self.empty = self.titled = self.words = 0
+        self.left_out = self.empty = self.titled = self.words = self.letters = 0
         self.hashes, self.positions = array("Q"), array("Q")
         self.digest = hashlib.sha256()
         self.schema = pa.schema([(name, pa.string()) for name in COLUMNS], metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})})
@@ -193,6 +195,8 @@ class _PassageWriter:
             return
         title = clean_text(passage[1], where, n, "title").strip()
         text = clean_text(passage[2], where, n, "text").strip()
+        if len(title) + len(text) > LONGEST_TEXT:
+            raise UserError(f"{where(n)}: the passage has {len(title) + len(text):,} characters; cut it into passages of at most {LONGEST_TEXT:,}")
         if one in self.wanted:
             self.seen.add(one)
         self.hashes.append(hash64(one))
@@ -203,13 +207,15 @@ class _PassageWriter:
         # Lengths first, so that no two different sequences of strings have the same bytes.
         self.digest.update(f"{len(one)} {len(title)} {len(text)}\n{one}{title}{text}".encode())
         self.batch.append((one, title, text))
-        if len(self.batch) == BATCH_ROWS:
+        self.letters += len(title) + len(text)
+        if len(self.batch) == BATCH_ROWS or self.letters > BATCH_LETTERS:
             self._flush()
 
     def _flush(self) -> None:
         if self.batch:
             self.arrow.write_batch(pa.record_batch([pa.array(column, pa.string()) for column in zip(*self.batch)], schema=self.schema))
             self.batch.clear()
+            self.letters = 0
 
     def finish(self, where: Callable[[int], str]) -> dict[str, Any]:
         """Close the file and return its facts."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from simlm.errors import UserError
 from simlm.evaluation.metrics import Evaluation
-from simlm.files import write_json, write_text
+from simlm.files import first_bad_line, write_json, write_text
 
 MADE_BY = "simlm evaluate"
 
@@ -37,6 +37,8 @@ def read_per_query(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run {MADE_BY} first") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}:{first_bad_line(path)} is not UTF-8; delete it and run {MADE_BY} again") from None
     rows = [line.split("\t") for line in text.split("\n")]
     header = rows[0]
     try:

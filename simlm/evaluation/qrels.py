@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from simlm.errors import UserError
+from simlm.files import first_bad_line
+
+LARGEST_GRADE = 2**31 - 1
+"""Tools below ir-measures hold grades as 32-bit numbers."""
 
 Qrels = dict[str, dict[str, int]]
 """Query id → passage id → grade."""
@@ -20,7 +24,7 @@ def read_qrels(path: str | Path) -> Qrels:
     """
     path, qrels, form = Path(path), {}, 0
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
                 fields = line.split()
                 if not fields or (number == 1 and fields[-1] == "score"):
@@ -30,6 +34,8 @@ def read_qrels(path: str | Path) -> Qrels:
                     if form not in (3, 4) or len(fields) != form:
                         raise ValueError
                     query_id, passage_id, grade = fields[0], fields[-2], int(fields[-1])
+                    if not -LARGEST_GRADE <= grade <= LARGEST_GRADE:
+                        raise ValueError
                 except ValueError:
                     raise UserError(
                         f"{path}:{number} is not a judgement (query, 0, passage, grade; or query, passage, grade as in BEIR); correct the line"
@@ -39,7 +45,9 @@ def read_qrels(path: str | Path) -> Qrels:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give a file of judgements") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a file of judgements ({error}); give a text file") from None
+        raise UserError(f"{path}:{first_bad_line(path)} is not UTF-8 ({error.reason}), so these are no judgements; give a text file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; give a file of judgements") from None
     if not qrels:
         raise UserError(f"{path} holds no judgements; give another file")
     return qrels

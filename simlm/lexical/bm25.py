@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.files import atomic_folder, read_json, write_json
+from simlm.files import atomic_folder, read_manifest, write_json
 from simlm.lexical.analyzers import ANALYZERS, Analyzer
 from simlm.retrieval.runs import best_first
 
@@ -100,9 +100,9 @@ class Bm25Index:
             If it is absent, truncated, or (where ``corpus_sha256`` is given) was made from another corpus.
         """
         folder = Path(folder)
-        manifest = read_json(folder / MANIFEST, MADE_BY)
-        if not isinstance(manifest, dict) or manifest.get("analyzer") not in ANALYZERS or "files" not in manifest:
-            raise UserError(f"{folder / MANIFEST} is not the manifest of a BM25 index; delete {folder} and run {MADE_BY} again")
+        manifest = read_manifest(folder / MANIFEST, "the manifest of a BM25 index", MADE_BY, {"analyzer": str, "files": dict})
+        if manifest["analyzer"] not in ANALYZERS:
+            raise UserError(f"{folder / MANIFEST} names the analyzer '{manifest['analyzer']}', which does not exist; delete {folder} and run {MADE_BY} again")
         for name, size in manifest["files"].items():
             found = (folder / name).stat().st_size if (folder / name).exists() else 0
             if found != size:
@@ -205,7 +205,8 @@ class _TermLists:
         starts = [np.zeros(1, np.int64)]
         for block in _blocks(documents, self.BLOCK):
             lists = [[term_ids.setdefault(term, len(term_ids)) for term in analyse(document)] for document in block]
-            np.fromiter((term for terms in lists for term in terms), np.int32).tofile(self._file)
+            # Not `tofile`, which says nothing when the disk is full.
+            self._file.write(np.fromiter((term for terms in lists for term in terms), np.int32).data)
             starts.append(np.cumsum([len(terms) for terms in lists], dtype=np.int64) + starts[-1][-1])
         self._file.flush()
         self._starts = np.concatenate(starts)

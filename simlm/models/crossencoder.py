@@ -13,7 +13,7 @@ from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.batches import MULTIPLE, cut_by_tokens, in_pieces
 from simlm.models.first_token import only_first_token
-from simlm.models.folder import load_classifier, load_tokenizer, read_manifest
+from simlm.models.folder import load_classifier, load_tokenizer, verified_manifest
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 
@@ -73,9 +73,11 @@ class PairScorer:
         UserError
             If the folder holds no complete cross-encoder.
         """
-        manifest = read_manifest(folder)
+        manifest = verified_manifest(folder)
         if manifest["kind"] != "crossencoder":
             raise UserError(f"{folder} holds a model of kind {manifest['kind']}, but only a crossencoder scores (query, passage) pairs")
+        if "pair" not in manifest["lengths"]:
+            raise UserError(f"{folder}: its simlm.json lacks the length of pairs; run simlm train --model {Path(folder).name} again")
         model = CrossEncoderModel(load_classifier(folder))
         if torch.cuda.is_available():
             model.cuda()

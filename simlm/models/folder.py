@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm.errors import UserError
-from simlm.files import atomic_folder, read_json, sha256_file, write_json
+from simlm.files import atomic_folder, sha256_file, write_json
+from simlm.files import read_manifest as read_manifest_file
 from simlm.hardware import attention_implementation
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def resolve_init(context: Context, reference: str) -> str:
     if reference not in context.experiment.models:
         return os.path.expanduser(reference)
     folder = context.paths.model(reference)
-    read_manifest(folder)
+    verified_manifest(folder)
     return str(folder)
 
 
@@ -205,14 +207,40 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         If the model was never completed, or its weights are truncated or gone.
     """
     folder = Path(folder)
-    manifest = read_json(folder / MANIFEST, f"simlm train --model {folder.name}")
-    again = f"delete {folder} and run simlm train --model {folder.name} again"
-    if not isinstance(manifest, dict) or not {"kind", "lengths", "weights"} <= manifest.keys():
-        raise UserError(f"{folder / MANIFEST} is not the manifest of a model; {again}")
+    made_by = f"simlm train --model {folder.name}"
+    manifest = local_manifest(folder, made_by)
+    again = f"delete {folder} and run {made_by} again"
     weights = folder / WEIGHTS
     size = weights.stat().st_size if weights.exists() else 0
     if size != manifest["weights"]["bytes"]:
         raise UserError(f"{weights} is truncated or not the one {MANIFEST} describes ({size:,} bytes instead of {manifest['weights']['bytes']:,}); {again}")
+    return manifest
+
+
+def local_manifest(folder: Path, made_by: str) -> dict[str, Any]:
+    """``simlm.json`` of a folder, checked for its form alone."""
+    shape = {"kind": str, "lengths": dict, "weights": {"bytes": int, "sha256": str}}
+    manifest = read_manifest_file(folder / MANIFEST, "the manifest of a model", made_by, shape)
+    for what, length in manifest["lengths"].items():
+        if not isinstance(length, int) or length < 1:
+            raise UserError(f"{folder / MANIFEST} gives {length!r} as the length of a {what}, which is no number of tokens; run {made_by} again")
+    return manifest
+
+
+def verified_manifest(folder: str | Path) -> dict[str, Any]:
+    """:func:`read_manifest`, after the weights were compared with their digest; for those who go on to load them.
+
+    Raises
+    ------
+    UserError
+        Also if the weights are not those that the manifest describes.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if sha256_file(folder / WEIGHTS) != manifest["weights"]["sha256"]:
+        raise UserError(
+            f"{folder / WEIGHTS} is not what {MANIFEST} describes (its sha256 differs); delete {folder} and run simlm train --model {folder.name} again"
+        )
     return manifest
 
 
@@ -268,10 +296,15 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
+    hub = getLogger("huggingface_hub")
+    hub_level = hub.level
+    hub.setLevel(CRITICAL)
     try:
         return auto_class.from_pretrained(place, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")[:240]
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its config.json and its weights belong to different models"
         if revision is None:
             raise UserError(f"{reference} does not hold a {what} that transformers can read ({reason}); make or download it again") from None
         raise UserError(
@@ -279,6 +312,7 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
         ) from None
     finally:
         logging.set_verbosity(verbosity)
+        hub.setLevel(hub_level)
 
 
 def _check_folder(folder: Path, what: str) -> None:

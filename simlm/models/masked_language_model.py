@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simlm.errors import UserError
-from simlm.models.folder import check_complete, check_vocabulary, load_pretrained, weights_options
+from simlm.models.folder import check_complete, check_vocabulary, load_pretrained, load_tokenizer, weights_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +29,22 @@ def load_masked_language_model(reference: str | Path, tokenizer: PreTrainedToken
     model, info = load_pretrained(AutoModelForMaskedLM, reference, "model", output_loading_info=True, **weights_options())
     check_complete(reference, info)
     check_vocabulary(model, tokenizer, reference)
+    _check_words(reference, tokenizer)
     return model
+
+
+def _check_words(reference: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuse a checkpoint whose own tokenizer gives other ids to the words: it would train on noise without an error."""
+    try:
+        own = load_tokenizer(reference).get_vocab()
+    except UserError:
+        return  # weights alone say nothing about their words
+    other = next((word for word, index in tokenizer.get_vocab().items() if own.get(word) != index), None)
+    if other is not None:
+        raise UserError(
+            f"{reference} has another vocabulary than the experiment: its id of '{other}' is {own.get(other)}, not {tokenizer.get_vocab()[other]}; "
+            "set tokenizer.init to that checkpoint, or start from one of this vocabulary"
+        )
 
 
 def bottleneck_writer(decoder: nn.Module, generator: nn.Module | None) -> Callable[[Path], None]:

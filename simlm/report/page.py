@@ -10,7 +10,7 @@ import simlm
 from simlm.commands.options import Context
 from simlm.errors import UserError
 from simlm.evaluation.compare import ComparisonRow, MetricRow
-from simlm.files import read_json, write_text
+from simlm.files import read_manifest, write_text
 from simlm.report import charts, tables
 from simlm.report.examples import examples
 from simlm.report.graph import graph_svg
@@ -190,7 +190,8 @@ def _slowest(resources: list[dict[str, Any]], most: int = 20) -> dict[str, float
 
 
 def _manifest(corpus: Path) -> dict[str, Any]:
-    return read_json(corpus / "manifest.json", "simlm prepare-corpus") if (corpus / "manifest.json").exists() else {}
+    file, shape = corpus / "manifest.json", {"sha256": str, "passages": dict, "splits": dict}
+    return read_manifest(file, "the manifest of a corpus", "simlm prepare-corpus", shape) if file.exists() else {}
 
 
 def _newest(stages: list[Stage], key: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from simlm.commands.options import Context
 from simlm.config import Experiment
 from simlm.evaluation.compare import ComparisonRow, MetricRow
-from simlm.files import read_json
+from simlm.files import read_manifest
 from simlm.tracking.stages import Stage
 
 LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -114,8 +114,8 @@ def is_small(context: Context) -> bool:
     for name in experiment.evaluate.systems:
         file = context.paths.model(name) / "config.json"
         if name in experiment.models and file.exists():
-            shape = read_json(file, f"simlm train --model {name}")
-            sizes.append(shape.get("hidden_size", 0) * shape.get("num_hidden_layers", 0))
+            shape = read_manifest(file, "the configuration of a model", f"simlm train --model {name}", {})
+            sizes += [shape["hidden_size"] * shape["num_hidden_layers"]] if {"hidden_size", "num_hidden_layers"} <= shape.keys() else []
     sizes = sizes or [model.size.hidden * model.size.layers for model in experiment.models.values() if getattr(model, "size", None) is not None]
     return bool(sizes) and max(sizes) < 768 * 6
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from simlm.errors import UserError
 from simlm.models.batches import cut_by_length
-from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, read_manifest
+from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, verified_manifest
 from simlm.models.text import Tokens, pad, tokenize_passages, tokenize_queries
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ class TextEncoder:
 
         from simlm.models.biencoder import BiEncoderModel
 
-        manifest = read_manifest(folder)
+        manifest = verified_manifest(folder)
         if manifest["kind"] != "biencoder":
             raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
         self.sha256: str = manifest["weights"]["sha256"]
         self.lengths: dict[str, int] = manifest["lengths"]
+        if not {"query", "passage"} <= self.lengths.keys():
+            raise UserError(f"{folder}: its simlm.json lacks the lengths of queries and passages; run simlm train --model {Path(folder).name} again")
         self.precision, self.batch_size = precision, batch_size
         self.tokenizer = load_tokenizer(folder)
         encoder = load_encoder(folder)

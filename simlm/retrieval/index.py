@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.files import atomic_file, read_json, sha256_file, write_json
+from simlm.files import atomic_file, read_manifest, sha256_file, write_json
 from simlm.progress import progress, say
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def build_index(
     return _write(index, Path(folder), manifest)
 
 
-def load_index(folder: str | Path, *, model_sha256: str, corpus_sha256: str, nprobe: int | None = None, mapped: bool = True) -> faiss.Index:
+def load_index(
+    folder: str | Path, *, model_sha256: str, corpus_sha256: str, nprobe: int | None = None, mapped: bool = True, verify: bool = False
+) -> faiss.Index:
     """Open the index of a model.
 
     Parameters
@@ -90,6 +92,8 @@ def load_index(folder: str | Path, *, model_sha256: str, corpus_sha256: str, npr
         Cells visited by an IVF index; default: what the index holds.
     mapped
         Leave the vectors on disk and page them in as they are read, where faiss can; otherwise read all into memory.
+    verify
+        Compare the file with its digest first. It costs a pass over the file, which a search of whole splits makes anyway.
 
     Raises
     ------
@@ -98,9 +102,8 @@ def load_index(folder: str | Path, *, model_sha256: str, corpus_sha256: str, npr
     """
     folder = Path(folder)
     made_by = f"simlm build-index --model {folder.name}"
-    manifest, file = read_json(folder / MANIFEST, made_by), folder / FILE
-    if not isinstance(manifest, dict) or not {"factory", "model_sha256", "corpus_sha256", "file"} <= manifest.keys():
-        raise UserError(f"{folder / MANIFEST} is not the manifest of an index; delete {folder} and run {made_by} again")
+    shape = {"factory": str, "model_sha256": str, "corpus_sha256": str, "file": {"bytes": int, "sha256": str}}
+    manifest, file = read_manifest(folder / MANIFEST, "the manifest of an index", made_by, shape), folder / FILE
     for field, given, what in (
         ("model_sha256", model_sha256, f"another model than the '{folder.name}'"),
         ("corpus_sha256", corpus_sha256, "another corpus than the one"),
@@ -110,6 +113,8 @@ def load_index(folder: str | Path, *, model_sha256: str, corpus_sha256: str, npr
     size = file.stat().st_size if file.exists() else 0
     if size != manifest["file"]["bytes"]:
         raise UserError(f"{file} is truncated or missing ({size:,} bytes instead of {manifest['file']['bytes']:,}); delete {folder} and run {made_by} again")
+    if verify and sha256_file(file) != manifest["file"]["sha256"]:
+        raise UserError(f"{file} is not what its manifest describes (its sha256 differs); delete {folder} and run {made_by} again")
     try:
         index = _read(file, mapped)
     except RuntimeError as error:

@@ -46,13 +46,26 @@ def open_lists(path: str | Path, schema: pa.Schema, what: str, made_by: str) -> 
 
 def metadata(file: pq.ParquetFile) -> dict[str, Any]:
     """What the writer noted about the file (schema metadata ``simlm``); empty when there is nothing."""
-    return json.loads((file.schema_arrow.metadata or {}).get(b"simlm", b"{}"))
+    import pyarrow as pa
+
+    try:
+        about = json.loads((file.schema_arrow.metadata or {}).get(b"simlm", b"{}"))
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise pa.ArrowInvalid("its note 'simlm' is not a JSON object")
+    return about
 
 
 def iter_lists(file: pq.ParquetFile, plain: list[str], lists: list[str]) -> Iterator[tuple[list[list], list[list[np.ndarray]]]]:
     """Yield per row group the values of the plain columns and, as NumPy views, the lists of the list columns."""
+    import pyarrow as pa
+
     for group in range(file.num_row_groups):
         table = file.read_row_group(group, columns=plain + lists).combine_chunks()
+        for name in plain:
+            if table[name].null_count:
+                raise pa.ArrowInvalid(f"its column '{name}' holds nulls")
         yield [table[name].to_pylist() for name in plain], [_views(table[name].combine_chunks()) for name in lists]
 
 

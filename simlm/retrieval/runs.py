@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.files import atomic_file
+from simlm.files import atomic_file, first_bad_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +139,7 @@ def read_trec_run(path: str | Path) -> Iterator[TrecRanking]:
     """
     path, seen = Path(path), set()
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8-sig") as stream:
             for first, query_id, lines in _query_lines(stream):
                 ranking = _trec_ranking(path, first, query_id, lines)
                 if query_id in seen:
@@ -149,7 +149,9 @@ def read_trec_run(path: str | Path) -> Iterator[TrecRanking]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; search the split first or give another file") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a TREC run ({error}); give a text file") from None
+        raise UserError(f"{path}:{first_bad_line(path)} is not UTF-8 ({error.reason}), so this is no TREC run; give a text file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; give the file of a run") from None
 
 
 def read_run(path: str | Path, store: CorpusStore, queries_at_once: int = 256) -> Iterator[Ranking]:

@@ -9,10 +9,16 @@ from typing import Any
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.files import read_json, sha256_file
+from simlm.files import read_manifest, sha256_file
 
 SAME = ("model_sha256", "corpus_sha256", "dimension", "dtype", "corpus_rows", "precision")
 """What all shards must agree on."""
+
+SHAPE = {
+    "model_sha256": str, "corpus_sha256": str, "dimension": int, "dtype": str, "corpus_rows": int, "precision": str, "first_row": int, "rows": int,
+    "vectors": {"file": str, "bytes": int, "sha256": str},
+}  # fmt: skip
+"""What a shard's manifest must hold."""
 
 
 class Shards:
@@ -70,9 +76,13 @@ class Shards:
             Naming the first file that has changed since it was written.
         """
         for shard, manifest in enumerate(self.manifests, 1):
-            file = self.folder / manifest["vectors"]["file"]
+            file = self._file(shard)
             if sha256_file(file) != manifest["vectors"]["sha256"]:
                 raise UserError(f"{file} is not what its manifest describes (its sha256 differs); delete it and run {self._encode(shard)} again")
+
+    def _file(self, shard: int) -> Path:
+        """The vectors lie beside their manifest, whatever name a foreign one gives."""
+        return self.folder / Path(self.manifests[shard - 1]["vectors"]["file"]).name
 
     def _encode(self, shard: int | None = None) -> str:
         count = len(getattr(self, "manifests", ())) or None
@@ -80,10 +90,7 @@ class Shards:
 
     def _manifest(self, shard: int, shards: int) -> dict[str, Any]:
         file = self.folder / f"{shard}-of-{shards}.json"
-        manifest = read_json(file, f"simlm encode --model {self.model} --shard {shard} --shards {shards}")
-        if not isinstance(manifest, dict) or not {*SAME, "first_row", "rows", "vectors"} <= manifest.keys():
-            raise UserError(f"{file} is not the manifest of an embedded shard; delete it and run simlm encode --model {self.model} again")
-        return manifest
+        return read_manifest(file, "the manifest of an embedded shard", f"simlm encode --model {self.model} --shard {shard} --shards {shards}", SHAPE)
 
     def _check_together(self) -> None:
         expected, first = 0, self.manifests[0]
@@ -101,7 +108,7 @@ class Shards:
             raise UserError(f"{self.folder}: the shards hold {expected:,} rows of a corpus of {first['corpus_rows']:,}; run simlm encode for all shards again")
 
     def _vectors(self, shard: int, manifest: dict[str, Any]) -> np.ndarray:
-        file = self.folder / manifest["vectors"]["file"]
+        file = self._file(shard)
         again = f"delete it and run {self._encode(shard)} again"
         size = file.stat().st_size if file.exists() else 0
         if size != manifest["vectors"]["bytes"]:

@@ -33,13 +33,14 @@ def stage_artifacts(stage: Stage, paths: Paths) -> Iterator[Path]:
             _copy_small(paths.history(stage.subject), folder)
         outputs = stage.record.get("outputs", {})
         (folder / "outputs.json").write_text(json.dumps(outputs, indent=2, ensure_ascii=False), encoding="utf-8")
-        for name, entry in outputs.items():
-            _store_output(name, Path(entry["path"]), folder / "outputs")
+        for entry in outputs.values():
+            _store_output(Path(str(entry.get("path"))) if isinstance(entry, dict) else paths.root, paths.root, folder / "outputs")
         yield folder
 
 
-def _store_output(name: str, file: Path, folder: Path) -> None:
-    if not file.is_file():
+def _store_output(file: Path, root: Path, folder: Path) -> None:
+    # A record from elsewhere must not make us publish files of this machine.
+    if not file.is_file() or not file.resolve().is_relative_to(root.resolve()):
         return
     target = folder / "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in f"{file.parent.name}_{file.name}")
     if file.suffix == ".trec" and file.stat().st_size <= SMALL_RUN:

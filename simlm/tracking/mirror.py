@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
-from simlm.files import read_json
+from simlm.files import read_manifest
 from simlm.paths import Paths
 from simlm.progress import progress
 from simlm.tracking import identity
@@ -171,7 +171,7 @@ class _Replay:
         file = self.paths.corpus / "manifest.json"
         if not file.exists():
             return {}
-        manifest = read_json(file, "simlm prepare-corpus")
+        manifest = read_manifest(file, "the manifest of a corpus", "simlm prepare-corpus", {"sha256": str})
         sha256 = str(manifest.get("sha256", ""))
         if sha256 and parent.data.tags.get("simlm.corpus_sha256") != sha256:
             from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -229,7 +229,8 @@ def _stage_params(stage: Stage) -> dict[str, str]:
 
 
 def stage_tags(stage: Stage) -> dict[str, str]:
-    tags = {f"simlm.input.{safe_key(name)}": entry["sha256"] for name, entry in stage.record.get("inputs", {}).items()}
+    inputs = {name: entry for name, entry in stage.record.get("inputs", {}).items() if isinstance(entry, dict)}
+    tags = {f"simlm.input.{safe_key(name)}": str(entry.get("sha256")) for name, entry in inputs.items()}
     tags |= {
         f"simlm.note.{safe_key(name)}": value if isinstance(value, str) else json.dumps(value, default=str)
         for name, value in stage.record.get("notes", {}).items()

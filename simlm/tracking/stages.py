@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
-from simlm.files import read_json, sha256_text
+from simlm.errors import UserError
+from simlm.files import read_manifest, sha256_text
 from simlm.paths import Paths
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ ORDER = (
     "prepare_corpus", "train_tokenizer", "index_bm25", "search_bm25", "mine_negatives", "train", "encode", "build_index", "search_index",
     "score_teacher", "rerank", "fuse", "evaluate", "compare_systems", "report",
 )  # fmt: skip
+
+
+SHAPE = {"stage": str, "key": str, "settings": dict, "inputs": dict, "outputs": dict, "metrics": dict, "notes": dict, "start": str, "end": str}
+"""What a record must hold for the mirror and the report."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,21 @@ def read_stages(experiment: Experiment, paths: Paths) -> list[Stage]:
     """
     stages = []
     for path in sorted((paths.root / "stages").glob("*.json")):
-        record = read_json(path, f"the stage {path.stem}")
-        name = record.get("stage", path.stem)
+        record = read_manifest(path, "the record of a stage", f"the stage {path.stem}", SHAPE)
+        _check_times(path, record)
+        name = record["stage"]
         stage = Stage(name, record, _history(paths, name), read_benchmark(paths.benchmark(name)))
         if _belongs(stage, experiment):
             stages.append(stage)
     return sorted(stages, key=lambda stage: (stage.record.get("start", ""), ORDER.index(stage.kind) if stage.kind in ORDER else len(ORDER), stage.name))
+
+
+def _check_times(path: Path, record: dict[str, Any]) -> None:
+    try:
+        for key in ("start", "end"):
+            datetime.fromisoformat(record[key])
+    except ValueError:
+        raise UserError(f"{path}: '{key}' is {record[key]!r}, which is no time; delete it and run the stage {path.stem} again") from None
 
 
 def _belongs(stage: Stage, experiment: Experiment) -> bool:
@@ -130,7 +144,14 @@ def _belongs(stage: Stage, experiment: Experiment) -> bool:
 
 def _history(paths: Paths, name: str) -> list[dict[str, Any]]:
     kind, _, model = name.partition(".")
-    return json_lines(paths.history(model)) if kind == "train" else []
+    if kind != "train":
+        return []
+    file = paths.history(model)
+    lines = json_lines(file)
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line.get("step"), int):
+            raise UserError(f"{file}:{number} is no line of a training's curve (it has no step); delete the file, or train '{model}' again")
+    return lines
 
 
 def read_benchmark(path: Path) -> dict[str, Any]:
@@ -147,7 +168,7 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             value = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             break
         if isinstance(value, dict):
             found.append(value)

@@ -56,6 +56,11 @@ class Store:
             return self.uri
         return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
 
+    def without_password(self, text: str) -> str:
+        """A message of a library, which may quote the URI."""
+        password = urlsplit(self.uri).password
+        return text.replace(password, "***") if password else text
+
 
 def store_of(experiment: Experiment, results: Path) -> Store:
     """Resolve the store: the configuration, or MLFLOW_TRACKING_URI, or a sqlite file in the results folder.

@@ -11,6 +11,7 @@ import torch
 from simlm.commands.options import Context
 from simlm.config.kinds import BiEncoder, Bottleneck
 from simlm.corpus.store import CorpusStore
+from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
 from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
 from simlm.models.masked_language_model import bottleneck_writer, load_decoder, load_masked_language_model
@@ -92,6 +93,11 @@ def build(context: Context, name: str, tokenizer) -> BottleneckModel:
     settings = context.experiment.models[name]
     encoder = load_masked_language_model(resolve_init(context, settings.init), tokenizer)
     generator = load_masked_language_model(resolve_init(context, settings.generator), tokenizer)
+    words, others = encoder.config.vocab_size, generator.config.vocab_size
+    if words != others:
+        raise UserError(
+            f"models.{name}: {settings.init} has {words} token embeddings and the generator {settings.generator} {others}; they must share one vocabulary"
+        )
     options = BottleneckOptions(
         settings.decoder_layers, settings.decoder_token_types, settings.train_generator, settings.generator_weight, settings.generator_dropout
     )

@@ -169,8 +169,10 @@ def read_groups(path: Path, store: CorpusStore, n: int, folder: Path) -> Groups:
     about = negatives_metadata(path)
     if about.get("corpus_sha256", store.sha256) != store.sha256:
         raise UserError(f"{path} was made from another corpus; {again}")
-    columns = _Columns(folder)
+    columns, known = _Columns(folder), store.queries("train")
     for query_id, positives, negatives in read_negatives(path):
+        if query_id not in known:
+            raise UserError(f"{path}: there is no training query '{query_id}' in the corpus; {again}")
         if len(positives) and len(negatives) and np.isin(negatives, positives).any():
             raise UserError(f"{path}: query '{query_id}' lists one of its positives as a negative; {again}")
         columns.add(query_id, positives, negatives, n)

@@ -24,13 +24,16 @@ class History:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """Lines of a history file; none when it does not exist, and a torn last line is left out."""
+    """Lines of a history file; none when it does not exist, and what follows a torn line is left out."""
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+            break
+        lines.append(value)
     return lines

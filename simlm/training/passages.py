@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 
 from simlm.errors import UserError
-from simlm.files import atomic_folder, read_json, sha256_text, write_json
+from simlm.files import atomic_folder, read_manifest, sha256_text, write_json
 from simlm.models.text import BLOCK, Tokens, tokenize_passages
 from simlm.progress import progress
 
@@ -59,11 +59,25 @@ def tokenize_corpus(store: CorpusStore, tokenizer, max_length: int, folder: Path
     key = sha256_text(f"{store.sha256} {tokenizer.backend_tokenizer.to_str()} {max_length}")[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # two trainings may start at once
-        if not ((folder / "manifest.json").exists() and read_json(folder / "manifest.json", "simlm train")["key"] == key):
+        found = _open(folder, key)
+        if found is None:
             _write(store, tokenizer, max_length, folder, key)
-    manifest = read_json(folder / "manifest.json", "simlm train")
-    ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(manifest["tokens"],))
-    return Tokens(ids, np.load(folder / "offsets.npy"), np.load(folder / "second.npy"))
+            found = _open(folder, key)
+    if found is None:
+        raise UserError(f"{folder} cannot be read back; look at that disk and run the command again")
+    return found
+
+
+def _open(folder: Path, key: str) -> Tokens | None:
+    """Map what :func:`_write` wrote; None if it is not there, of another key, or damaged, so that it is made again."""
+    try:
+        manifest = read_manifest(folder / "manifest.json", "the manifest of a tokenized corpus", "simlm train", {"key": str, "tokens": int})
+        if manifest["key"] != key or (folder / "ids.bin").stat().st_size != 4 * manifest["tokens"]:
+            return None
+        ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(manifest["tokens"],))
+        return Tokens(ids, np.load(folder / "offsets.npy"), np.load(folder / "second.npy"))
+    except (UserError, OSError, ValueError):
+        return None
 
 
 def _write(store: CorpusStore, tokenizer, max_length: int, folder: Path, key: str) -> None:
@@ -74,7 +88,7 @@ def _write(store: CorpusStore, tokenizer, max_length: int, folder: Path, key: st
             for start in progress(range(0, count, BLOCK), -(-count // BLOCK), "Tokenizing passages", unit="blocks"):
                 part = tokenize_passages(tokenizer, *store.texts(range(start, min(count, start + BLOCK))), max_length)
                 lengths[start : start + len(part)], second[start : start + len(part)] = part.lengths, part.second
-                part.ids.tofile(stream)
+                stream.write(np.ascontiguousarray(part.ids, np.int32).data)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         np.save(temporary / "offsets.npy", offsets)
         np.save(temporary / "second.npy", second)

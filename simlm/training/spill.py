@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from simlm.errors import UserError
 
 
 class Spill:
@@ -25,19 +29,30 @@ class Spill:
     """
 
     def __init__(self, dtype: type, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.dtype, self.count = np.dtype(dtype), 0
-        # The mapping keeps the unnamed file alive.
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self.dtype, self.count, self.folder = np.dtype(dtype), 0, folder
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            # The mapping keeps the unnamed file alive.
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def append(self, values: np.ndarray) -> None:
         """Write values at the end."""
-        np.ascontiguousarray(values, self.dtype).tofile(self._file)
+        # Not `tofile`, which says nothing when the disk is full.
+        with self._writing():
+            self._file.write(np.ascontiguousarray(values, self.dtype).data)
         self.count += len(values)
 
     def finish(self) -> np.ndarray:
         """The whole array, read-only and paged in as it is used."""
-        self._file.flush()
+        with self._writing():
+            self._file.flush()
         if not self.count:
             return np.zeros(0, self.dtype)
         return np.memmap(self._file, self.dtype, "r", shape=(self.count,))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self.folder}: a temporary file cannot be written ({error.strerror or error}); free space or choose another place") from error

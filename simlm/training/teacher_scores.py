@@ -61,11 +61,15 @@ class TeacherScores:
                 for query_id, own, logits in zip(query_ids, passages, values):
                     if len(own) != len(logits):
                         raise UserError(f"{path}: query '{query_id}' has {len(own)} passages but {len(logits)} scores; run simlm score-teacher again")
+                    if not np.isfinite(logits).all():
+                        raise UserError(f"{path}: a score of query '{query_id}' is not a number; train the teacher and run simlm score-teacher again")
                     if query_id in number:
                         order = np.argsort(own, kind="stable")
                         starts[number[query_id]], ends[number[query_id]] = rows.count, rows.count + len(own)
                         rows.append(own[order])
                         scores.append(logits[order])
+        if not (ends > starts).any():
+            raise UserError(f"{path} has no scores of this training's queries; run simlm score-teacher --model {student} again")
         return cls(groups, rows.finish(), scores.finish(), starts, ends, path, student)
 
     def of(self, query: int, passages: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from simlm.errors import UserError
 from simlm.progress import say
 from simlm.record import StageRecord
 from simlm.training import checkpoints
+from simlm.training.checkpoint_files import ClearCheckpointErrors
 from simlm.training.history import History
 from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
 
@@ -146,7 +147,7 @@ def fit(
     return steps
 
 
-class _Trainer(Trainer):
+class _Trainer(ClearCheckpointErrors, Trainer):
     """Trainer with our learning-rate shapes, averaged extra losses, and checkpoints of modules with tied weights."""
 
     reporter: _Reporter

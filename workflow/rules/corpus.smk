@@ -20,7 +20,7 @@ rule write_config:
     message:
         "Writing the resolved configuration"
     shell:
-        "cp {params.source} {output} > {log} 2>&1"
+        "cp {params.source:q} {output:q} > {log:q} 2>&1"
 
 
 rule prepare_corpus:
@@ -43,7 +43,7 @@ rule prepare_corpus:
     message:
         "Reading passages, queries and judgements"
     shell:
-        'simlm prepare-corpus --config "$SIMLM_CONFIG" > {log} 2>&1'
+        'simlm prepare-corpus --config "$SIMLM_CONFIG" > {log:q} 2>&1'
 
 
 rule train_tokenizer:
@@ -67,4 +67,4 @@ rule train_tokenizer:
     message:
         "Making the vocabulary"
     shell:
-        'simlm train-tokenizer --config "$SIMLM_CONFIG" > {log} 2>&1'
+        'simlm train-tokenizer --config "$SIMLM_CONFIG" > {log:q} 2>&1'

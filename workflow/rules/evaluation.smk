@@ -27,7 +27,7 @@ rule evaluate_systems:
     message:
         "Judging all runs"
     shell:
-        'simlm evaluate --config "$SIMLM_CONFIG" > {log} 2>&1'
+        'simlm evaluate --config "$SIMLM_CONFIG" > {log:q} 2>&1'
 
 
 rule compare_systems:
@@ -57,4 +57,4 @@ rule compare_systems:
     message:
         "Comparing the systems"
     shell:
-        'simlm compare-systems --config "$SIMLM_CONFIG" > {log} 2>&1'
+        'simlm compare-systems --config "$SIMLM_CONFIG" > {log:q} 2>&1'

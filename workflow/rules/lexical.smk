@@ -21,7 +21,7 @@ rule index_bm25:
     message:
         "Indexing the corpus for BM25"
     shell:
-        'simlm index-bm25 --config "$SIMLM_CONFIG" > {log} 2>&1'
+        'simlm index-bm25 --config "$SIMLM_CONFIG" > {log:q} 2>&1'
 
 
 rule search_bm25:
@@ -53,7 +53,7 @@ rule search_bm25:
     message:
         "Searching with BM25"
     shell:
-        'simlm search-bm25 --config "$SIMLM_CONFIG" --splits {params.splits} > {log} 2>&1'
+        'simlm search-bm25 --config "$SIMLM_CONFIG" --splits {params.splits:q} > {log:q} 2>&1'
 
 
 rule mine_negatives:
@@ -77,4 +77,4 @@ rule mine_negatives:
     message:
         "Mining hard negatives from {wildcards.system}"
     shell:
-        'simlm mine-negatives --config "$SIMLM_CONFIG" --source {wildcards.system} > {log} 2>&1'
+        'simlm mine-negatives --config "$SIMLM_CONFIG" --source {wildcards.system:q} > {log:q} 2>&1'

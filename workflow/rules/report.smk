@@ -33,7 +33,7 @@ rule write_report:
     message:
         "Writing the report"
     shell:
-        'simlm report --config "$SIMLM_CONFIG" > {log} 2>&1'
+        'simlm report --config "$SIMLM_CONFIG" > {log:q} 2>&1'
 
 
 rule mirror_results:
@@ -58,4 +58,4 @@ rule mirror_results:
     message:
         "Mirroring the results to MLflow"
     shell:
-        'simlm track --config "$SIMLM_CONFIG" > {log} 2>&1'
+        'simlm track --config "$SIMLM_CONFIG" > {log:q} 2>&1'

@@ -31,8 +31,8 @@ rule encode_corpus:
     message:
         "Embedding shard {wildcards.shard} of {wildcards.shards} with {wildcards.model}"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} -- encode --config "$SIMLM_CONFIG" --model {wildcards.model} '
-        "--shard {wildcards.shard} --shards {wildcards.shards} > {log} 2>&1"
+        'python -m simlm.devices --gpus {resources.gpu} -- encode --config "$SIMLM_CONFIG" --model {wildcards.model:q} '
+        "--shard {wildcards.shard} --shards {wildcards.shards} > {log:q} 2>&1"
 
 
 rule build_index:
@@ -60,7 +60,7 @@ rule build_index:
     message:
         "Indexing the vectors of {wildcards.model}"
     shell:
-        'simlm build-index --config "$SIMLM_CONFIG" --model {wildcards.model} --shards {params.shards} > {log} 2>&1'
+        'simlm build-index --config "$SIMLM_CONFIG" --model {wildcards.model:q} --shards {params.shards} > {log:q} 2>&1'
 
 
 # One process searches all splits that the graph needs of a model, so there are three rules for one command.
@@ -90,7 +90,7 @@ rule search_index:
     message:
         "Searching with {wildcards.model}"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} -- search-index --config "$SIMLM_CONFIG" --model {wildcards.model} --splits {params.splits} > {log} 2>&1'
+        'python -m simlm.devices --gpus {resources.gpu} -- search-index --config "$SIMLM_CONFIG" --model {wildcards.model:q} --splits {params.splits:q} > {log:q} 2>&1'
 
 
 use rule search_index as search_index_mined with:
@@ -156,7 +156,7 @@ rule rerank_runs:
     message:
         "Re-ranking with {wildcards.model}"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} -- rerank --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'
+        'python -m simlm.devices --gpus {resources.gpu} -- rerank --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'
 
 
 rule fuse_runs:
@@ -186,4 +186,4 @@ rule fuse_runs:
     message:
         "Fusing runs into {wildcards.model}"
     shell:
-        'simlm fuse --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'
+        'simlm fuse --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'

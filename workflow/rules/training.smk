@@ -30,7 +30,7 @@ rule train_model:
     message:
         "Training {wildcards.model}"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} --process-per-gpu -- train --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'
+        'python -m simlm.devices --gpus {resources.gpu} --process-per-gpu -- train --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'
 
 
 rule score_teacher:
@@ -66,4 +66,4 @@ rule score_teacher:
     message:
         "Scoring the passages that {wildcards.model} will see with its teacher"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} -- score-teacher --config "$SIMLM_CONFIG" --model {wildcards.model} > {log} 2>&1'
+        'python -m simlm.devices --gpus {resources.gpu} -- score-teacher --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'

@@ -69,7 +69,7 @@ class Training(ModelBlock):
     )
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    seed: int | None = Field(None, ge=0, description="Seed of this model; default: the experiment's seed.")
+    seed: int | None = Field(None, ge=0, lt=2**32, description="Seed of this model; default: the experiment's seed.")
     threads: int = Field(8, ge=1, description="CPU threads asked for; never more than the machine has.")
     gpus: int = Field(0, ge=0, description="GPUs asked for; the same global batch is kept whatever the number.")
     checkpoint_steps: int = Field(1000, ge=1, description="Steps between checkpoints; a killed training goes on from the last one.")

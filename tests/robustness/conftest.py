@@ -1,0 +1,56 @@
+"""A small experiment that has run, and a copy of it for every test to damage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from small_world import Place
+
+from simlm.cli import main
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """The experiment, made once."""
+    import small_world
+
+    folder, before = tmp_path_factory.mktemp("world"), Path.cwd()
+    os.chdir(folder)
+    try:
+        small_world.make(folder)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def place(world, tmp_path, monkeypatch):
+    folder = tmp_path / "place"
+    shutil.copytree(world, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Place(folder)
+
+
+@pytest.fixture
+def refused(capfd):
+    """Run a command that must refuse: one sentence, exit code 2, nothing changed. Returns the sentence."""
+
+    def call(place: Place, *arguments: str, but: tuple[str, ...] = ()) -> str:
+        before = place.tree(*but)
+        capfd.readouterr()
+        code = main(list(arguments))
+        err = capfd.readouterr().err
+        assert code == 2, err
+        assert "Traceback" not in err
+        sentence = err.rstrip("\n").split("\n")[-1]
+        assert sentence.startswith(f"simlm {arguments[0]}: "), err
+        after = place.tree(*but)
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        assert not changed, f"{sentence}\nchanged: {changed}"
+        return sentence
+
+    return call

@@ -15,17 +15,22 @@ from simlm.errors import UserError, nearest
 
 
 def load_experiment(*paths: str | Path) -> Experiment:
-    """Read one or more YAML files, the later laid over the earlier (mappings are merged, the rest is replaced).
+    """Read one or more YAML files, the later laid over the earlier (see :func:`merge`).
 
     Raises
     ------
     UserError
         On the first mistake, naming file, line and key, with the nearest valid name.
     """
+    return validate(read_values(*paths), [Path(path) for path in paths])
+
+
+def read_values(*paths: str | Path) -> dict[str, Any]:
+    """The plain values of one or more YAML files, the later laid over the earlier, not yet checked."""
     merged: dict[str, Any] = {}
     for path in paths:
         merged = merge(merged, _read(Path(path)))
-    return validate(merged, [Path(path) for path in paths])
+    return merged
 
 
 def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experiment:
@@ -44,12 +49,18 @@ def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experim
 
 
 def merge(under: Any, over: Any) -> Any:
-    """Lay ``over`` on ``under`` as Snakemake merges several ``--configfile``s.
+    """Lay ``over`` on ``under`` as Snakemake merges several ``--configfile``s: mappings are merged, the rest is replaced.
+
+    A block of another ``source`` or ``kind`` is replaced as a whole, because the keys of the one mean nothing to the other.
 
     >>> merge({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]})
     {'a': {'b': 3, 'c': 2}, 'l': [2]}
+    >>> merge({"source": "python_docs", "packages": ["numpy"]}, {"source": "beir", "path": "data"})
+    {'source': 'beir', 'path': 'data'}
     """
     if isinstance(under, dict) and isinstance(over, dict):
+        if any(isinstance(under.get(tag), str) and isinstance(over.get(tag), str) and under[tag] != over[tag] for tag in ("source", "kind")):
+            return over
         return {**under, **{key: merge(under.get(key), value) for key, value in over.items()}}
     return over
 

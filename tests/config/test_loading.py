@@ -57,6 +57,19 @@ def test_merging_is_snakemakes(tmp_path):
     assert merge(first, second) == theirs
 
 
+def test_another_source_or_kind_replaces_the_whole_block(tmp_path):
+    overlay = tmp_path / "o.yaml"
+    overlay.write_text(
+        "corpus: {source: beir, path: data, splits: {train: train, dev: dev, test: test}}\nmodels: {fusion: {kind: biencoder, init: simlm, steps: 1}}\n"
+    )
+    merged = load_experiment(ROOT / "config" / "config.yaml", overlay)
+    assert merged.corpus.model_dump(exclude_unset=True) == {"source": "beir", "path": "data", "splits": {"train": "train", "dev": "dev", "test": "test"}}
+    assert merged.models["fusion"].model_dump(exclude_unset=True) == {"kind": "biencoder", "init": "simlm", "steps": 1}
+    overlay.write_text("corpus: {source: python_docs, packages: [numpy]}\n")
+    same = load_experiment(ROOT / "config" / "config.yaml", overlay)
+    assert (same.corpus.packages, same.corpus.max_queries) == (["numpy"], {"dev": 500, "test": 2000})
+
+
 def test_order_and_needs(default):
     order = training_order(default)
     for name in order:

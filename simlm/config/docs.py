@@ -48,9 +48,9 @@ _INTRODUCTION = """# Configuration
 Written by `simlm schema` from the typed models in `simlm/config/`; a test asserts that it is up to date.
 
 One file describes one experiment; several files given together are laid over each other, the later over the earlier
-(mappings are merged, lists and values replaced; a block of another `source` or `kind` is replaced as a whole). An unknown
-key, a dangling name, a wrong kind or a cycle is refused before any job starts, with file and line. `simlm check --config
-FILE …` checks files and prints their graph of models.
+(mappings are merged, lists and values replaced; a block of another `source` or `kind` is replaced as a whole; null takes
+a name out of `models`, `splits` or `max_queries`). An unknown key, a dangling name, a wrong kind or a cycle is refused before
+any job starts, with file and line. `simlm check --config FILE …` checks files and prints their graph of models.
 
 | file | what it is |
 |---|---|

@@ -116,6 +116,11 @@ def read_stages(experiment: Experiment, paths: Paths) -> list[Stage]:
     return sorted(stages, key=lambda stage: (stage.record.get("start", ""), ORDER.index(stage.kind) if stage.kind in ORDER else len(ORDER), stage.name))
 
 
+def cautions(stages: list[Stage]) -> list[str]:
+    """What the stages want the reader of the figures to know."""
+    return [sentence for stage in stages for sentence in stage.record.get("notes", {}).get("cautions", [])]
+
+
 def _belongs(stage: Stage, experiment: Experiment) -> bool:
     if stage.kind in ("train", "encode", "build_index", "search_index", "score_teacher", "rerank", "fuse") and stage.subject not in experiment.models:
         return False

@@ -14,6 +14,7 @@ from typing import Any
 from simlm import __version__
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json
+from simlm.progress import say
 
 
 class StageRecord:
@@ -37,7 +38,7 @@ class StageRecord:
     outputs
         Name → file; path, size and sha256 are recorded.
     notes
-        Anything else worth keeping (choices with reasons, counts of dropped items).
+        Anything else worth keeping (choices with reasons, counts of dropped items; ``cautions``, see :meth:`caution`).
     """
 
     def __init__(self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None) -> None:
@@ -80,6 +81,11 @@ class StageRecord:
                 "hardware": describe(),
             },
         )
+
+    def caution(self, sentence: str) -> None:
+        """Tell the user of something that is no mistake but may spoil the figures; report and summary repeat it."""
+        self.notes.setdefault("cautions", []).append(sentence)
+        say(f"caution: {sentence}")
 
     @property
     def key(self) -> str:

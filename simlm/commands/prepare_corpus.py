@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         record.outputs["manifest"] = paths.corpus / "manifest.json"
         record.metrics = {"passages": manifest["passages"]["count"], **{f"queries/{name}": split["queries"] for name, split in manifest["splits"].items()}}
         record.notes = {"corpus_sha256": manifest["sha256"], "source": manifest["source"], "dropped": _all_dropped(manifest)}
+        if manifest["queries_in_several_splits"]:
+            record.caution(f"{manifest['queries_in_several_splits']:,} query ids stand in more than one split; a test query that was trained on proves nothing")
     print(summary(manifest))
     print(f"corpus: {paths.corpus}")
     return 0
@@ -55,7 +57,5 @@ def summary(manifest: dict[str, Any]) -> str:
     for name, counts in _all_dropped(manifest).items():
         if counts:
             lines.append(f"left out ({name}): " + ", ".join(f"{why.replace('_', ' ')} {count:,}" for why, count in counts.items()))
-    if manifest["queries_in_several_splits"]:
-        lines.append(f"caution: {manifest['queries_in_several_splits']:,} query ids stand in more than one split")
     lines.append(f"sha256 {manifest['sha256']}")
     return "\n".join(lines)

@@ -26,9 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `snakemake --cores 2 all` goes on with it")
     from simlm.evaluation.compare import MetricRow, read_rows
     from simlm.evaluation.table import metrics_text
+    from simlm.tracking.stages import cautions, read_stages
 
     splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
-    print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits))
+    print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))
+    for sentence in cautions(read_stages(context.experiment, paths)):
+        print(f"\nCaution: {sentence}.")
     print(f"\nTable:  {paths.metrics_table}")
     if paths.report.exists():
         print(f"Report: {paths.report}  (open it in a browser)")

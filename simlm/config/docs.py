@@ -48,12 +48,14 @@ _INTRODUCTION = """# Configuration
 Written by `simlm schema` from the typed models in `simlm/config/`; a test asserts that it is up to date.
 
 One file describes one experiment; several files given together are laid over each other, the later over the earlier
-(mappings are merged, lists and values replaced). An unknown key, a dangling name, a wrong kind or a cycle is refused
-before any job starts, with file and line. `simlm check --config FILE` checks a file and prints its graph of models.
+(mappings are merged, lists and values replaced; a block of another `source` or `kind` is replaced as a whole; null takes
+a name out of `models`, `splits` or `max_queries`). An unknown key, a dangling name, a wrong kind or a cycle is refused before
+any job starts, with file and line. `simlm check --config FILE …` checks files and prints their graph of models.
 
 | file | what it is |
 |---|---|
-| `config.yaml` | the default: docstrings of the installed libraries, small models from scratch |
+| `config.yaml` | the default: docstrings of the installed libraries, small models |
+| `from-scratch.yaml` | laid over it: the small base and generator, otherwise given, are trained in the run as well |
 | `smoke.yaml` | the same graph on a few hundred passages, for tests |
 """
 

@@ -16,17 +16,22 @@ from simlm.files import first_bad_line
 
 
 def load_experiment(*paths: str | Path) -> Experiment:
-    """Read one or more YAML files, the later laid over the earlier (mappings are merged, the rest is replaced).
+    """Read one or more YAML files, the later laid over the earlier (see :func:`merge`).
 
     Raises
     ------
     UserError
         On the first mistake, naming file, line and key, with the nearest valid name.
     """
+    return validate(read_values(*paths), [Path(path) for path in paths])
+
+
+def read_values(*paths: str | Path) -> dict[str, Any]:
+    """The plain values of one or more YAML files, the later laid over the earlier, not yet checked."""
     merged: dict[str, Any] = {}
     for path in paths:
         merged = merge(merged, _read(Path(path)))
-    return validate(merged, [Path(path) for path in paths])
+    return merged
 
 
 def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experiment:
@@ -44,15 +49,30 @@ def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experim
     return experiment
 
 
-def merge(under: Any, over: Any) -> Any:
-    """Lay ``over`` on ``under`` as Snakemake merges several ``--configfile``s.
+NAMED = ("models", "splits", "max_queries")
+"""Mappings whose keys are names of the user's own; null takes a name of an earlier file out of them."""
+
+
+def merge(under: Any, over: Any, named: bool = False) -> Any:
+    """Lay ``over`` on ``under`` as Snakemake merges several ``--configfile``s: mappings are merged, the rest is replaced.
+
+    Two things beyond that, which a change of corpus needs: a block of another ``source`` or ``kind`` is replaced as a
+    whole, because the keys of the one mean nothing to the other; and null takes out a model or a split.
 
     >>> merge({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]})
     {'a': {'b': 3, 'c': 2}, 'l': [2]}
+    >>> merge({"source": "python_docs", "packages": ["numpy"]}, {"source": "beir", "path": "data"})
+    {'source': 'beir', 'path': 'data'}
+    >>> merge({"splits": {"dev": {}, "test": {}}}, {"splits": {"test": None, "dl19": {}}})
+    {'splits': {'dev': {}, 'dl19': {}}}
     """
-    if isinstance(under, dict) and isinstance(over, dict):
-        return {**under, **{key: merge(under.get(key), value) for key, value in over.items()}}
-    return over
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    if any(isinstance(under.get(tag), str) and isinstance(over.get(tag), str) and under[tag] != over[tag] for tag in ("source", "kind")):
+        return over
+    out = {key for key, value in over.items() if named and value is None and key in under}
+    merged = {**under, **{key: merge(under.get(key), value, key in NAMED) for key, value in over.items()}}
+    return {key: value for key, value in merged.items() if key not in out}
 
 
 class _Loader(yaml.SafeLoader):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,9 @@ from simlm.errors import UserError, nearest
 
 # A copy in <home>/downloads/<md5> is used for small files too; by default ir_datasets asks the network for those.
 os.environ.setdefault("IR_DATASETS_SMALL_FILE_SIZE", "0")
+if not sys.stderr.isatty():
+    # Its progress bars, redrawn ten times a second, would fill a log file.
+    os.environ.setdefault("TQDM_MININTERVAL", "30")
 
 if hasattr(tarfile, "data_filter"):
     # Before Python 3.14 a tar archive may write outside the folder it is unpacked to, unless told otherwise.

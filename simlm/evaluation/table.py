@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from simlm.config.experiment import EvaluatedSplit
 from simlm.evaluation.compare import ComparisonRow, MetricRow
 
 SIGNIFICANT = 0.05
 """Holm-corrected p-values below this are marked."""
 
 
-def metrics_text(rows: list[MetricRow], splits: list[str]) -> str:
-    """Systems × metrics, one block per split.
+def relevance_text(judged: EvaluatedSplit) -> str:
+    """From which grade on a passage counts in MRR, recall and MAP; empty for grade 1.
+
+    >>> relevance_text(EvaluatedSplit(relevance=2)), relevance_text(EvaluatedSplit(relevance=2, mrr_relevance=1)), relevance_text(EvaluatedSplit())
+    ('relevant from grade 2 on', 'relevant from grade 2 on, for MRR from grade 1 on', '')
+    """
+    mrr = judged.relevance if judged.mrr_relevance is None else judged.mrr_relevance
+    if judged.relevance == mrr == 1:
+        return ""
+    return f"relevant from grade {judged.relevance} on" + (f", for MRR from grade {mrr} on" if mrr != judged.relevance else "")
+
+
+def metrics_text(rows: list[MetricRow], splits: list[str], judged: dict[str, EvaluatedSplit] | None = None) -> str:
+    """Systems × metrics, one block per split, with the relevance level where ``judged`` gives another than 1.
 
     >>> print(metrics_text([MetricRow("bm25", "test", "RR@10", 0.25, 0.2, 0.3, 10)], ["test"]))
     test (10 queries)   RR@10
@@ -22,7 +35,8 @@ def metrics_text(rows: list[MetricRow], splits: list[str]) -> str:
             continue
         metrics = list(dict.fromkeys(row.metric for row in here))
         value = {(row.system, row.metric): f"{row.value:.4f}" for row in here}
-        lines = [[f"{split} ({here[0].n_queries:,} queries)", *metrics]]
+        level = relevance_text(judged[split]) if judged and split in judged else ""
+        lines = [[f"{split} ({here[0].n_queries:,} queries{', ' if level else ''}{level})", *metrics]]
         lines += [[system, *(value.get((system, metric), "-") for metric in metrics)] for system in dict.fromkeys(row.system for row in here)]
         blocks.append(_columns(lines))
     return "\n\n".join(blocks)

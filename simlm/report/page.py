@@ -10,13 +10,14 @@ import simlm
 from simlm.commands.options import Context
 from simlm.errors import UserError
 from simlm.evaluation.compare import ComparisonRow, MetricRow
+from simlm.evaluation.table import relevance_text
 from simlm.files import read_manifest, write_text
 from simlm.report import charts, tables
 from simlm.report.examples import examples
 from simlm.report.graph import graph_svg
 from simlm.report.steps import steps
 from simlm.tracking.headline import headline_system
-from simlm.tracking.stages import Stage, read_comparisons, read_metrics, read_stages
+from simlm.tracking.stages import Stage, cautions, read_comparisons, read_metrics, read_stages
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -59,7 +60,7 @@ def render(
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"duration": tables.duration, "p": tables.p_text, "stars": tables.stars, "svg": Markup}
     experiment = context.experiment
-    resources = tables.resource_rows(stages)
+    resources, manifest = tables.resource_rows(stages), _manifest(context.paths.corpus)
     values: dict[str, Any] = {
         "experiment": experiment,
         "evaluate": experiment.evaluate,
@@ -69,7 +70,9 @@ def render(
         "tables": {split: tables.metric_table(experiment, split, rows, comparisons) for split in _splits(context)},
         "comparisons": comparisons,
         "queries": {row.split: row.n_queries for row in rows},
-        "titles": tables.titles_used(experiment),
+        "levels": {split: relevance_text(judged) for split, judged in experiment.evaluate.splits.items()},
+        "titles": tables.titles_used(experiment, manifest.get("passages", {}).get("with_title")),
+        "cautions": cautions(stages),
         "small": tables.is_small(context),
         "published": published(context, rows),
         "steps": steps(context, comparisons),
@@ -81,7 +84,7 @@ def render(
         "peak": max((row["memory"] for row in resources), default=0.0),
         "time_chart": charts.bar_chart("Time per stage", _slowest(resources), "seconds") if resources else None,
         "graph": graph_svg(experiment),
-        "corpus": tables.leaves(_manifest(context.paths.corpus)),
+        "corpus": tables.leaves(manifest),
         "environment": _newest(stages, "environment"),
         "hardware": _newest(stages, "hardware"),
         "git": _newest(stages, "git"),

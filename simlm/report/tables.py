@@ -111,6 +111,8 @@ def is_small(context: Context) -> bool:
     The trained models' own ``config.json`` counts; where there is none yet, the sizes in the configuration.
     """
     experiment, sizes = context.experiment, []
+    if not any(name in experiment.models for name in experiment.evaluate.systems):
+        return False
     for name in experiment.evaluate.systems:
         file = context.paths.model(name) / "config.json"
         if name in experiment.models and file.exists():
@@ -120,9 +122,14 @@ def is_small(context: Context) -> bool:
     return bool(sizes) and max(sizes) < 768 * 6
 
 
-def titles_used(experiment: Experiment) -> str:
-    """Which titles the passages have: a switch that moves the numbers, and so is shown at every table."""
+def titles_used(experiment: Experiment, with_title: int | None = None) -> str:
+    """Which titles the passages have: a switch that moves the numbers, and so is shown at every table.
+
+    ``with_title`` is the count of passages that have one, if it is known.
+    """
     corpus = experiment.corpus
+    if with_title == 0:
+        return "no titles"
     if hasattr(corpus, "titles"):
         return "the collection's own titles" if corpus.titles == "none" else f"titles from {corpus.titles}"
     if hasattr(corpus, "title"):

@@ -130,6 +130,11 @@ def _check_times(path: Path, record: dict[str, Any]) -> None:
         raise UserError(f"{path}: '{key}' is {record[key]!r}, which is no time; delete it and run the stage {path.stem} again") from None
 
 
+def cautions(stages: list[Stage]) -> list[str]:
+    """What the stages want the reader of the figures to know."""
+    return [sentence for stage in stages for sentence in stage.record.get("notes", {}).get("cautions", [])]
+
+
 def _belongs(stage: Stage, experiment: Experiment) -> bool:
     if stage.kind in ("train", "encode", "build_index", "search_index", "score_teacher", "rerank", "fuse") and stage.subject not in experiment.models:
         return False

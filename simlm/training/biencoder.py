@@ -19,6 +19,7 @@ from simlm.models.biencoder import BiEncoderModel
 from simlm.models.card import add_card
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, resolve_init, save_model
 from simlm.models.text import Tokens, pad, tokenize_queries
+from simlm.progress import say
 from simlm.training.distributed import gather, scale_gradient, world_size
 from simlm.training.groups import Groups, groups_without_negatives, read_groups
 from simlm.training.losses import contrastive_loss, distillation_loss
@@ -132,6 +133,9 @@ def train(context: Context, name: str) -> None:
         check_length(encoder, settings.query_length, f"models.{name}.query_length", init)
         check_length(encoder, settings.passage_length, f"models.{name}.passage_length", init)
         passages = tokenize_corpus(store, tokenizer, settings.passage_length, paths.tokenized(settings.passage_length))
+        cut = float(np.mean(passages.lengths >= settings.passage_length))
+        say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
+        job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
         groups = training_groups(context, settings, store)
         texts = store.queries("train")
         queries = tokenize_queries(tokenizer, [texts[query_id] for query_id in groups.query_ids], settings.query_length)

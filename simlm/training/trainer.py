@@ -103,6 +103,11 @@ def fit(
         raise UserError(f"{job.name}: there is not a single training example; check the counts of the stage that made them in its log")
     settings, folder = job.settings, job.context.paths.training(job.name)
     steps = total_steps(settings, examples)
+    if steps <= settings.warmup_steps:
+        job.record.caution(
+            f"{job.name} ends inside its warm-up: {steps:,} steps ({examples:,} examples, batch_size {settings.batch_size}) and {settings.warmup_steps:,} of "
+            f"warm-up, so that learning_rate {settings.learning_rate:g} is never reached; give more epochs, a smaller batch_size or a shorter warm-up"
+        )
     micro, accumulation = _micro_batches(job)
     resume = checkpoints.claim(folder, job.key) if job.is_main else _newest(folder)
     history = History(job.context.paths.history(job.name), int(resume.name.split("-")[1]) if resume else 0) if job.is_main else None

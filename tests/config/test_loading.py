@@ -12,6 +12,7 @@ from simlm.config import load_experiment, validate
 from simlm.config.graph import initial_model, is_external, mined_systems, needed_models, training_needs, training_order
 from simlm.config.picture import mermaid, outline
 from simlm.config.stages import bm25_splits, record_names, settings_of, systems_mined, systems_with_runs
+from simlm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +56,30 @@ def test_merging_is_snakemakes(tmp_path):
     theirs = load_configfile(str(ROOT / "config" / "config.yaml"))
     update_config(theirs, copy.deepcopy(second))
     assert merge(first, second) == theirs
+
+
+def test_another_source_or_kind_replaces_the_whole_block(tmp_path):
+    overlay = tmp_path / "o.yaml"
+    overlay.write_text(
+        "corpus: {source: beir, path: data, splits: {train: train, dev: dev, test: test}}\nmodels: {fusion: {kind: biencoder, init: simlm, steps: 1}}\n"
+    )
+    merged = load_experiment(ROOT / "config" / "config.yaml", overlay)
+    assert merged.corpus.model_dump(exclude_unset=True) == {"source": "beir", "path": "data", "splits": {"train": "train", "dev": "dev", "test": "test"}}
+    assert merged.models["fusion"].model_dump(exclude_unset=True) == {"kind": "biencoder", "init": "simlm", "steps": 1}
+    overlay.write_text("corpus: {source: python_docs, packages: [numpy]}\n")
+    same = load_experiment(ROOT / "config" / "config.yaml", overlay)
+    assert (same.corpus.packages, same.corpus.max_queries) == (["numpy"], {"dev": 500, "test": 2000})
+
+
+def test_null_takes_a_name_out_that_an_earlier_file_has(tmp_path):
+    overlay = tmp_path / "o.yaml"
+    overlay.write_text("evaluate: {splits: {dev: null}}\nmodels: {simlm: {probe: null}}\n")
+    merged = load_experiment(ROOT / "config" / "config.yaml", overlay)
+    assert list(merged.evaluate.splits) == ["test"]
+    assert merged.models["simlm"].probe is None
+    overlay.write_text("evaluate: {splits: {extra: null}}\n")
+    with pytest.raises(UserError, match=r"o.yaml:1: evaluate.splits.extra"):
+        load_experiment(ROOT / "config" / "config.yaml", overlay)
 
 
 def test_order_and_needs(default):

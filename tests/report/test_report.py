@@ -99,6 +99,15 @@ def test_the_command_leaves_a_record_and_plots(made):
     assert {"RR@10_on_test.svg", "simlm-loss.svg", "simlm-probe.svg"} <= plots
 
 
+def test_cautions_of_the_stages_stand_in_the_report_and_the_summary(made, capsys):
+    made.stage("train.control", notes={"cautions": ["control <b> ends inside its warm-up"]})
+    write_report(made.context)
+    text = " ".join(Page(made.paths.report.read_text(encoding="utf-8")).text)
+    assert "control <b> ends inside its warm-up." in text
+    assert main(["summary", "--experiment", "made", "--results", str(made.paths.root.parent)]) == 0
+    assert "Caution: control <b> ends inside its warm-up." in capsys.readouterr().out.splitlines()
+
+
 def test_without_metrics_the_next_command_is_named(made, capsys):
     made.paths.metrics_table.unlink()
     assert main(["report", "--config", str(made.paths.config)]) == 2
@@ -168,6 +177,18 @@ def test_published_figures_stand_beside_ours_on_ms_marco_alone(tmp_path, written
     assert "distilled here: " in text
     assert "titles from rocketqa/titles" in text
     assert "Published numbers" not in written.paths.report.read_text(encoding="utf-8")
+
+
+def test_another_relevance_level_is_said(tmp_path, capsys):
+    made = MadeResults(tmp_path / "results", evaluate={"systems": ["bm25"], "splits": {"dev": {}, "test": {"relevance": 2}}, "main_split": "test"})
+    write_report(made.context)
+    text = re.sub(r"\s+", " ", " ".join(Page(made.paths.report.read_text(encoding="utf-8")).text))
+    assert "test 20 queries, relevant from grade 2 on, " in text
+    assert "dev 10 queries, the collection's own titles" in text
+    assert "bm25 alone was judged" in text
+    assert "far smaller than the paper's" not in text, "BM25 is no model"
+    assert main(["summary", "--experiment", "made", "--results", str(made.paths.root.parent)]) == 0
+    assert "test (20 queries, relevant from grade 2 on)" in capsys.readouterr().out
 
 
 def test_full_size_models_are_not_called_small(made):

@@ -53,6 +53,8 @@ def test_contrastive_training_finds_the_passages(tmp_path, word_tokenizer):
     assert record["key"] == manifest["key"]
     assert record["notes"]["queries"]["trained"] == QUERIES - QUERIES // 10
     assert record["metrics"]["held_out/RR"] > 0.3
+    assert "cautions" not in record["notes"]
+    assert record["notes"]["passages"] == {"as long as passage_length": "0.0%"}
     assert "## Usage" in (context.paths.model("retriever1") / "README.md").read_text()
     history = [json.loads(line) for line in context.paths.history("retriever1").read_text().splitlines()]
     assert any("held_out/RR" in line for line in history)
@@ -77,6 +79,8 @@ def test_without_mined_negatives(tmp_path, word_tokenizer):
     context = make_context(tmp_path, word_tokenizer, {"plain": block})
     train(context, "plain")
     assert read_manifest(context.paths.model("plain"))["kind"] == "biencoder"
+    (caution,) = json.loads(context.paths.record("train.plain").read_text())["notes"]["cautions"]
+    assert "3 steps (48 examples, batch_size 16) and 5 of warm-up" in caution
 
 
 def test_distillation_follows_the_teacher(tmp_path, word_tokenizer):

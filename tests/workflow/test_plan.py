@@ -73,6 +73,16 @@ def test_profiles_plan_the_same_jobs(snakemake, tmp_path, profile):
     assert set(AFTER_DISTILLED) < set(plan.jobs)
 
 
+def test_an_overlay_may_bring_another_source(snakemake, tmp_path):
+    over = overlay(tmp_path, name="mine", corpus={"source": "beir", "path": "data", "splits": {name: name for name in ("train", "dev", "test")}})
+    plan = snakemake(tmp_path, "-n", "--cores", "2", "--config", "seed=7", configs=[SMOKE, over])
+    assert "Training distilled" in plan.jobs, plan.text
+    written = yaml.safe_load(next((tmp_path / "results" / "mine" / ".config").glob("*.yaml")).read_text())
+    assert written["seed"] == 7
+    assert written["corpus"]["path"] == "data"
+    assert "packages" not in written["corpus"]
+
+
 def test_another_configfile_is_not_mixed_with_the_default(snakemake, tmp_path):
     values = yaml.safe_load(SMOKE.read_text())
     del values["models"]["control"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from simlm.config import validate
+from simlm.config import merge, read_values, validate
 from simlm.config.code import STAGES, fingerprint
 from simlm.config.graph import LEXICAL, initial_model, mined_systems, needed_models
 from simlm.config.stages import (
@@ -28,7 +28,11 @@ from simlm.paths import Paths
 from snakemake.exceptions import WorkflowError
 
 try:
-    EXPERIMENT = validate(dict(config), [Path(file) for file in workflow.configfiles])
+    # Read anew: Snakemake's merging of several files keeps the keys of a source or kind that a later file replaces.
+    files = [Path(file) for file in workflow.configfiles]
+    EXPERIMENT = validate(
+        merge(read_values(*files), dict(workflow.config_settings.config)), files
+    )
 except UserError as error:
     # Not a WorkflowError: Snakemake would put places of this file around the sentence.
     print(

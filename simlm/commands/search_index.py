@@ -56,7 +56,7 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
         search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole))
         inputs |= {f"shard {shard}": paths.shard_manifest(name, shard, count) for shard in range(1, count + 1)}
     else:
-        search = IndexSearch(load_index(paths.index(name), nprobe=experiment.index.nprobe, **whole))
+        search = IndexSearch(load_index(paths.index(name), nprobe=experiment.index.nprobe, ef_search=experiment.index.ef_search, **whole))
         inputs["index"] = paths.index(name) / "manifest.json"
     stage = f"search_index.{name}" + (".train" if splits == ["train"] else "")
     with StageRecord(paths.record(stage), stage, settings_of(experiment, "search_index", name), inputs) as record, faiss_threads(threads):

@@ -94,11 +94,18 @@ def merge_topk(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.n
 class IndexSearch:
     """Search of a faiss index.
 
+    Attributes
+    ----------
+    blocks_at_once
+        Blocks of queries that are searched together.
+
     >>> import faiss
     >>> index = faiss.IndexFlatIP(2); index.add(np.array([[1, 0], [0, 1], [1, 0]], np.float32))
     >>> IndexSearch(index)(np.array([[1, 0]], np.float32), 2)[0]
     array([[0, 2]])
     """
+
+    blocks_at_once = 1
 
     def __init__(self, index: faiss.Index) -> None:
         self.index = index
@@ -110,6 +117,9 @@ class IndexSearch:
 
 class ShardedSearch:
     """Exact search of the stored shards, block by block: memory holds a block of vectors, whatever the size of the corpus."""
+
+    blocks_at_once = 8
+    """All vectors are read once for so many blocks of queries."""
 
     def __init__(self, shards: Shards, block: int = 65536) -> None:
         self.shards, self.block = shards, block
@@ -135,12 +145,15 @@ def search_split(
 ) -> Iterator[Ranking]:
     """Embed a split's queries and stream their rankings, in the order of the split.
 
-    Queries are taken ``queries_at_once`` at a time; each is searched to ``depth``.
+    Queries are embedded ``queries_at_once`` at a time; each is searched to ``depth``.
     """
     queries = list(store.queries(split).items())
-    for start in progress(range(0, len(queries), queries_at_once), -(-len(queries) // queries_at_once), f"Searching {split}", unit="blocks of queries"):
-        chunk = queries[start : start + queries_at_once]
-        for (query_id, _), rows, scores in zip(chunk, *search(encoder.queries([text for _, text in chunk]), depth)):
+    together = queries_at_once * search.blocks_at_once
+    for start in progress(range(0, len(queries), together), -(-len(queries) // together), f"Searching {split}", unit="blocks of queries"):
+        chunk = queries[start : start + together]
+        texts = [text for _, text in chunk]
+        vectors = np.concatenate([encoder.queries(texts[first : first + queries_at_once]) for first in range(0, len(texts), queries_at_once)])
+        for (query_id, _), rows, scores in zip(chunk, *search(vectors, depth)):
             found = rows >= 0
             yield Ranking(query_id, rows[found].astype(np.int32), scores[found])
 

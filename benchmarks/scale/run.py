@@ -75,6 +75,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], list[str]]] = {
     "train_reranker": simlm("train", "--model", "reranker"),
     "random_teacher_scores": stand_in("stand_ins.write_teacher_scores(paths, 'distilled', 'bm25', 138)"),
     "train_distilled": simlm("train", "--model", "distilled"),
+    "random_retriever": stand_in("stand_ins.write_retriever(paths, 'retriever', Path('{folder}') / 'encoder')"),
     "random_vectors": stand_in("stand_ins.write_vectors(paths, 'retriever', 768, 4, '{dtype}')"),
     "search_shards": simlm("search-index", "--model", "retriever", "--splits", "dev", "dl", "--from-shards"),
     "build_index": simlm("build-index", "--model", "retriever"),

@@ -29,6 +29,14 @@ def write_encoder(folder: Path, tokenizer: str = "pretrained/pydocs-base", width
     own.save_pretrained(folder)
 
 
+def write_retriever(paths: Paths, model: str, start: Path) -> None:
+    """A bi-encoder's folder without its training."""
+    from simlm.models.folder import load_encoder, save_model
+
+    lengths = {"query": 32, "passage": 144}
+    save_model(paths.model(model), load_encoder(start), load_tokenizer(start), kind="biencoder", key="random", lengths=lengths)
+
+
 def write_vectors(paths: Paths, model: str, width: int, shards: int, dtype: str, seed: int = 1) -> None:
     """Random unit vectors for every passage, as ``simlm encode`` would have left them."""
     store = CorpusStore(paths.corpus)

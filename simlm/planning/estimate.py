@@ -229,6 +229,9 @@ class Planner:
         cpu, accelerator = self._compute(queries * self.work.asking(name), shape.hidden, False, self.experiment.encoding.gpus)
         compared = looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages
         cpu += self.costs.start_torch + 2 * queries * compared * shape.hidden / (1e9 * self.costs.search_gflops) + writing
+        if self.experiment.encoding.gpus:
+            # The job holds its GPU while the processor searches.
+            accelerator = max(accelerator, cpu / self.experiment.encoding.threads)
         memory = TORCH + 4 * shape.parameters() + self.counts.passages * vector_bytes(factory, shape.hidden) + 300 * queries
         return cpu, accelerator, disk, memory
 

@@ -92,6 +92,17 @@ def test_searching_the_shards_equals_the_flat_index(tmp_path, vectors, queries):
     assert rows.shape == (40, 1800)
 
 
+def test_blocks_of_the_shards_are_the_stored_vectors(tmp_path, vectors):
+    for dtype in ("fp32", "fp16"):
+        shards = store_shards(tmp_path / dtype, vectors, 3, dtype)
+        stored = vectors.astype({"fp32": np.float32, "fp16": np.float16}[dtype]).astype(np.float32)
+        for size in (1, 7, 499, 65536) if dtype == "fp32" else (499,):
+            blocks = list(shards.blocks(size))
+            assert [first for first, _ in blocks] == np.cumsum([0] + [len(block) for _, block in blocks[:-1]]).tolist()
+            assert max(len(block) for _, block in blocks) <= size
+            np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), stored)
+
+
 # Least share of the ten exact neighbours of random vectors (hard for every approximation) that must be found.
 KINDS = {
     "IVF16,Flat": 0.5, "IVF16,SQfp16": 0.5, "SQfp16": 0.95, "SQ8": 0.85, "HNSW16": 0.85, "PQ16x4": 0.1, "OPQ8,IVF4,PQ8x4": 0.05,

@@ -31,7 +31,7 @@ STARTS = {
 }
 
 
-def calibrate(before: Costs, passages: int = 20_000, seconds: float = 2.0) -> dict[str, Any]:
+def calibrate(before: Costs, passages: int = 20_000, seconds: float = 2.0, starts: int = 3) -> dict[str, Any]:
     """Constants of this machine, as a file of costs holds them.
 
     Parameters
@@ -42,6 +42,8 @@ def calibrate(before: Costs, passages: int = 20_000, seconds: float = 2.0) -> di
         Made-up passages for the stages that read text.
     seconds
         Least time of each measurement of arithmetic.
+    starts
+        How often each start of a process is measured; the least counts, because the first one reads from disk.
     """
     from simlm.hardware import choose_precision, describe
 
@@ -49,7 +51,7 @@ def calibrate(before: Costs, passages: int = 20_000, seconds: float = 2.0) -> di
     facts = describe()
     found: dict[str, Any] = {"machine": f"{facts['cpu']}, one thread of {facts['cores']} cores, {precision.name} ({precision.reason})"}
     for name, imports in STARTS.items():
-        found[name] = round(_start(imports), 2)
+        found[name] = round(min(_start(imports) for _ in range(starts)), 2)
     say("Starts of the commands are measured; now text.")
     with tempfile.TemporaryDirectory() as folder:
         found |= _text(Path(folder), passages)
@@ -67,14 +69,11 @@ def _timed(found: dict[str, Any], name: str, units: float) -> Iterator[None]:
 
 
 def _start(imports: str) -> float:
-    """CPU seconds of a process that only imports; the least of three, because the first one reads from disk."""
-    found = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", imports], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(found)
+    """CPU seconds of a process that only imports."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", imports], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _made_up(count: int) -> list[str]:

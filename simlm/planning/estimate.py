@@ -27,6 +27,8 @@ POSTINGS_PER_WORD = 0.6
 """Different terms of a passage that are no stop words, per word."""
 PYTHON_PASSAGE = 0.002
 """CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
+FP32_SHARE = 0.04
+"""Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; assumed."""
 TREC_LINE = 48
 """Bytes of a line of a TREC run."""
 
@@ -227,10 +229,15 @@ class Planner:
         queries, writing, disk = self._runs(name, splits)
         shape, factory = self.work.shape(name), self.experiment.index.factory
         cpu, accelerator = self._compute(queries * self.work.asking(name), shape.hidden, False, self.experiment.encoding.gpus)
-        compared = looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages
-        cpu += self.costs.start_torch + 2 * queries * compared * shape.hidden / (1e9 * self.costs.search_gflops) + writing
+        compared = 2 * queries * looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages * shape.hidden
+        cpu += self.costs.start_torch + writing
+        if self.experiment.encoding.gpus and factory == "Flat":
+            accelerator += compared / (self.accelerator.peak_tflops * 1e12 * FP32_SHARE)
+            cpu += accelerator
+        else:
+            cpu += compared / (1e9 * self.costs.search_gflops)
         if self.experiment.encoding.gpus:
-            # The job holds its GPU while the processor searches.
+            # The job holds its GPU while the processor works.
             accelerator = max(accelerator, cpu / self.experiment.encoding.threads)
         memory = TORCH + 4 * shape.parameters() + self.counts.passages * vector_bytes(factory, shape.hidden) + 300 * queries
         return cpu, accelerator, disk, memory

@@ -116,28 +116,56 @@ class IndexSearch:
 
 
 class ShardedSearch:
-    """Exact search of the stored shards, block by block: memory holds a block of vectors, whatever the size of the corpus."""
+    """Exact search of the stored shards, block by block: memory holds a block of vectors, whatever the size of the corpus.
 
-    blocks_at_once = 8
+    Parameters
+    ----------
+    shards
+        The vectors.
+    block
+        Vectors read at once.
+    device
+        torch's name of the device that multiplies, such as ``cuda``; None: faiss on the processor.
+    """
+
+    blocks_at_once = 32
     """All vectors are read once for so many blocks of queries."""
 
-    def __init__(self, shards: Shards, block: int = 65536) -> None:
-        self.shards, self.block = shards, block
+    def __init__(self, shards: Shards, block: int = 65536, device: str | None = None) -> None:
+        self.shards, self.block, self.device = shards, block, device
 
     def __call__(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores of the best ``k``, by ``(-score, row)``."""
-        import faiss
-
         vectors = np.ascontiguousarray(vectors, np.float32)
         best = (np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32))
         for first, block in self.shards.blocks(self.block):
-
-            def search(queries: np.ndarray, wanted: int, block: np.ndarray = block) -> tuple[np.ndarray, np.ndarray]:
-                return faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
-
+            search = _on_device(block, self.device) if self.device else _on_processor(block)
             rows, scores = order_ties(search, vectors, k, len(block))
             best = merge_topk([best, (rows + first, scores)], k)
         return best
+
+
+def _on_processor(block: np.ndarray) -> Search:
+    import faiss
+
+    return lambda queries, wanted: faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
+
+
+def _on_device(block: np.ndarray, device: str) -> Search:
+    """Inner products in fp32 (torch keeps TF32 off unless told otherwise), a slice of the queries at a time."""
+    import torch
+
+    passages = torch.from_numpy(block).to(device)
+
+    def search(queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        scores, rows = [], []
+        for part in torch.from_numpy(queries).split(QUERIES_AT_ONCE):
+            values, places = (part.to(device) @ passages.T).topk(wanted, dim=1)
+            scores.append(values.cpu().numpy())
+            rows.append(places.cpu().numpy())
+        return np.concatenate(scores), np.concatenate(rows)
+
+    return search
 
 
 def search_split(

@@ -156,11 +156,12 @@ def test_speed_between_two_measured_widths(smoke):
     assert [costs.gflops(width, True) for width in (16, 64, 256, 4096)] == [10, 10, 40, 40]
 
 
+@pytest.mark.slow
 def test_calibration_writes_what_the_plan_reads(tmp_path):
     """The real measurement, on little text and for a moment."""
     from simlm.planning.calibrate import calibrate
 
-    found = calibrate(load_costs(), passages=400, seconds=0.02)
+    found = calibrate(load_costs(), passages=400, seconds=0.02, starts=1)
     file = tmp_path / "costs.yaml"
     file.write_text(yaml.safe_dump(found))
     costs = load_costs(file)

@@ -85,8 +85,8 @@ def test_searching_the_shards_equals_the_flat_index(tmp_path, vectors, queries):
     build_index(shards, tmp_path / "i")
     for k in (1, 10, 100, 5000):
         rows, scores = IndexSearch(load(tmp_path / "i"))(queries, k)
-        for block in (100, 700, 65536):
-            again = ShardedSearch(shards, block)(queries, k)
+        for block, device in ((100, None), (700, None), (65536, None), (700, "cpu")):
+            again = ShardedSearch(shards, block, device)(queries, k)
             np.testing.assert_array_equal(again[0], rows)
             np.testing.assert_allclose(again[1], scores, atol=1e-6)
     assert rows.shape == (40, 1800)

@@ -17,9 +17,9 @@ from simlm.planning.lengths import mean_cut
 from simlm.planning.work import Workload
 
 MIB = 2**20
-PROCESS = 90 * MIB
+PROCESS = 100 * MIB
 """Resident memory of a command without torch, before it has read anything; docs/scale.md has the measurements."""
-TORCH = 450 * MIB
+TORCH = 470 * MIB
 """The same with torch and transformers."""
 POSTINGS_SHARE = 0.13
 """Sum of the document frequencies of a query's terms, as a share of the corpus (measured on MS MARCO passages and dev queries)."""
@@ -184,15 +184,18 @@ class Planner:
         return cpu, accelerator, disk, memory
 
     def _activations(self, name: str) -> float:
-        """Bytes that a step on a CPU keeps for the backward pass."""
+        """Bytes that a step on a CPU keeps for the backward pass, freed buffers that the process holds on to included."""
         block, shape = self.experiment.models[name], self.work.shape(name)
-        texts = block.micro_batch_size or block.batch_size
+        texts, layers, labelled = block.micro_batch_size or block.batch_size, shape.layers, getattr(block, "mask_probability", 0.0)
         if block.kind == "biencoder":
             texts *= 1 + block.hard_negatives
         if block.kind == "crossencoder":
-            texts *= 2 * max(2, (1 + block.hard_negatives) / block.forward_factor)
+            texts *= max(2, (1 + block.hard_negatives) / block.forward_factor) * (2 if block.rdrop_weight else 1)
+        if block.kind == "bottleneck":
+            layers, labelled = layers + block.decoder_layers, 2 * block.label_fraction
         tokens = min(self.work.passage(name), self._limit(name))
-        return texts * tokens * shape.layers * (20 * shape.hidden + 3 * shape.heads * tokens) * 2.5
+        logits = 8 * labelled * shape.vocabulary
+        return texts * tokens * (3.5 * layers * (20 * shape.hidden + 3 * shape.heads * tokens) + logits)
 
     def _limit(self, name: str) -> int:
         block = self.experiment.models[name]

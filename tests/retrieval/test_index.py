@@ -85,11 +85,25 @@ def test_searching_the_shards_equals_the_flat_index(tmp_path, vectors, queries):
     build_index(shards, tmp_path / "i")
     for k in (1, 10, 100, 5000):
         rows, scores = IndexSearch(load(tmp_path / "i"))(queries, k)
-        for block, device in ((100, None), (700, None), (65536, None), (700, "cpu")):
-            again = ShardedSearch(shards, block, device)(queries, k)
+        for block in (100, 700, 65536):
+            again = ShardedSearch(shards, block)(queries, k)
             np.testing.assert_array_equal(again[0], rows)
             np.testing.assert_allclose(again[1], scores, atol=1e-6)
     assert rows.shape == (40, 1800)
+
+
+def test_search_with_torch_is_exact(tmp_path, vectors, queries):
+    """What a GPU would do, on the processor: the best passages, equal ones by row, whatever the block."""
+    vectors = np.concatenate([vectors, vectors[:300]])
+    shards = store_shards(tmp_path / "e", vectors, 3)
+    exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    for k, block in ((10, 100), (100, 700), (1800, 65536)):
+        rows, scores = ShardedSearch(shards, block, "cpu")(queries, k)
+        best = -np.sort(-exact, axis=1)[:, :k]
+        np.testing.assert_allclose(scores, best, atol=1e-6)
+        np.testing.assert_allclose(np.take_along_axis(exact, rows, axis=1), best, atol=1e-6)
+    place = np.argsort(rows, axis=1)
+    assert (place[:, :300] < place[:, 1500:]).all()
 
 
 def test_blocks_of_the_shards_are_the_stored_vectors(tmp_path, vectors):

@@ -21,7 +21,7 @@ from measure import HEADER, measure
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-RETRIEVER = {"kind": "biencoder", "negatives": "bm25", "steps": 2, "batch_size": 4, "hard_negatives": 15, "threads": 1}
+RETRIEVER = {"kind": "biencoder", "negatives": "bm25", "steps": 2, "batch_size": 4, "hard_negatives": 15, "holdout": 10, "threads": 1}
 WIDTH = 768
 
 
@@ -34,7 +34,15 @@ def configuration(folder: Path, factory: str, dtype: str) -> dict:
         "tokenizer": {"init": str(folder / "encoder")},
         "models": {
             "retriever": {**RETRIEVER, "init": str(folder / "encoder")},
-            "reranker": {"kind": "crossencoder", "init": str(folder / "encoder"), "negatives": "bm25", "steps": 2, "batch_size": 2, "threads": 1},
+            "reranker": {
+                "kind": "crossencoder",
+                "init": str(folder / "encoder"),
+                "negatives": "bm25",
+                "steps": 2,
+                "batch_size": 2,
+                "holdout": 10,
+                "threads": 1,
+            },
             "distilled": {**RETRIEVER, "init": str(folder / "encoder"), "teacher": "reranker", "hard_negatives": 23},
         },
         "encoding": {"shards": 4, "threads": 1, "dtype": dtype},

@@ -234,7 +234,8 @@ class Planner:
         cpu, accelerator = self._compute(queries * self.work.asking(name), shape.hidden, False, self.experiment.encoding.gpus)
         compared = 2 * queries * looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages * shape.hidden
         cpu += self.costs.start_torch + writing
-        if self.experiment.encoding.gpus and factory == "Flat":
+        on_gpu = self.experiment.encoding.gpus and factory == "Flat"
+        if on_gpu:
             accelerator += compared / (self.accelerator.peak_tflops * 1e12 * FP32_SHARE)
             cpu += accelerator
         else:
@@ -242,7 +243,8 @@ class Planner:
         if self.experiment.encoding.gpus:
             # The job holds its GPU while the processor works.
             accelerator = max(accelerator, cpu / self.experiment.encoding.threads)
-        memory = TORCH + 4 * shape.parameters() + self.counts.passages * vector_bytes(factory, shape.hidden) + 300 * queries
+        searched = 3 * 65_536 * 4 * shape.hidden if on_gpu else self.counts.passages * vector_bytes(factory, shape.hidden)
+        memory = TORCH + 4 * shape.parameters() + searched + 300 * queries
         return cpu, accelerator, disk, memory
 
     def _score_teacher(self, student: str) -> tuple[float, float, float, float]:

@@ -22,7 +22,7 @@ from measure import HEADER, measure
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RETRIEVER = {"kind": "biencoder", "negatives": "bm25", "steps": 2, "batch_size": 4, "hard_negatives": 15, "holdout": 10, "threads": 1}
-WIDTH = 768
+RERANKER = {"kind": "crossencoder", "negatives": "bm25", "steps": 2, "batch_size": 2, "holdout": 10, "threads": 1}
 
 
 def configuration(folder: Path, factory: str, dtype: str) -> dict:

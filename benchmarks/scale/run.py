@@ -34,15 +34,7 @@ def configuration(folder: Path, factory: str, dtype: str) -> dict:
         "tokenizer": {"init": str(folder / "encoder")},
         "models": {
             "retriever": {**RETRIEVER, "init": str(folder / "encoder")},
-            "reranker": {
-                "kind": "crossencoder",
-                "init": str(folder / "encoder"),
-                "negatives": "bm25",
-                "steps": 2,
-                "batch_size": 2,
-                "holdout": 10,
-                "threads": 1,
-            },
+            "reranker": {**RERANKER, "init": str(folder / "encoder")},
             "distilled": {**RETRIEVER, "init": str(folder / "encoder"), "teacher": "reranker", "hard_negatives": 23},
         },
         "encoding": {"shards": 4, "threads": 1, "dtype": dtype},

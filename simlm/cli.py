@@ -34,6 +34,8 @@ COMMANDS: dict[str, str] = {
     "search": "answer one query with a trained system",
     "serve": "open a local page that compares two systems side by side",
     "check": "check a configuration and print its graph",
+    "plan": "estimate jobs, time, disk and memory of every stage before anything runs",
+    "calibrate": "measure this machine for the estimates of plan",
     "schema": "write the JSON schema and config/README.md from the typed configuration",
 }
 

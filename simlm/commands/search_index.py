@@ -5,7 +5,7 @@
 
 `train` gives a Parquet run to `negatives.depth`, from which negatives are mined; the judged splits give TREC runs to
 `evaluate.depth`. Without --splits, those that the graph needs are searched. --from-shards searches the stored vectors one block
-after the other instead of the index: exact, and in little memory.
+after the other instead of the index: exact, and in little memory. With a GPU an exact index (`Flat`) is searched that way in any case.
 """
 
 from __future__ import annotations
@@ -51,12 +51,14 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
     encoder = TextEncoder(paths.model(name), precision, experiment.encoding.batch_size)
     whole = {"model_sha256": encoder.sha256, "corpus_sha256": store.sha256}
     inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
-    if from_shards:
+    device = encoder.device.type if encoder.device.type != "cpu" else None
+    if from_shards or (device and experiment.index.factory == "Flat"):
         count = experiment.encoding.shards
-        search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole))
+        search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole), device=device)
         inputs |= {f"shard {shard}": paths.shard_manifest(name, shard, count) for shard in range(1, count + 1)}
     else:
-        search = IndexSearch(load_index(paths.index(name), nprobe=experiment.index.nprobe, verify=True, **whole))
+        settings = experiment.index
+        search = IndexSearch(load_index(paths.index(name), nprobe=settings.nprobe, ef_search=settings.ef_search, verify=True, **whole))
         inputs["index"] = paths.index(name) / "manifest.json"
     stage = f"search_index.{name}" + (".train" if splits == ["train"] else "")
     with StageRecord(paths.record(stage), stage, settings_of(experiment, "search_index", name), inputs) as record, faiss_threads(threads):
@@ -71,4 +73,9 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
             record.outputs[f"{split} run" if mined else split] = file
             record.metrics[f"queries/{split}"] = count
             say(f"{file}: {count:,} queries, {depth} passages each.")
-        record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "exact from shards": from_shards}
+        record.notes |= {
+            "precision": f"{precision.name}: {precision.reason}",
+            "threads": threads,
+            "exact from shards": isinstance(search, ShardedSearch),
+            "search on": device or "cpu",
+        }

@@ -51,6 +51,7 @@ class Index(Block):
     factory: str = Field("Flat", description="faiss factory string; `Flat` is exact.", examples=["IVF1024,SQfp16"])
     train_vectors: int = Field(200_000, ge=1, description="Most vectors from which a trained index learns.")
     nprobe: int | None = Field(None, ge=1, description="Cells visited by an IVF index; null: faiss's default.")
+    ef_search: int | None = Field(None, ge=1, description="Candidates kept while an HNSW index is searched; null: faiss's default, 16.")
 
 
 class Encoding(Block):

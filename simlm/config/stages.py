@@ -98,6 +98,11 @@ def _index_bm25(experiment: Experiment, _: str | None) -> dict[str, Any]:
     return block
 
 
+def _search_index(experiment: Experiment, _: str | None) -> dict[str, Any]:
+    index = experiment.index.model_dump(mode="json", include={"nprobe", "ef_search"})
+    return {**index, "mined": experiment.negatives.depth, "judged": experiment.evaluate.depth, "precision": experiment.precision}
+
+
 def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
     model = experiment.models[name]
     return {**model.model_dump(mode="json", include={"rerank", "rerank_depth"}), "depth": experiment.evaluate.depth, "precision": experiment.precision}
@@ -116,7 +121,7 @@ _SETTINGS: dict[str, Any] = {
     "train": _train,
     "encode": lambda e, _: {"batch_size": e.encoding.batch_size, "dtype": e.encoding.dtype, "precision": e.precision},
     "build_index": lambda e, _: {"factory": e.index.factory, "train_vectors": e.index.train_vectors, "seed": e.seed},
-    "search_index": lambda e, _: {"nprobe": e.index.nprobe, "mined": e.negatives.depth, "judged": e.evaluate.depth, "precision": e.precision},
+    "search_index": _search_index,
     "score_teacher": _score_teacher,
     "rerank": _rerank,
     "fuse": lambda e, name: {**e.models[name].model_dump(mode="json"), "depth": e.evaluate.depth},

@@ -159,8 +159,8 @@ class Systems:
         from simlm.retrieval.search import IndexSearch
 
         encoder = TextEncoder(self.paths.model(system), self._prepared(), self.experiment.encoding.batch_size)
-        nprobe = self.experiment.index.nprobe
-        index = IndexSearch(load_index(self.paths.index(system), model_sha256=encoder.sha256, corpus_sha256=self.store.sha256, nprobe=nprobe))
+        settings, whole = self.experiment.index, {"model_sha256": encoder.sha256, "corpus_sha256": self.store.sha256}
+        index = IndexSearch(load_index(self.paths.index(system), **whole, nprobe=settings.nprobe, ef_search=settings.ef_search))
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
             rows, scores = (values[0] for values in index(encoder.queries([query]), k))

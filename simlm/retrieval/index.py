@@ -78,7 +78,14 @@ def build_index(
 
 
 def load_index(
-    folder: str | Path, *, model_sha256: str, corpus_sha256: str, nprobe: int | None = None, mapped: bool = True, verify: bool = False
+    folder: str | Path,
+    *,
+    model_sha256: str,
+    corpus_sha256: str,
+    nprobe: int | None = None,
+    ef_search: int | None = None,
+    mapped: bool = True,
+    verify: bool = False,
 ) -> faiss.Index:
     """Open the index of a model.
 
@@ -90,6 +97,8 @@ def load_index(
         What it must have been built from.
     nprobe
         Cells visited by an IVF index; default: what the index holds.
+    ef_search
+        Candidates that a search of an HNSW index keeps; default: faiss's (16).
     mapped
         Leave the vectors on disk and page them in as they are read, where faiss can; otherwise read all into memory.
     verify
@@ -121,6 +130,8 @@ def load_index(
         raise UserError(f"{file} is damaged ({_reason(error)}); delete {folder} and run {made_by} again") from None
     if nprobe is not None:
         _set_nprobe(index, nprobe, manifest["factory"])
+    if ef_search is not None:
+        _set_ef_search(index, ef_search, manifest["factory"])
     return index
 
 
@@ -148,11 +159,30 @@ def _filled(shards: Shards, factory: str, train_vectors: int, seed: int) -> tupl
             trained = len(rows)
             say(f"Training the index {factory} on {trained:,} vectors.")
             index.train(shards.take(rows))
+        reserve(index, shards.rows)
         for _, vectors in progress(shards.blocks(size), None, "Indexing vectors", unit=f"blocks of {size}"):
             index.add(vectors)
     except RuntimeError as error:
         raise UserError(f"index.factory '{factory}' cannot take these {shards.rows:,} vectors of {shards.dimension} numbers ({_reason(error)})") from None
     return index, trained
+
+
+def reserve(index: faiss.Index, rows: int) -> bool:
+    """Make room for ``rows`` vectors at once where an index keeps them in one array; returns whether it does.
+
+    faiss lets the array grow by doubling and copies it each time, so that an index would need up to twice its size. The array is
+    made long here; the first ``add`` cuts it to what is there, but its memory stays.
+    """
+    import faiss
+
+    index = faiss.downcast_index(index)
+    inner = [getattr(index, name) for name in ("index", "storage", "base_index", "refine_index") if hasattr(index, name)]
+    if inner:
+        return sum(reserve(one, rows) for one in inner if one is not None) > 0
+    if not hasattr(index, "codes") or not hasattr(index, "code_size"):
+        return False
+    index.codes.resize(rows * index.code_size)
+    return True
 
 
 def _write(index: faiss.Index, folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +227,15 @@ def _set_nprobe(index: faiss.Index, nprobe: int, factory: str) -> None:
         faiss.extract_index_ivf(index).nprobe = nprobe
     except RuntimeError:
         raise UserError(f"index.nprobe is {nprobe}, but the index '{factory}' has no cells to visit; remove nprobe or choose an IVF index") from None
+
+
+def _set_ef_search(index: faiss.Index, ef_search: int, factory: str) -> None:
+    """Set the width of an HNSW search; also where HNSW only finds the cells of an IVF index."""
+    import faiss
+
+    if "HNSW" not in factory:
+        raise UserError(f"index.ef_search is {ef_search}, but the index '{factory}' is no graph; remove ef_search or choose an HNSW index")
+    faiss.ParameterSpace().set_index_parameter(index, "quantizer_efSearch" if "IVF" in factory else "efSearch", ef_search)
 
 
 def _reason(error: RuntimeError) -> str:

@@ -94,11 +94,18 @@ def merge_topk(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.n
 class IndexSearch:
     """Search of a faiss index.
 
+    Attributes
+    ----------
+    blocks_at_once
+        Blocks of queries that are searched together.
+
     >>> import faiss
     >>> index = faiss.IndexFlatIP(2); index.add(np.array([[1, 0], [0, 1], [1, 0]], np.float32))
     >>> IndexSearch(index)(np.array([[1, 0]], np.float32), 2)[0]
     array([[0, 2]])
     """
+
+    blocks_at_once = 1
 
     def __init__(self, index: faiss.Index) -> None:
         self.index = index
@@ -109,25 +116,56 @@ class IndexSearch:
 
 
 class ShardedSearch:
-    """Exact search of the stored shards, block by block: memory holds a block of vectors, whatever the size of the corpus."""
+    """Exact search of the stored shards, block by block: memory holds a block of vectors, whatever the size of the corpus.
 
-    def __init__(self, shards: Shards, block: int = 65536) -> None:
-        self.shards, self.block = shards, block
+    Parameters
+    ----------
+    shards
+        The vectors.
+    block
+        Vectors read at once.
+    device
+        torch's name of the device that multiplies, such as ``cuda``; None: faiss on the processor.
+    """
+
+    blocks_at_once = 32
+    """All vectors are read once for so many blocks of queries."""
+
+    def __init__(self, shards: Shards, block: int = 65536, device: str | None = None) -> None:
+        self.shards, self.block, self.device = shards, block, device
 
     def __call__(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores of the best ``k``, by ``(-score, row)``."""
-        import faiss
-
         vectors = np.ascontiguousarray(vectors, np.float32)
         best = (np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32))
         for first, block in self.shards.blocks(self.block):
-
-            def search(queries: np.ndarray, wanted: int, block: np.ndarray = block) -> tuple[np.ndarray, np.ndarray]:
-                return faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
-
+            search = _on_device(block, self.device) if self.device else _on_processor(block)
             rows, scores = order_ties(search, vectors, k, len(block))
             best = merge_topk([best, (rows + first, scores)], k)
         return best
+
+
+def _on_processor(block: np.ndarray) -> Search:
+    import faiss
+
+    return lambda queries, wanted: faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
+
+
+def _on_device(block: np.ndarray, device: str) -> Search:
+    """Inner products in fp32 (torch keeps TF32 off unless told otherwise), a slice of the queries at a time."""
+    import torch
+
+    passages = torch.from_numpy(block).to(device)
+
+    def search(queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        scores, rows = [], []
+        for part in torch.from_numpy(queries).split(QUERIES_AT_ONCE):
+            values, places = (part.to(device) @ passages.T).topk(wanted, dim=1)
+            scores.append(values.cpu().numpy())
+            rows.append(places.cpu().numpy())
+        return np.concatenate(scores), np.concatenate(rows)
+
+    return search
 
 
 def search_split(
@@ -135,12 +173,15 @@ def search_split(
 ) -> Iterator[Ranking]:
     """Embed a split's queries and stream their rankings, in the order of the split.
 
-    Queries are taken ``queries_at_once`` at a time; each is searched to ``depth``.
+    Queries are embedded ``queries_at_once`` at a time; each is searched to ``depth``.
     """
     queries = list(store.queries(split).items())
-    for start in progress(range(0, len(queries), queries_at_once), -(-len(queries) // queries_at_once), f"Searching {split}", unit="blocks of queries"):
-        chunk = queries[start : start + queries_at_once]
-        for (query_id, _), rows, scores in zip(chunk, *search(encoder.queries([text for _, text in chunk]), depth)):
+    together = queries_at_once * search.blocks_at_once
+    for start in progress(range(0, len(queries), together), -(-len(queries) // together), f"Searching {split}", unit="blocks of queries"):
+        chunk = queries[start : start + together]
+        texts = [text for _, text in chunk]
+        vectors = np.concatenate([encoder.queries(texts[first : first + queries_at_once]) for first in range(0, len(texts), queries_at_once)])
+        for (query_id, _), rows, scores in zip(chunk, *search(vectors, depth)):
             found = rows >= 0
             yield Ranking(query_id, rows[found].astype(np.int32), scores[found])
 

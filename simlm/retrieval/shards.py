@@ -56,8 +56,13 @@ class Shards:
     def blocks(self, size: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
         """First row and fp32 vectors of consecutive blocks of at most ``size`` rows, in row order."""
         for start, array in zip(self._starts, self._arrays):
-            for first in range(0, len(array), size):
-                yield int(start) + first, np.ascontiguousarray(array[first : first + size], dtype=np.float32)
+            # Read instead of mapped: the pages of a map would stay in memory until all vectors are there.
+            with open(array.filename, "rb") as stream:
+                stream.seek(array.offset)
+                for first in range(0, len(array), size):
+                    rows = min(size, len(array) - first)
+                    block = np.fromfile(stream, array.dtype, rows * self.dimension).reshape(rows, self.dimension)
+                    yield int(start) + first, block.astype(np.float32, copy=False)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Vectors of ``rows``, which must be ascending; fp32, shape (rows, dimension)."""

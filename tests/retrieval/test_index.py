@@ -12,7 +12,7 @@ import pytest
 
 from simlm.errors import UserError
 from simlm.files import read_json, sha256_file
-from simlm.retrieval.index import build_index, load_index
+from simlm.retrieval.index import build_index, load_index, reserve
 from simlm.retrieval.search import IndexSearch, ShardedSearch, merge_topk, order_ties
 from simlm.retrieval.shards import Shards
 
@@ -92,6 +92,31 @@ def test_searching_the_shards_equals_the_flat_index(tmp_path, vectors, queries):
     assert rows.shape == (40, 1800)
 
 
+def test_search_with_torch_is_exact(tmp_path, vectors, queries):
+    """What a GPU would do, on the processor: the best passages, equal ones by row, whatever the block."""
+    vectors = np.concatenate([vectors, vectors[:300]])
+    shards = store_shards(tmp_path / "e", vectors, 3)
+    exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    for k, block in ((10, 100), (100, 700), (1800, 65536)):
+        rows, scores = ShardedSearch(shards, block, "cpu")(queries, k)
+        best = -np.sort(-exact, axis=1)[:, :k]
+        np.testing.assert_allclose(scores, best, atol=1e-6)
+        np.testing.assert_allclose(np.take_along_axis(exact, rows, axis=1), best, atol=1e-6)
+    place = np.argsort(rows, axis=1)
+    assert (place[:, :300] < place[:, 1500:]).all()
+
+
+def test_blocks_of_the_shards_are_the_stored_vectors(tmp_path, vectors):
+    for dtype in ("fp32", "fp16"):
+        shards = store_shards(tmp_path / dtype, vectors, 3, dtype)
+        stored = vectors.astype({"fp32": np.float32, "fp16": np.float16}[dtype]).astype(np.float32)
+        for size in (1, 7, 499, 65536) if dtype == "fp32" else (499,):
+            blocks = list(shards.blocks(size))
+            assert [first for first, _ in blocks] == np.cumsum([0] + [len(block) for _, block in blocks[:-1]]).tolist()
+            assert max(len(block) for _, block in blocks) <= size
+            np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), stored)
+
+
 # Least share of the ten exact neighbours of random vectors (hard for every approximation) that must be found.
 KINDS = {
     "IVF16,Flat": 0.5, "IVF16,SQfp16": 0.5, "SQfp16": 0.95, "SQ8": 0.85, "HNSW16": 0.85, "PQ16x4": 0.1, "OPQ8,IVF4,PQ8x4": 0.05,
@@ -129,6 +154,54 @@ def test_nprobe_of_the_build_and_of_the_search(tmp_path, vectors, queries):
     rows, scores = IndexSearch(load(tmp_path / "i", nprobe=1))(queries, 1000)
     assert (rows == -1).any()
     assert np.isneginf(scores[rows == -1]).all()
+
+
+@pytest.mark.parametrize("factory", ["HNSW8", "HNSW8,SQ8", "IVF16_HNSW8,Flat"])
+def test_ef_search_widens_the_search_of_a_graph(tmp_path, vectors, queries, factory):
+    build_index(store_shards(tmp_path / "e", vectors, 1), tmp_path / "i", factory, train_vectors=1000, nprobe=4 if "IVF" in factory else None)
+    expected, _ = reference(queries, vectors, 10)
+
+    def recall(ef_search):
+        rows, _ = IndexSearch(load(tmp_path / "i", ef_search=ef_search))(queries, 10)
+        return np.mean([len(set(mine) & set(theirs)) for mine, theirs in zip(rows.tolist(), expected.tolist())])
+
+    narrow, wide = recall(4), recall(400)
+    assert wide >= narrow
+    if factory == "HNSW8":
+        assert wide > narrow
+        assert wide == 10  # more candidates than a graph of this size has passages to offer: as good as exact
+
+
+def test_ef_search_of_an_index_without_a_graph_is_refused(tmp_path, vectors):
+    build_index(store_shards(tmp_path / "e", vectors, 1), tmp_path / "i", "SQfp16")
+    with pytest.raises(UserError, match="ef_search is 64, but the index 'SQfp16' is no graph"):
+        load(tmp_path / "i", ef_search=64)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "SQfp16", "PQ4x4", "HNSW8", "PCA16,SQ8", "SQ8,RFlat"])
+def test_room_for_all_vectors_is_made_once(vectors, factory):
+    """Growing by doubling would need twice the memory of the index; what is written stays the same."""
+    grown, reserved = (faiss.index_factory(DIMENSION, factory, faiss.METRIC_INNER_PRODUCT) for _ in range(2))
+    for index in (grown, reserved):
+        index.train(vectors)
+    assert reserve(reserved, ROWS)
+    assert reserved.ntotal == 0
+    for index in (grown, reserved):
+        addresses = set()
+        for first in range(0, ROWS, 100):
+            index.add(vectors[first : first + 100])
+            addresses.add(address(index))
+    assert len(addresses) == 1
+    assert faiss.serialize_index(grown).tobytes() == faiss.serialize_index(reserved).tobytes()
+
+
+def address(index):
+    """Where an index keeps its vectors."""
+    index = faiss.downcast_index(index)
+    for name in ("index", "storage", "base_index"):
+        if hasattr(index, name):
+            return address(getattr(index, name))
+    return int(index.codes.data())
 
 
 def test_ties_at_the_cut_go_to_the_smaller_row():

@@ -14,7 +14,8 @@ from simlm.corpus.store import CorpusStore
 from simlm.hardware import Precision
 from simlm.retrieval.encoder import TextEncoder
 from simlm.retrieval.runs import read_run, read_train_run
-from simlm.retrieval.search import planned_runs
+from simlm.retrieval.search import ShardedSearch, planned_runs, search_split
+from simlm.retrieval.shards import Shards
 
 
 @pytest.fixture
@@ -55,6 +56,21 @@ def test_runs_equal_an_exhaustive_search(simlm, searchable):
     assert set(record["inputs"]) == {"corpus", "model", "index"}
     for stage in ("encode.distilled.1-of-2", "encode.distilled.2-of-2", "build_index.distilled"):
         assert paths.record(stage).exists()
+
+
+def test_how_many_queries_go_together_changes_no_run(simlm, searchable):
+    assert simlm("encode", "--model", "distilled")[0] == 0
+    paths, store = searchable.paths, CorpusStore(searchable.paths.corpus)
+    encoder = TextEncoder(paths.model("distilled"), Precision("fp32", "test"), 16)
+    search = ShardedSearch(Shards(paths.embeddings("distilled"), 2), block=7)
+    together = list(search_split(encoder, search, store, "train", 30))
+    for blocks_at_once in (1, 2, 8):
+        search.blocks_at_once = blocks_at_once
+        alone = list(search_split(encoder, search, store, "train", 30, queries_at_once=1))
+        assert [ranking.query_id for ranking in alone] == list(store.queries("train"))
+        for one, other in zip(alone, together):
+            np.testing.assert_array_equal(one.passages, other.passages)
+            np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
 
 
 def test_shards_and_their_direct_search_give_the_same_runs(simlm, searchable):

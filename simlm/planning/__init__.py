@@ -1,0 +1,1 @@
+"""What an experiment will cost: arithmetic, memory and disk of every stage, before anything runs."""

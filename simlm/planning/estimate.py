@@ -1,0 +1,275 @@
+"""What every stage of an experiment will cost: jobs, accelerator and CPU time, disk, memory. ``docs/plan.md`` explains the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simlm.config import Experiment
+from simlm.config.corpora import PythonDocs
+from simlm.config.graph import LEXICAL, needed_models
+from simlm.config.stages import bm25_splits, record_names, systems_mined, systems_with_runs
+from simlm.paths import Paths
+from simlm.planning.costs import Accelerator, Costs
+from simlm.planning.counts import Counts
+from simlm.planning.index_size import looked_at, vector_bytes
+from simlm.planning.lengths import mean_cut
+from simlm.planning.work import Workload
+
+MIB = 2**20
+PROCESS = 100 * MIB
+"""Resident memory of a command without torch, before it has read anything; docs/scale.md has the measurements."""
+TORCH = 470 * MIB
+"""The same with torch and transformers."""
+POSTINGS_SHARE = 0.13
+"""Sum of the document frequencies of a query's terms, as a share of the corpus (measured on MS MARCO passages and dev queries)."""
+POSTINGS_PER_WORD = 0.6
+"""Different terms of a passage that are no stop words, per word."""
+PYTHON_PASSAGE = 0.002
+"""CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
+FP32_SHARE = 0.04
+"""Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; assumed."""
+TREC_LINE = 48
+"""Bytes of a line of a TREC run."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One stage.
+
+    Attributes
+    ----------
+    jobs, done
+        Jobs of the workflow, and how many of them have left their record already.
+    cpu, accelerator
+        Seconds of all jobs together: of a core, of a GPU.
+    disk
+        Bytes that stay.
+    memory
+        Bytes of the largest process; weights and activations on a GPU do not count.
+    """
+
+    stage: str
+    jobs: int
+    done: int
+    cpu: float
+    accelerator: float
+    disk: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Estimates the stages of an experiment."""
+
+    experiment: Experiment
+    paths: Paths
+    counts: Counts
+    costs: Costs
+    accelerator: Accelerator
+
+    @property
+    def work(self) -> Workload:
+        return Workload(self.experiment, self.counts)
+
+    def stages(self) -> list[Estimate]:
+        """All stages of ``all``, in the order of the chain; the shards of a model are one line."""
+        shards = [f"{shard}-of-{self.experiment.encoding.shards}" for shard in range(1, self.experiment.encoding.shards + 1)]
+        names: dict[str, list[str]] = {}
+        for record in record_names(self.experiment, shards):
+            stage = record.rsplit(".", 1)[0] if record.startswith("encode.") else record
+            names.setdefault(stage, []).append(record)
+            system = stage.partition(".")[2]
+            if stage.startswith("search_index.") and system in systems_mined(self.experiment) and not self._searches_together(system):
+                names[f"{stage}.train"] = [f"{stage}.train"]
+        names |= {"report": ["report"], "track": []}
+        return [self._estimate(stage, records) for stage, records in names.items()]
+
+    def _searches_together(self, system: str) -> bool:
+        """Whether one job searches the training queries, which are mined, and the judged ones."""
+        judged = self.experiment.evaluate.splits
+        return system in systems_mined(self.experiment) and system in systems_with_runs(self.experiment) and "train" not in judged
+
+    def _estimate(self, stage: str, records: list[str]) -> Estimate:
+        kind, _, system = stage.partition(".")
+        done = sum(self.paths.record(record).exists() for record in records) if records else int(self.paths.mirror.exists())
+        one: Callable[[str], tuple[float, float, float, float]] = getattr(self, f"_{kind}", self._light)
+        cpu, accelerator, disk, memory = one(system)
+        return Estimate(stage, max(1, len(records)), done, cpu, accelerator, disk, memory)
+
+    def _light(self, _: str) -> tuple[float, float, float, float]:
+        return 2 * self.costs.start_light, 0, 2 * MIB, PROCESS
+
+    def _report(self, _: str) -> tuple[float, float, float, float]:
+        return 8 * self.costs.start_light, 0, 2 * MIB, PROCESS + 40 * MIB
+
+    def _track(self, _: str) -> tuple[float, float, float, float]:
+        """Importing mlflow costs as much as importing torch."""
+        return self.costs.start_torch, 0, 2 * MIB, PROCESS + 150 * MIB
+
+    def _compute(self, operations: float, width: int, training: bool, gpus: int) -> tuple[float, float]:
+        """CPU and accelerator seconds of some arithmetic; a GPU keeps one core busy."""
+        if gpus:
+            share = self.accelerator.training if training else self.accelerator.inference
+            seconds = operations / (self.accelerator.peak_tflops * 1e12 * share)
+            return seconds, seconds
+        return operations / (1e9 * self.costs.gflops(width, training)), 0.0
+
+    @property
+    def _words(self) -> float:
+        return self.counts.passages * self.counts.words
+
+    def _prepare_corpus(self, _: str) -> tuple[float, float, float, float]:
+        queries = sum(self.counts.queries.values())
+        parsing = self.counts.passages * PYTHON_PASSAGE if isinstance(self.experiment.corpus, PythonDocs) else 0
+        disk = self._words * 6.2 + 24 * self.counts.passages + 90 * queries
+        return self.costs.start_light + parsing + self._words * self.costs.corpus_word, 0, disk, PROCESS + 40 * self.counts.passages + 1_200 * queries
+
+    def _train_tokenizer(self, _: str) -> tuple[float, float, float, float]:
+        given = self.experiment.tokenizer.init is not None
+        words = 0 if given else self._words * self.costs.vocabulary_word
+        start = self.costs.start_torch if given else self.costs.start_light
+        return start + words, 0, MIB, PROCESS + (210 if given else 60) * MIB
+
+    def _index_bm25(self, _: str) -> tuple[float, float, float, float]:
+        block, postings = self.experiment.bm25, self._words * POSTINGS_PER_WORD
+        cpu = self.costs.start_light + len(block.analyzers) * self._words * self.costs.bm25_index_word
+        if len(block.analyzers) > 1:
+            cpu += len(block.analyzers) * self._bm25_queries(self.counts.queries.get(block.select_on, 0))
+        return cpu, 0, 8 * postings, PROCESS + 20 * postings + (8 * postings if len(block.analyzers) > 1 else 0) + self._terms
+
+    @property
+    def _terms(self) -> float:
+        """Bytes of the dictionary of terms, whose number grows with a power of the number of words (Heaps' law)."""
+        return 400 * 25 * self._words**0.58
+
+    def _bm25_queries(self, queries: float) -> float:
+        return queries * (self.costs.bm25_query + POSTINGS_SHARE * self.counts.passages * self.costs.bm25_posting)
+
+    def _runs(self, system: str, splits: list[str]) -> tuple[float, float, float]:
+        """Queries, CPU seconds and disk of the runs of some splits."""
+        mined, judged = self.experiment.negatives.depth, self.experiment.evaluate.depth
+        queries = seconds = disk = 0.0
+        for split in splits:
+            number = self.counts.queries.get(split, 0)
+            trained = split == "train" and split not in self.experiment.evaluate.splits
+            queries += number
+            seconds += 0 if trained else number * judged * self.costs.run_line
+            disk += number * min(self.counts.passages, mined if trained else judged) * (8 if trained else TREC_LINE)
+        return queries, seconds, disk
+
+    def _search_bm25(self, _: str) -> tuple[float, float, float, float]:
+        queries, writing, disk = self._runs(LEXICAL, bm25_splits(self.experiment))
+        memory = PROCESS + 8 * self._words * POSTINGS_PER_WORD + self._terms + 4 * self.counts.passages + 300 * queries
+        return self.costs.start_light + self._bm25_queries(queries) + writing, 0, disk, memory
+
+    def _mine_negatives(self, _: str) -> tuple[float, float, float, float]:
+        queries, block = self.counts.queries.get("train", 0), self.experiment.negatives
+        disk = 4 * queries * max(block.pad_to, block.sample)
+        memory = PROCESS + 60 * MIB + 12 * self.counts.passages + 1_500 * queries
+        return self.costs.start_light + queries * self.costs.negatives_query, 0, disk, memory
+
+    def _train(self, name: str) -> tuple[float, float, float, float]:
+        block, work, shape = self.experiment.models[name], self.work.training(name), self.work.shape(name)
+        gpus = getattr(block, "gpus", 0)
+        cpu, accelerator = self._compute(work.operations, work.width, True, gpus)
+        cpu += self.costs.start_training + work.steps * self.costs.training_step + self._tokenized(name) * self.counts.words * self.costs.tokenize_word
+        parameters = shape.parameters()
+        cached = self._tokenized(name) * (block.kind != "crossencoder")
+        disk = 4 * parameters + cached * (16 + 4 * mean_cut(self.work.passage(name), self._limit(name)))
+        memory = TORCH + (16 * parameters if not gpus else 4 * parameters) + 24 * self.counts.passages
+        memory += 0 if gpus else self._activations(name)
+        if block.kind in ("biencoder", "crossencoder"):
+            memory += 700 * self.counts.queries.get("train", 0)
+        return cpu, accelerator, disk, memory
+
+    def _activations(self, name: str) -> float:
+        """Bytes that a step on a CPU keeps for the backward pass, freed buffers that the process holds on to included."""
+        block, shape = self.experiment.models[name], self.work.shape(name)
+        texts, layers, labelled = block.micro_batch_size or block.batch_size, shape.layers, getattr(block, "mask_probability", 0.0)
+        if block.kind == "biencoder":
+            texts *= 1 + block.hard_negatives
+        if block.kind == "crossencoder":
+            texts *= max(2, (1 + block.hard_negatives) / block.forward_factor) * (2 if block.rdrop_weight else 1)
+        if block.kind == "bottleneck":
+            layers, labelled = layers + block.decoder_layers, 2 * block.label_fraction
+        tokens = min(self.work.passage(name), self._limit(name))
+        logits = 8 * labelled * shape.vocabulary
+        return texts * tokens * (3.5 * layers * (20 * shape.hidden + 3 * shape.heads * tokens) + logits)
+
+    def _limit(self, name: str) -> int:
+        block = self.experiment.models[name]
+        return getattr(block, "passage_length", getattr(block, "max_length", 144))
+
+    def _tokenized(self, name: str) -> float:
+        """Passages that a training has to tokenize; models of one length share the tokens of the corpus."""
+        if self.experiment.models[name].kind == "crossencoder":
+            listed = self.counts.queries.get("train", 0) * max(self.experiment.negatives.pad_to, self.experiment.negatives.sample)
+            return min(self.counts.passages, listed)
+        sharing = [n for n in needed_models(self.experiment) if self.experiment.models[n].kind != "crossencoder" and self._limit(n) == self._limit(name)]
+        return self.counts.passages if sharing[0] == name else 0
+
+    def _encode(self, name: str) -> tuple[float, float, float, float]:
+        block, shape = self.experiment.encoding, self.work.shape(name)
+        cpu, accelerator = self._compute(self.counts.passages * self.work.encoding(name), shape.hidden, False, block.gpus)
+        cpu += block.shards * self.costs.start_torch + self._words * self.costs.tokenize_word
+        disk = self.counts.passages * shape.hidden * (2 if block.dtype == "fp16" else 4)
+        return cpu, accelerator, disk, TORCH + 4 * shape.parameters() + 200 * block.batch_size * shape.hidden * 4 + self._corpus_pages(block.shards)
+
+    def _corpus_pages(self, shards: int = 1) -> float:
+        """Pages of the memory-mapped corpus that a process has read; the kernel takes them back when it needs them."""
+        return 6.5 * self._words / shards
+
+    def _build_index(self, name: str) -> tuple[float, float, float, float]:
+        size = self.counts.passages * vector_bytes(self.experiment.index.factory, self.work.shape(name).hidden)
+        read = self.counts.passages * self.work.shape(name).hidden * (2 if self.experiment.encoding.dtype == "fp16" else 4)
+        return self.costs.start_light + read * self.costs.vector_byte, 0, size, PROCESS + size + 65_536 * 4 * self.work.shape(name).hidden
+
+    def _search_index(self, name: str) -> tuple[float, float, float, float]:
+        name, _, part = name.partition(".")
+        judged = list(self.experiment.evaluate.splits)
+        splits = ["train"] if part else [*(["train"] if self._searches_together(name) else []), *judged]
+        queries, writing, disk = self._runs(name, splits)
+        shape, factory = self.work.shape(name), self.experiment.index.factory
+        cpu, accelerator = self._compute(queries * self.work.asking(name), shape.hidden, False, self.experiment.encoding.gpus)
+        compared = 2 * queries * looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages * shape.hidden
+        cpu += self.costs.start_torch + writing
+        on_gpu = self.experiment.encoding.gpus and factory == "Flat"
+        if on_gpu:
+            accelerator += compared / (self.accelerator.peak_tflops * 1e12 * FP32_SHARE)
+            cpu += accelerator
+        else:
+            cpu += compared / (1e9 * self.costs.search_gflops)
+        if self.experiment.encoding.gpus:
+            # The job holds its GPU while the processor works.
+            accelerator = max(accelerator, cpu / self.experiment.encoding.threads)
+        searched = 3 * 65_536 * 4 * shape.hidden if on_gpu else self.counts.passages * vector_bytes(factory, shape.hidden)
+        memory = TORCH + 4 * shape.parameters() + searched + 300 * queries
+        return cpu, accelerator, disk, memory
+
+    def _score_teacher(self, student: str) -> tuple[float, float, float, float]:
+        block = self.experiment.models[student]
+        teacher, pairs = block.teacher, self.work.teacher_pairs(student)
+        shape = self.work.shape(teacher)
+        cpu, accelerator = self._compute(pairs * self.work.scoring(teacher), shape.hidden, False, min(1, block.gpus))
+        cpu += self.costs.start_torch + min(self.counts.passages, pairs) * self.counts.words * self.costs.tokenize_word
+        return cpu, accelerator, 8 * pairs, TORCH + 4 * shape.parameters() + 200 * MIB + 24 * self.counts.passages + 700 * self.counts.queries.get("train", 0)
+
+    def _rerank(self, name: str) -> tuple[float, float, float, float]:
+        block, shape = self.experiment.models[name], self.work.shape(name)
+        splits = list(self.experiment.evaluate.splits)
+        queries, writing, disk = self._runs(name, splits)
+        pairs = queries * min(block.rerank_depth, self.experiment.evaluate.depth, self.counts.passages)
+        cpu, accelerator = self._compute(pairs * self.work.scoring(name), shape.hidden, False, min(1, block.gpus))
+        cpu += self.costs.start_torch + writing + min(self.counts.passages, pairs) * self.counts.words * self.costs.tokenize_word
+        return cpu, accelerator, disk, TORCH + 4 * shape.parameters() + 200 * MIB + 24 * queries * self.experiment.evaluate.depth + 8 * self.counts.passages
+
+    def _fuse(self, name: str) -> tuple[float, float, float, float]:
+        block = self.experiment.models[name]
+        _, writing, disk = self._runs(name, list(self.experiment.evaluate.splits))
+        return self.costs.start_light + (1 + len(block.of)) * writing, 0, disk, PROCESS + 40 * MIB + 8 * self.counts.passages
+
+    def _evaluate(self, _: str) -> tuple[float, float, float, float]:
+        lines = sum(self.counts.queries.get(split, 0) for split in self.experiment.evaluate.splits) * self.experiment.evaluate.depth
+        lines *= len(self.experiment.evaluate.systems)
+        return self.costs.start_light + lines * self.costs.judged_line, 0, lines / self.experiment.evaluate.depth * 120, PROCESS

@@ -1,0 +1,148 @@
+"""Arithmetic of training, encoding and scoring, in floating-point operations; a backward pass counts as two forward passes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from simlm.config import Experiment
+from simlm.config.kinds import BiEncoder, Bottleneck, CrossEncoder, MaskedLanguageModel
+from simlm.planning.counts import Counts
+from simlm.planning.lengths import QUERY_WORDS, longest, mean_cut, tokens_of
+from simlm.planning.shapes import Known, Shape, shape_of
+from simlm.training.schedule import total_steps
+
+HOLDOUT_NEGATIVES = 15
+"""Negatives per held-out query in the evaluation of a retriever or re-ranker during its training."""
+SORTED = 1.08
+"""Padding of texts that are sorted by length before they are cut into batches."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a model of the graph computes.
+
+    Attributes
+    ----------
+    operations
+        Floating-point operations.
+    width
+        Width of the model, which decides how fast they are.
+    steps
+        Optimiser steps.
+    """
+
+    operations: float
+    width: int
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """An experiment and the size of its collection."""
+
+    experiment: Experiment
+    counts: Counts
+
+    @cached_property
+    def shapes(self) -> dict[str, Known]:
+        """Shape of every trained model of the graph."""
+        return {name: shape_of(self.experiment, name) for name, block in self.experiment.models.items() if block.trainer or block.initial()}
+
+    def shape(self, name: str) -> Shape:
+        return self.shapes[name].shape if name in self.shapes else shape_of(self.experiment, name).shape
+
+    def passage(self, name: str) -> float:
+        """Mean tokens of an uncut passage with a model's vocabulary."""
+        return tokens_of(self.counts.words, self.shape(name).vocabulary)
+
+    def query(self, name: str) -> float:
+        return tokens_of(QUERY_WORDS, self.shape(name).vocabulary)
+
+    def train_queries(self, name: str) -> int:
+        """Training queries that are not held out."""
+        queries = self.counts.queries.get("train", 0)
+        return max(1, queries - min(getattr(self.experiment.models[name], "holdout", 0), queries // 10))
+
+    def steps(self, name: str) -> int:
+        """Optimiser steps of a training."""
+        block = self.experiment.models[name]
+        by_passage = isinstance(block, Bottleneck | MaskedLanguageModel)
+        return total_steps(block, self.counts.passages if by_passage else self.train_queries(name))
+
+    def training(self, name: str) -> Work:
+        """Everything that ``simlm train`` computes for a model."""
+        block, shape = self.experiment.models[name], self.shape(name)
+        for kind, operations in ((Bottleneck, self._bottleneck), (BiEncoder, self._biencoder), (CrossEncoder, self._crossencoder)):
+            if isinstance(block, kind):
+                return Work(operations(name, block, shape), shape.hidden, self.steps(name))
+        return Work(self._mlm(name, block, shape), shape.hidden, self.steps(name))
+
+    def _mlm(self, name: str, block: Any, shape: Shape) -> float:
+        padded = longest(self.passage(name), getattr(block, "max_length", 144), getattr(block, "micro_batch_size", None) or block.batch_size)
+        masked = getattr(block, "mask_probability", 0.15) * padded
+        return 3 * self.steps(name) * block.batch_size * (shape.forward(padded) + shape.head(masked))
+
+    def _bottleneck(self, name: str, block: Bottleneck, shape: Shape) -> float:
+        """Generator over both inputs, encoder, decoder, both losses; then the looks at held-out passages and the probe."""
+        generator = shape_of(self.experiment, block.generator).shape
+        micro = min(block.micro_batch_size or block.batch_size, block.batch_size)
+        padded, real = longest(self.passage(name), block.max_length, micro), mean_cut(self.passage(name), block.max_length)
+        replaced = 2 * generator.forward(padded) + generator.head((block.encoder_mask + block.decoder_mask) * real)
+        model = shape.forward(padded) + shape.forward(padded, block.decoder_layers) + shape.head(2 * block.label_fraction * real)
+        steps, training = self.steps(name), 3 * model + (3 if block.train_generator else 1) * replaced
+        looks = 1 + (steps // block.probe.every_steps if block.probe else 0)
+        looked = looks * min(block.holdout, self.counts.passages // 10) * (model + replaced)
+        probed = looks * block.probe.passages * SORTED * shape.forward(real) if block.probe else 0
+        return steps * block.batch_size * training + looked + probed
+
+    def _biencoder(self, name: str, block: BiEncoder, shape: Shape) -> float:
+        hard = block.hard_negatives if block.negatives else 0
+        passage = shape.forward(SORTED * mean_cut(self.passage(name), block.passage_length), first_only=True)
+        query = shape.forward(SORTED * mean_cut(self.query(name), block.query_length), first_only=True)
+        # With a smaller micro-batch the activations are computed twice.
+        passes = 4 if block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
+        looked = self._looks(name, block) * block.holdout * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
+        return passes * self.steps(name) * block.batch_size * (query + (1 + hard) * passage) + looked
+
+    def _crossencoder(self, name: str, block: CrossEncoder, shape: Shape) -> float:
+        pair = shape.forward(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
+        group = 1 + block.hard_negatives
+        kept = max(2, math.ceil(group / block.forward_factor)) if block.forward_factor > 1 else group
+        chosen = group * pair if block.forward_factor > 1 else 0
+        trained = kept * (2 if block.rdrop_weight else 1) * 3 * pair
+        looked = self._looks(name, block) * block.holdout * (1 + min(block.hard_negatives, HOLDOUT_NEGATIVES)) * self.scoring(name)
+        return self.steps(name) * block.batch_size * (chosen + trained) + looked
+
+    def _looks(self, name: str, block: Any) -> int:
+        """How often a fine-tuning looks at its held-out queries: every epoch and at the end."""
+        return 1 + self.steps(name) // max(1, math.ceil(self.train_queries(name) / block.batch_size))
+
+    def pair(self, name: str) -> float:
+        """Mean tokens of an uncut (query, passage) pair."""
+        return self.query(name) + self.passage(name)
+
+    def scoring(self, name: str) -> float:
+        """Operations for one pair with a cross-encoder."""
+        limit = getattr(self.experiment.models[name], "max_length", 192)
+        return self.shape(name).forward(SORTED * mean_cut(self.pair(name), limit), first_only=True)
+
+    def encoding(self, name: str) -> float:
+        """Operations for one passage with a bi-encoder."""
+        limit = getattr(self.experiment.models[name], "passage_length", 144)
+        return self.shape(name).forward(SORTED * mean_cut(self.passage(name), limit), first_only=True)
+
+    def asking(self, name: str) -> float:
+        """Operations for one query with a bi-encoder."""
+        limit = getattr(self.experiment.models[name], "query_length", 32)
+        return self.shape(name).forward(SORTED * mean_cut(self.query(name), limit), first_only=True)
+
+    def teacher_pairs(self, student: str) -> float:
+        """Pairs that a student's training visits, and so its teacher scores."""
+        block, queries = self.experiment.models[student], self.train_queries(student)
+        epochs = self.steps(student) * block.batch_size / queries
+        listed = max(self.experiment.negatives.sample, self.experiment.negatives.pad_to)
+        # One positive per query; in an epoch that does not end only some queries are visited.
+        return queries * min(1.0, epochs) * (1 + min(listed, block.hard_negatives * max(1.0, epochs)))

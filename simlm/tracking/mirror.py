@@ -127,7 +127,11 @@ class _Replay:
         write(self.client, run.info.run_id, metrics=metrics, tags={"simlm.model_id": model_id, EVALUATED: mark})
 
     def _model(self, stage: Stage, run: Run) -> str:
-        """Create an MLflow model that points to the files instead of holding them."""
+        """Find or create the MLflow model that points to the files instead of holding them."""
+        # One may be there already, if the replay that made it was cut off before it noted so.
+        found = self.client.search_logged_models([self.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
+        if found:
+            return found[0].model_id
         system = stage.subject or "bm25"
         block = self.experiment.models.get(system)
         tags = {

@@ -12,6 +12,13 @@ from small_world import Place
 from simlm.cli import main
 
 
+def pytest_collection_modifyitems(items):
+    """What needs the experiment waits for a whole chain."""
+    for item in items:
+        if "world" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """The experiment, made once."""

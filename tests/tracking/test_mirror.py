@@ -137,6 +137,18 @@ def test_an_interrupted_replay_goes_on_where_it_stopped(few, store, monkeypatch)
     assert len(all_runs(client)) == len(runs) + 1
 
 
+def test_a_replay_cut_off_after_it_made_a_model_makes_no_second_one(few, store):
+    first = mirror(few.experiment, few.paths, store)
+    client, _ = initialise(store)
+    run_id = first.runs["train.distilled"]["run_id"]
+    (model,) = client.search_logged_models(["1"])
+    for tag in ("simlm.model_id", "simlm.evaluated"):
+        client.delete_tag(run_id, tag)
+    mirror(few.experiment, few.paths, store)
+    assert [other.model_id for other in client.search_logged_models(["1"])] == [model.model_id]
+    assert client.get_run(run_id).data.tags["simlm.model_id"] == model.model_id
+
+
 def test_live_points_are_not_logged_twice(few, store):
     record = json.loads(few.paths.record("train.simlm").read_text())
     live = LiveMirror(few.context, "train.simlm", record["key"])

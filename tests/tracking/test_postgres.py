@@ -66,7 +66,7 @@ def eight_trainings(folder: Path, tokenizer) -> tuple[Path, Paths]:
     """A configuration with eight models that differ by their seeds."""
     from training.finetuning import make_context
 
-    block = {"kind": "biencoder", "hard_negatives": 2, "batch_size": 8, "steps": 150, "log_steps": 3, "learning_rate": 1e-3, "threads": 1, "holdout": 0}
+    block = {"kind": "biencoder", "hard_negatives": 2, "batch_size": 8, "steps": 300, "log_steps": 5, "learning_rate": 1e-3, "threads": 1, "holdout": 0}
     block |= {"query_length": 12, "passage_length": 24, "negatives": "bm25"}
     context = make_context(folder, tokenizer, {f"model{i}": {**block, "seed": i} for i in range(STAGES)})
     file = folder / "experiment.yaml"
@@ -91,7 +91,7 @@ def test_eight_trainings_outlive_a_crash_of_the_server(services, tmp_path, word_
     command = [sys.executable, str(Path(__file__).with_name("together.py")), str(calls)]
     work = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quick_failures(server.uri))
     try:
-        wait_until(lambda: database.ask("select count(distinct run_uuid) from metrics")[0][0] >= STAGES, work, "points of all eight arrived")
+        wait_until(lambda: database.ask("select count(distinct run_uuid) from metrics")[0][0] >= STAGES // 2, work, "points of half of them arrived")
         crash(database, server)
         come_back(database, server)
         out, err = work.communicate(timeout=900)

@@ -12,12 +12,14 @@ from simlm import __version__
 from simlm.errors import UserError, nearest, one_line
 
 COMMANDS: dict[str, str] = {
+    "download": "fetch corpus, titles and published models, where there is a network",
     "prepare-corpus": "read passages, queries and judgements from their source into the corpus store",
     "train-tokenizer": "train a WordPiece vocabulary on the corpus, or fetch a published one",
     "index-bm25": "build the BM25 index, choosing the tokenisation on the dev split",
     "search-bm25": "search a split with BM25",
     "mine-negatives": "sample hard negatives from a system's run of the training queries",
     "train": "train one model of the graph (mlm, bottleneck, biencoder, crossencoder)",
+    "import-model": "take a published model into the experiment",
     "encode": "embed one shard of the corpus with a bi-encoder",
     "build-index": "put a model's embedded shards into a faiss index",
     "search-index": "search splits with a bi-encoder's index",
@@ -26,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "fuse": "fuse the runs of several systems by reciprocal rank",
     "evaluate": "judge a system's runs with ir-measures",
     "compare-systems": "significance tests, confidence intervals and the table metrics.tsv",
+    "judge-reproduction": "compare the figures with published ones: OK, OKish or FAIL (reproduction.tsv)",
     "report": "write report.html",
     "summary": "print the table of an experiment's systems and where its report is",
     "track": "mirror the stage records to MLflow (can be repeated at any time)",

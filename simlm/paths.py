@@ -18,6 +18,11 @@ class Paths:
         return self.root / "config.yaml"
 
     @property
+    def inputs(self) -> Path:
+        """What was fetched from elsewhere before the first job, with commits and sizes."""
+        return self.root / "inputs.json"
+
+    @property
     def corpus(self) -> Path:
         """Folder of the corpus store (manifest: ``corpus/manifest.json``)."""
         return self.root / "corpus"
@@ -93,6 +98,16 @@ class Paths:
     def metrics_table(self) -> Path:
         """The table of all systems, splits and metrics."""
         return self.root / "metrics.tsv"
+
+    @property
+    def reproduction(self) -> Path:
+        """Verdict on every figure that has a published counterpart."""
+        return self.root / "reproduction.tsv"
+
+    @property
+    def gate(self) -> Path:
+        """Empty file that says that no published figure FAILed; only where the gate is enforced."""
+        return self.root / ".gate"
 
     @property
     def report(self) -> Path:

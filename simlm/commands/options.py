@@ -60,6 +60,6 @@ def model_of(context: Context, name: str, *kinds: str):
     models = context.experiment.models
     if name not in models:
         raise UserError(f"no model of '{context.experiment.name}' is called '{name}'{nearest(name, models)}")
-    if kinds and models[name].kind not in kinds:
+    if kinds and not {models[name].kind, models[name].role} & set(kinds):
         raise UserError(f"'{name}' is of kind {models[name].kind}, but this command takes {' or '.join(kinds)}")
     return models[name]

@@ -26,7 +26,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     context = load_context(arguments)
     paths = context.paths
-    inputs = {name: file for name, file in (("metrics", paths.metrics_table), ("comparisons", paths.comparisons)) if file.exists()}
+    inputs = {
+        name: file
+        for name, file in (("metrics", paths.metrics_table), ("comparisons", paths.comparisons), ("reproduction", paths.reproduction))
+        if file.exists()
+    }
     with StageRecord(paths.record("report"), "report", {}, inputs) as record:
         record.outputs["report"] = write_report(context)
         record.notes["model_cards"] = write_cards(context)

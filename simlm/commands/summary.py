@@ -32,6 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))
     for sentence in cautions(read_stages(context.experiment, paths)):
         print(f"\nCaution: {sentence}.")
+    if paths.reproduction.exists():
+        from simlm.evaluation import gate
+
+        lines = read_rows(paths.reproduction, gate.Verdict)
+        print(f"\nAgainst published figures: {gate.summary(lines)}\n{gate.text_table(lines)}" if lines else "")
     print(f"\nTable:  {paths.metrics_table}")
     if paths.report.exists():
         print(f"Report: {paths.report}  (open it in a browser)")

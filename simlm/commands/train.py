@@ -26,6 +26,6 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.training.dispatch import train_model
 
     context = load_context(arguments)
-    trained = [kind.model_fields["kind"].annotation.__args__[0] for kind in KINDS if kind.trainer]
+    trained = [kind.model_fields["kind"].annotation.__args__[0] for kind in KINDS if kind.trainer and kind.made_by == "train"]
     model_of(context, arguments.model, *trained)
     train_model(context, arguments.model)

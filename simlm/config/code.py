@@ -16,6 +16,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent.parent
 
 STAGES: dict[str, str] = {
+    "download_inputs": "simlm.hub",
     "prepare_corpus": "simlm.corpus",
     "train_tokenizer": "simlm.models.tokenizer",
     "index_bm25": "simlm.lexical.stage",
@@ -29,13 +30,14 @@ STAGES: dict[str, str] = {
     "fuse": "simlm.retrieval.fusion",
     "evaluate": "simlm.evaluation.stage",
     "compare_systems": "simlm.evaluation.compare",
+    "judge_reproduction": "simlm.evaluation.gate",
     "report": "simlm.report",
     "track": "simlm.tracking",
 }
 """Stage → module or package that does its work; for ``train`` it is the module of the kind's ``trainer``."""
 
 PLUMBING = (
-    "simlm.cli", "simlm.commands", "simlm.config", "simlm.corpus", "simlm.devices", "simlm.errors", "simlm.files", "simlm.hardware",
+    "simlm.cli", "simlm.commands", "simlm.config", "simlm.corpus", "simlm.devices", "simlm.errors", "simlm.files", "simlm.hardware", "simlm.hub",
     "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.progress", "simlm.record", "simlm.tracking",
     "simlm.training.checkpoints", "simlm.training.history",
 )  # fmt: skip

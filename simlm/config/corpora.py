@@ -27,8 +27,22 @@ class Partition(Block):
         return self
 
 
+class ExpectedCounts(Block):
+    """Counts that the source must have, before anything is left out; another count is refused."""
+
+    passages: int | None = Field(None, ge=1, description="Passages; null: the known count of the collection, if there is one.")
+    queries: dict[str, int] = Field(
+        {}, description="Judged queries by split of the source; a split that is not named has its known count, if there is one.", examples=[{"dev": 6980}]
+    )
+
+
 class CorpusBlock(Block):
     """What every source shares."""
+
+    expected: ExpectedCounts = Field(
+        ExpectedCounts(),
+        description="Counts that the source must have. Those of published collections are known (`simlm/corpus/counts.yaml`) and need not be given.",
+    )
 
     max_passages: int | None = Field(
         None,
@@ -62,6 +76,9 @@ class CorpusBlock(Block):
                 raise ValueError(f"max_queries: there is no split '{name}'{nearest(name, self.split_names())} (there are {', '.join(self.split_names())})")
             if most < 1:
                 raise ValueError(f"max_queries: '{name}' must keep at least 1 query, not {most}")
+        for name in self.expected.queries:
+            if name not in source:
+                raise ValueError(f"expected.queries: there is no split '{name}'{nearest(name, source)} (there are {', '.join(source)})")
         for name in self.split_names():
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise ValueError(f"the split name '{name}' becomes a file name; use letters, digits, '_' and '-'")
@@ -100,13 +117,23 @@ class IrDatasets(CorpusBlock):
     splits: dict[str, str] = Field(
         min_length=1, description="Split name → ir_datasets id with queries and qrels.", examples=[{"train": "msmarco-passage/train/judged"}]
     )
-    titles: str = Field(
+    titles: Literal["none", "rocketqa"] = Field(
         "none",
-        description="`none` keeps the collection's own titles; a Hugging Face data set id adds titles by passage id (the RocketQA title-augmented corpus).",
+        description="`none` keeps the collection's own titles (MS MARCO has none); `rocketqa` adds those of `title_dataset` by passage id, as SimLM, "
+        "coCondenser and RocketQA do for MS MARCO.",
+    )
+    title_dataset: str = Field(
+        "Tevatron/msmarco-passage-corpus",
+        description="Where the titles of `rocketqa` come from: a Hugging Face data set (`owner/name` or `owner/name@revision`) or a local folder, with the "
+        "columns `docid` and `title`.",
     )
 
     def source_splits(self) -> list[str]:
         return list(self.splits)
+
+    def title_source(self) -> str | None:
+        """The data set that the titles are taken from, or None."""
+        return None if self.titles == "none" else self.title_dataset
 
 
 class BeirFolder(CorpusBlock):

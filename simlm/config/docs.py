@@ -57,6 +57,10 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `config.yaml` | the default: docstrings of the installed libraries, small models |
 | `from-scratch.yaml` | laid over it: the small base and generator, otherwise given, are trained in the run as well |
 | `smoke.yaml` | the same graph on a few hundred passages, for tests |
+| `msmarco.yaml` | MS MARCO and TREC DL 2019, 2020 with the paper's settings (docs/msmarco.md) |
+| `msmarco-budget.yaml` | the same for one accelerator, with an eighth of the pre-training |
+| `released.yaml` | the authors' checkpoints judged on MS MARCO, without training |
+| `published.yaml` | no experiment: published figures and tolerances, which the gate compares with |
 """
 
 

@@ -34,6 +34,7 @@ class Bm25(Block):
         description="Tokenisations to try; the one with the best main metric on `select_on` is kept. `split_names` cuts names at `_`, `.` and case changes; "
         "`stemmed` applies stop words and the English stemmer.",
     )
+    titles: bool = Field(True, description="Index title and text; false: the text alone, as in published figures of BM25 on MS MARCO.")
     select_on: str = Field("dev", description="Split on which the analyzer is chosen (only read when there are several).")
 
 
@@ -88,6 +89,13 @@ class Evaluate(Block):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")
 
 
+class Gate(Block):
+    """Comparison with published figures: OK, OKish or FAIL for every cell that has one (`reproduction.tsv`)."""
+
+    published: str | None = Field(None, description="File of the published figures; null: `config/published.yaml` of this project.")
+    enforce: bool = Field(False, description="A FAIL makes the workflow fail, after everything else is written.")
+
+
 class Tracking(Block):
     """The MLflow mirror."""
 
@@ -113,4 +121,5 @@ class Experiment(Block):
     encoding: Encoding = Field(Encoding(), description="Embedding of the corpus.")
     index: Index = Field(Index(), description="The faiss index.")
     evaluate: Evaluate = Field(description="Systems, splits and metrics.")
+    gate: Gate = Field(Gate(), description="Comparison with published figures.")
     tracking: Tracking = Field(Tracking(), description="MLflow.")

@@ -7,7 +7,8 @@ import re
 from graphlib import CycleError, TopologicalSorter
 
 from simlm.config.experiment import Experiment
-from simlm.config.kinds import ModelBlock, Training
+from simlm.config.kinds import ModelBlock
+from simlm.config.remote import HUB_ID
 from simlm.errors import nearest
 
 LEXICAL = "bm25"
@@ -16,8 +17,6 @@ LEXICAL = "bm25"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Names of models: they become folders, and words of the jobs' command lines."""
-
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 
 
 class GraphError(Exception):
@@ -34,7 +33,7 @@ def is_external(name: str) -> bool:
     >>> is_external("google-bert/bert-base-uncased"), is_external("retriever1")
     (True, False)
     """
-    return os.path.isdir(name) or name.startswith((".", "/", "~")) or bool(_HUB_ID.match(name))
+    return os.path.isdir(name) or name.startswith((".", "/", "~")) or bool(HUB_ID.match(name))
 
 
 def initial_model(experiment: Experiment, name: str) -> str | None:
@@ -122,13 +121,14 @@ def _check_references(experiment: Experiment, name: str, model: ModelBlock) -> N
         place: tuple[str | int, ...] = ("models", name, *_field_path(field))
         kinds = model.accepts().get(field, ())
         if target not in known:
-            if isinstance(model, Training) and field in ("init", "generator") and is_external(target):
+            if field in ("init", "generator") and is_external(target):
                 continue
             hint = " (a Hugging Face id is written owner/name, a folder must exist)" if field in ("init", "generator") else ""
             raise GraphError(place, f"no model is called '{target}'{nearest(target, known)}{hint}")
-        kind = LEXICAL if target == LEXICAL else experiment.models[target].kind
-        if kind not in kinds:
-            raise GraphError(place, f"'{target}' is of kind {kind}, but {field} takes {' or '.join(kinds)}")
+        role = LEXICAL if target == LEXICAL else experiment.models[target].role
+        if role not in kinds:
+            kind = LEXICAL if target == LEXICAL else experiment.models[target].kind
+            raise GraphError(place, f"'{target}' is of kind {kind}, but {field} takes {' or '.join(kinds) or 'a Hugging Face id or a folder'}")
 
 
 def _field_path(field: str) -> tuple[str | int, ...]:

@@ -26,12 +26,12 @@ def outline(experiment: Experiment) -> str:
     """One line per model, in the order of training: what it is and what it reads."""
     order = [*needed_models(experiment), *(name for name in systems_with_runs(experiment) if name != LEXICAL and experiment.models[name].trainer is None)]
     unused = [name for name in experiment.models if name not in order]
-    width = max(map(len, experiment.models))
+    width, kinds = max(map(len, experiment.models)), max(12, *(len(model.kind) for model in experiment.models.values()))
     lines = []
     for name in [*order, *unused]:
         reads = ", ".join(f"{what} {source}" for source, target, what in edges(experiment) if target == name) or "from scratch"
         note = "  (not needed by evaluate.systems; built only when asked for)" if name in unused else ""
-        lines.append(f"  {name:<{width}}  {experiment.models[name].kind:<12}  {reads}{note}")
+        lines.append(f"  {name:<{width}}  {experiment.models[name].kind:<{kinds}}  {reads}{note}")
     return "\n".join(lines)
 
 
@@ -42,7 +42,7 @@ def mermaid(experiment: Experiment) -> str:
     ids = {name: name if name in experiment.models or name == LEXICAL else f"outside{i}" for i, name in enumerate(names)}
     lines = ["flowchart LR"]
     for name in names:
-        left, right = SHAPES.get(experiment.models[name].kind, ("[", "]")) if name in experiment.models else ("[(", ")]")
+        left, right = SHAPES.get(experiment.models[name].role, ("[", "]")) if name in experiment.models else ("[(", ")]")
         lines.append(f'  {ids[name]}{left}"{name}"{right}')
     styles = {"init": "-->", "negatives": "-.->", "teacher": "==>"}
     lines += [f"  {ids[source]} {styles.get(what, '-->')}|{what}| {ids[target]}" for source, target, what in arrows]

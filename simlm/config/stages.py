@@ -8,6 +8,7 @@ from typing import Any
 from simlm.config.experiment import Experiment
 from simlm.config.graph import LEXICAL, mined_systems, needed_models
 from simlm.config.kinds import ModelBlock
+from simlm.config.remote import remote_inputs
 
 SCHEDULE = ("epochs", "steps", "batch_size", "hard_negatives", "rotation", "holdout", "negatives")
 """Settings of a student that decide which passages its training visits, and so which ones the teacher scores."""
@@ -81,6 +82,11 @@ def _train(experiment: Experiment, name: str) -> dict[str, Any]:
     return {**block, "seed": model_seed(experiment, name), "precision": experiment.precision}
 
 
+def _import_model(experiment: Experiment, name: str) -> dict[str, Any]:
+    model = experiment.models[name]
+    return model.model_dump(mode="json", exclude=set(model.not_trained))
+
+
 def _score_teacher(experiment: Experiment, name: str) -> dict[str, Any]:
     student = experiment.models[name]
     visits = {key: getattr(student, key) for key in SCHEDULE if hasattr(student, key)}
@@ -112,13 +118,22 @@ def _compare(experiment: Experiment, _: str | None) -> dict[str, Any]:
     return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed}
 
 
+def is_reproduction(experiment: Experiment) -> bool:
+    """Whether any evaluated system has a published figure to be compared with, be it comparable or not."""
+    from simlm.evaluation.published import counterparts
+
+    return bool(counterparts(experiment))
+
+
 _SETTINGS: dict[str, Any] = {
+    "download_inputs": lambda e, _: remote_inputs(e),
     "prepare_corpus": lambda e, _: e.corpus.model_dump(mode="json"),
     "train_tokenizer": lambda e, _: e.tokenizer.model_dump(mode="json"),
     "index_bm25": _index_bm25,
     "search_bm25": lambda e, _: {"mined": e.negatives.depth, "judged": e.evaluate.depth},
     "mine_negatives": lambda e, _: {**e.negatives.model_dump(mode="json"), "seed": e.seed},
     "train": _train,
+    "import_model": _import_model,
     "encode": lambda e, _: {"batch_size": e.encoding.batch_size, "dtype": e.encoding.dtype, "precision": e.precision},
     "build_index": lambda e, _: {"factory": e.index.factory, "train_vectors": e.index.train_vectors, "seed": e.seed},
     "search_index": _search_index,
@@ -127,6 +142,7 @@ _SETTINGS: dict[str, Any] = {
     "fuse": lambda e, name: {**e.models[name].model_dump(mode="json"), "depth": e.evaluate.depth},
     "evaluate": lambda e, _: e.evaluate.model_dump(mode="json", include={"systems", "splits", "metrics"}),
     "compare_systems": _compare,
+    "judge_reproduction": lambda e, _: {"evaluate": e.evaluate.model_dump(mode="json", include={"systems", "splits", "metrics"})},
     "report": lambda e, _: {},
     "track": lambda e, _: e.tracking.model_dump(mode="json"),
 }
@@ -140,16 +156,18 @@ def record_names(experiment: Experiment, shards: list[str]) -> list[str]:
     models, runs = needed_models(experiment), systems_with_runs(experiment)
     mined = mined_systems(experiment)
     dense = [name for name in models if experiment.models[name].encodes and (name in runs or name in mined)]
-    names = ["prepare_corpus", "train_tokenizer"]
+    names = [*(["download_inputs"] if remote_inputs(experiment) else []), "prepare_corpus"]
+    if not models or any(experiment.models[name].made_by == "train" for name in models):
+        names.append("train_tokenizer")
     searched = LEXICAL in runs or LEXICAL in mined
     if searched or any(experiment.models[name].reads_lexical_index() for name in models):
         names.append("index_bm25")
     if searched:
         names.append("search_bm25")
-    names += [f"train.{name}" for name in models]
+    names += [f"{experiment.models[name].made_by}.{name}" for name in models]
     for name in dense:
         names += [*(f"encode.{name}.{shard}" for shard in shards), f"build_index.{name}", f"search_index.{name}"]
     names += [f"mine_negatives.{source}" for source in mined]
     names += [f"score_teacher.{name}" for name in models if teacher_of(experiment.models[name])]
     names += [f"{'rerank' if experiment.models[name].trainer else 'fuse'}.{name}" for name in runs if name != LEXICAL and not experiment.models[name].encodes]
-    return [*names, "evaluate", "compare_systems"]
+    return [*names, "evaluate", "compare_systems", *(["judge_reproduction"] if is_reproduction(experiment) else [])]

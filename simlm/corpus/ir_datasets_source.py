@@ -14,6 +14,7 @@ from typing import Any
 from simlm.config.corpora import IrDatasets
 from simlm.corpus.records import Collection, Judgement, Passage, Query, Records, Split
 from simlm.errors import UserError, nearest
+from simlm.progress import progress
 
 # A copy in <home>/downloads/<md5> is used for small files too; by default ir_datasets asks the network for those.
 os.environ.setdefault("IR_DATASETS_SMALL_FILE_SIZE", "0")
@@ -47,20 +48,39 @@ def read_ir_datasets(block: IrDatasets) -> Collection:
         "passages": block.passages,
         "splits": block.splits,
         "titles": block.titles,
+        "title_dataset": block.title_source(),
         "versions": {"ir-datasets": metadata.version("ir-datasets")},
     }
     dropped: Counter[str] = Counter()
 
     def passages() -> Iterator[Passage]:
         plain = _guarded(block.passages, lambda: _passages(documents))
-        if block.titles == "none":
+        source = block.title_source()
+        if source is None:
             return plain
         from simlm.corpus.titles import with_titles
 
         dropped.clear()
-        return with_titles(plain, block.titles, dropped)
+        return with_titles(plain, source, dropped)
 
     return Collection(Records(passages, lambda n: f"{block.passages}, document {n}"), splits, facts, lambda: dict(dropped))
+
+
+def fetch(block: IrDatasets) -> dict[str, Any]:
+    """Download and unpack all that :func:`read_ir_datasets` reads, by reading the first item of each part; nothing if it is there.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be fetched.
+    """
+    plain = read_ir_datasets(block.model_copy(update={"titles": "none"}))
+    for name, split in progress(list(plain.splits.items()), None, "Fetching queries and judgements", unit="splits"):
+        for part in split:
+            if next(iter(part), None) is None:
+                raise UserError(f"corpus.splits.{name}: ir_datasets gives nothing for '{block.splits[name]}'; delete its folder below {_home()} and try again")
+    next(iter(plain.passages), None)
+    return {"ir_datasets": [block.passages, *block.splits.values()], "home": _home()}
 
 
 def _load(name: str, key: str, *parts: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simlm.config.corpora import CorpusBlock
+from simlm.corpus.counts import expected_counts
 from simlm.corpus.records import Collection
 from simlm.corpus.writer import write_corpus
 
@@ -43,4 +44,5 @@ def prepare_corpus(block: CorpusBlock, folder: str | Path) -> dict[str, Any]:
         max_queries=block.max_queries,
         cut=(block.partition.of, block.partition.parts) if block.partition else None,
         dropped=collection.dropped,
+        expected=expected_counts(block),
     )

@@ -5,17 +5,43 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
 
 from simlm.corpus.choice import hash64
-from simlm.corpus.hub import ID_COLUMNS, column, load
+from simlm.corpus.hub import ID_COLUMNS, column
 from simlm.corpus.records import Passage
 from simlm.errors import UserError
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 BATCH = 1000
 NO_TITLE = "-"
+
+
+def _load(name: str) -> Dataset:
+    """All data files of a folder or of a Hugging Face repository as one table.
+
+    Not by the data set's name: Tevatron's repository comes with a loading script, which ``datasets`` refuses to know.
+    """
+    import datasets
+
+    from simlm.hub import data_files, fetch
+
+    folder = Path(name).expanduser()
+    local = folder.is_dir()
+    files = data_files(folder if local else fetch(name, "dataset"))
+    if not files:
+        raise UserError(f"corpus.title_dataset: {folder} holds no .jsonl, .parquet or .tsv file; put one there")
+    try:
+        return datasets.load_dataset(str(files[0].parent), data_files={"train": [str(file) for file in files]})["train"]
+    except Exception as error:  # datasets raises many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"corpus.title_dataset: '{name}' cannot be read ({type(error).__name__}: {reason}); check its files") from error
 
 
 def with_titles(passages: Iterator[Passage], name: str, dropped: Counter[str]) -> Iterator[Passage]:
@@ -29,8 +55,7 @@ def with_titles(passages: Iterator[Passage], name: str, dropped: Counter[str]) -
     UserError
         If the data set cannot be loaded, has no titles, or shares no id with the passages.
     """
-    found = load(name, None, None)
-    dataset = found["train"] if "train" in found else next(iter(found.values()))
+    dataset = _load(name)
     ids, titles = column(dataset, ID_COLUMNS, name), column(dataset, ("title",), name)
     table = dataset.data.table
     id_column, title_column = pc.cast(table[ids], "string"), table[titles]

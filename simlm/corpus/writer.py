@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from simlm.corpus.choice import hash64
+from simlm.corpus.counts import Expected
 from simlm.corpus.judged import JudgedSplit, keep_passages, limit_queries, partition, read_split
 from simlm.corpus.records import Passage, Records, clean_id, clean_text
 from simlm.errors import UserError, nearest
@@ -40,6 +41,7 @@ def write_corpus(
     max_queries: dict[str, int] | None = None,
     cut: tuple[str, dict[str, float]] | None = None,
     dropped: Callable[[], dict[str, int]] = dict,
+    expected: Expected | None = None,
 ) -> dict[str, Any]:
     """Write passages, queries and judgements as a corpus store; nothing is left behind if anything is wrong.
 
@@ -62,6 +64,8 @@ def write_corpus(
         splits, other judged ones, the rest.
     dropped
         Counts of what the source left out by itself, asked for after all passages were read.
+    expected
+        Counts that the source must have before anything is left out.
 
     Returns
     -------
@@ -70,10 +74,11 @@ def write_corpus(
     Raises
     ------
     UserError
-        On duplicate or malformed ids, empty queries, and judgements of unknown passages or queries, with the place.
+        On duplicate or malformed ids, empty queries, unexpected counts, and judgements of unknown passages or queries, with the place.
     """
+    expected = expected or Expected()
     records = Records.of(passages, "passage")
-    judged, places, dropped_before_cut = _read_splits(splits, max_queries or {}, cut)
+    judged, places, dropped_before_cut = _read_splits(splits, max_queries or {}, cut, expected)
     chosen = None
     if max_passages is not None:
         records = records if isinstance(passages, Records) else Records.of(list(passages), "passage")
@@ -87,12 +92,14 @@ def write_corpus(
         for n, passage in enumerate(progress(records, None, "Reading passages", unit="passages"), 1):
             writer.add(n, passage, records.where, chosen)
         facts = writer.finish(records.where)
+        expected.check_passages(facts["count"] + writer.left_out)
         _refuse_unknown(judged, places, writer.seen)
         manifest = {
             "source": source,
             "passages": facts,
             "splits": {name: _write_split(temporary, split) for name, split in judged.items()},
             "queries_in_several_splits": _shared_queries(judged),
+            "expected": {"passages": expected.passages, "queries": expected.queries},
             "dropped": {"passages_over_max": writer.left_out, **dropped_before_cut, **dropped()},
         }
         manifest["sha256"] = sha256_text(json.dumps([facts["sha256"], {name: split["sha256"] for name, split in manifest["splits"].items()}], sort_keys=True))
@@ -100,13 +107,14 @@ def write_corpus(
     return manifest
 
 
-def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict[str, int], cut: tuple[str, dict[str, float]] | None):
+def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict[str, int], cut: tuple[str, dict[str, float]] | None, expected: Expected):
     """All splits after partition and choice of queries, for each the function that names a judgement's place, and counts of a split that was cut."""
     judged: dict[str, JudgedSplit] = {}
     places: dict[str, Callable[[str, str], str]] = {}
     before: dict[str, int] = {}
     for name, (queries, qrels) in splits.items():
         judged[name], places[name] = read_split(name, queries, qrels)
+        expected.check_queries(name, len(judged[name].queries))
     if cut:
         of, parts = cut
         if of not in judged:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,8 +129,8 @@ def _seed(seed: int, *names: str) -> list[int]:
     return [seed, int(sha256_text("\t".join(names))[:16], 16)]
 
 
-def write_rows(path: Path, rows: list[MetricRow] | list[ComparisonRow], kind: type) -> None:
-    """Write rows as TSV: means to six decimals, p-values to four significant digits."""
+def write_rows(path: Path, rows: Sequence[Any], kind: type) -> None:
+    """Write rows of a dataclass as TSV: means to six decimals, p-values to four significant digits."""
     names = [field.name for field in fields(kind)]
     lines = ["\t".join(names)]
     lines += ["\t".join(_cell(name, value) for name, value in zip(names, astuple(row))) for row in rows]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,22 @@ import yaml
 
 from simlm.config.corpora import HubDataset, IrDatasets
 from simlm.config.experiment import Experiment
+from simlm.config.graph import LEXICAL
 from simlm.errors import UserError
 
 FILE = Path(__file__).resolve().parents[2] / "config" / "published.yaml"
 
-MS_MARCO = {"msmarco-passage", "tevatron/msmarco-passage-corpus", "tevatron/msmarco-passage", "beir/msmarco", "mteb/msmarco"}
-"""ir_datasets and Hugging Face ids (lower case) of the MS MARCO passage collection."""
+MS_MARCO = {
+    "msmarco-passage": "none",
+    "tevatron/msmarco-passage-corpus": "rocketqa",
+    "tevatron/msmarco-passage": "rocketqa",
+    "beir/msmarco": "none",
+    "mteb/msmarco": "none",
+}
+"""ir_datasets and Hugging Face ids (lower case) of the MS MARCO passage collection → the titles that it comes with."""
+
+ORIGINS = ("lexical", "trained", "released")
+"""Where a system of ours comes from: BM25, a model trained here, or one that was given."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,10 @@ class Published:
         ``rocketqa`` or ``none``: the form of the passages.
     counterpart
         The system of this project's graphs that it corresponds to, or None.
+    tolerances
+        Origin (see :data:`ORIGINS`) → largest difference that counts as reproduced; origins that it does not judge are absent.
+    queries
+        Judged queries of the split in print.
     """
 
     system: str
@@ -48,38 +63,122 @@ class Published:
     source: str
     titles: str
     counterpart: str | None
+    tolerances: dict[str, float] = field(default_factory=dict)
+    queries: int | None = None
 
 
 def is_ms_marco(experiment: Experiment) -> bool:
     """Whether the corpus is the whole MS MARCO passage collection; figures on a part of it cannot be compared."""
+    return _of_ms_marco(experiment) and experiment.corpus.max_passages is None
+
+
+def _of_ms_marco(experiment: Experiment) -> bool:
+    return _collection(experiment) in MS_MARCO
+
+
+def _collection(experiment: Experiment) -> str:
     corpus = experiment.corpus
-    name = corpus.passages if isinstance(corpus, IrDatasets) else corpus.id if isinstance(corpus, HubDataset) else ""
-    return name.lower() in MS_MARCO and corpus.max_passages is None
+    return (corpus.passages if isinstance(corpus, IrDatasets) else corpus.id if isinstance(corpus, HubDataset) else "").lower()
 
 
 def published_for(experiment: Experiment) -> list[Published]:
     """Figures on the evaluated splits of an experiment; none unless its corpus is MS MARCO passage and the split whole."""
     if not is_ms_marco(experiment):
         return []
-    content = load_published()
-    figures = []
+    return [one for one in _figures(experiment) if one.split not in experiment.corpus.max_queries]
+
+
+def counterparts(experiment: Experiment) -> list[tuple[str, Published]]:
+    """(system, figure) for every figure that a system of the experiment is judged by, whether or not it can be compared.
+
+    A system's metric on a split is judged by one figure: the first of the file that judges systems of its origin.
+    """
+    if not _of_ms_marco(experiment):
+        return []
+    found: dict[tuple[str, str, str], tuple[str, Published]] = {}
+    for figure in _figures(experiment):
+        system = figure.counterpart
+        if system in experiment.evaluate.systems and figure.metric in experiment.evaluate.metrics and origin_of(experiment, system) in figure.tolerances:
+            found.setdefault((system, figure.split, figure.metric), (system, figure))
+    order = experiment.evaluate.systems
+    return sorted(found.values(), key=lambda pair: order.index(pair[0]))
+
+
+def origin_of(experiment: Experiment, system: str) -> str:
+    """Where a system comes from, one of :data:`ORIGINS`."""
+    if system == LEXICAL:
+        return "lexical"
+    return "released" if experiment.models[system].made_by == "import_model" else "trained"
+
+
+def titles_of(experiment: Experiment, system: str) -> str:
+    """The titles of the passages that a system reads, on MS MARCO: ``rocketqa`` or ``none``."""
+    if system == LEXICAL and not experiment.bm25.titles:
+        return "none"
+    corpus = experiment.corpus
+    return "rocketqa" if isinstance(corpus, IrDatasets) and corpus.titles == "rocketqa" else MS_MARCO.get(_collection(experiment), "none")
+
+
+def _figures(experiment: Experiment) -> Iterator[Published]:
+    content = load_published(published_file(experiment))
     for split in experiment.evaluate.splits:
         known = _known_split(experiment, split, content["splits"])
-        if known is None or split in experiment.corpus.max_queries:
+        if known is None:
             continue
         for entry in content["systems"]:
             for metric, value in entry["metrics"].get(known, {}).items():
-                figures.append(Published(entry["system"], split, metric, value, content["sources"][entry["source"]], entry["titles"], entry.get("counterpart")))
-    return figures
+                yield Published(
+                    entry["system"],
+                    split,
+                    metric,
+                    value,
+                    content["sources"][entry["source"]],
+                    entry["titles"],
+                    entry.get("counterpart"),
+                    {origin: tolerance(content, entry, origin, known, metric) for origin in entry.get("judges", [])},
+                    content["splits"][known]["queries"],
+                )
+
+
+def tolerance(content: dict[str, Any], entry: dict[str, Any], origin: str, split: str, metric: str) -> float:
+    """Largest difference that counts as reproduced, for systems of an origin, on a split as the file calls it.
+
+    The published system's own ``tolerances`` go before those of the whole file.
+
+    Raises
+    ------
+    UserError
+        If the file has none.
+    """
+    own = entry.get("tolerances", {}).get(origin, {}).get(split, {}).get(metric)
+    try:
+        return float(content["tolerances"][origin][split][metric] if own is None else own)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"the file of published figures has no number at tolerances.{origin}.{split}.{metric}; add one") from None
+
+
+def published_file(experiment: Experiment) -> Path:
+    """The file of published figures that an experiment is compared with."""
+    return Path(experiment.gate.published).expanduser() if experiment.gate.published else FILE
 
 
 @cache
-def load_published() -> dict[str, Any]:
-    """The content of ``config/published.yaml``."""
+def load_published(file: Path = FILE) -> dict[str, Any]:
+    """The content of a file of published figures.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or lacks a block.
+    """
     try:
-        return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{FILE} cannot be read ({error}); restore it from the repository") from None
+        raise UserError(f"{file} cannot be read ({error}); restore it from the repository, or correct gate.published") from None
+    missing = {"collection", "splits", "sources", "tolerances", "systems"} - set(content if isinstance(content, dict) else ())
+    if missing:
+        raise UserError(f"{file} lacks {', '.join(sorted(missing))}; take config/published.yaml as the pattern")
+    return content
 
 
 def _known_split(experiment: Experiment, split: str, known: dict[str, Any]) -> str | None:

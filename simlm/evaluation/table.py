@@ -38,7 +38,7 @@ def metrics_text(rows: list[MetricRow], splits: list[str], judged: dict[str, Eva
         level = relevance_text(judged[split]) if judged and split in judged else ""
         lines = [[f"{split} ({here[0].n_queries:,} queries{', ' if level else ''}{level})", *metrics]]
         lines += [[system, *(value.get((system, metric), "-") for metric in metrics)] for system in dict.fromkeys(row.system for row in here)]
-        blocks.append(_columns(lines))
+        blocks.append(columns(lines))
     return "\n\n".join(blocks)
 
 
@@ -51,10 +51,10 @@ def comparisons_text(rows: list[ComparisonRow], averages: list[MetricRow], split
             mark = "*" if row.p_holm < SIGNIFICANT else ""
             counts = [f"{count:,}" for count in (row.wins, row.losses, row.ties)]
             lines.append([row.system, row.against, f"{row.difference:+.4f}", f"{row.p_holm:.2g}", mark, *counts, interval.get(row.system, "")])
-    return _columns(lines, left=2)
+    return columns(lines, left=2)
 
 
-def _columns(lines: list[list[str]], left: int = 1) -> str:
+def columns(lines: list[list[str]], left: int = 1) -> str:
     """Align cells: the first ``left`` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(

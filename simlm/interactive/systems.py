@@ -115,7 +115,9 @@ class Systems:
             If there is no such system, or a file that it needs is missing, damaged or of another model.
         """
         if system not in self._open:
-            opener = {"bm25": self._lexical, "biencoder": self._dense, "crossencoder": self._reranked, "fusion": self._fused}[kind_of(self.experiment, system)]
+            kind_of(self.experiment, system)
+            role = LEXICAL if system == LEXICAL else self.experiment.models[system].role
+            opener = {LEXICAL: self._lexical, "biencoder": self._dense, "crossencoder": self._reranked, "fusion": self._fused}[role]
             self._open[system] = opener(system)
         return self._open[system]
 

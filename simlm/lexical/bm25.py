@@ -184,11 +184,11 @@ class Bm25Index:
         return np.concatenate([rows for rows, _ in found]), np.concatenate([values for _, values in found])
 
 
-def passages_of(store: CorpusStore) -> Iterator[str]:
-    """Title and text of every passage, as they are indexed."""
+def passages_of(store: CorpusStore, titles: bool = True) -> Iterator[str]:
+    """Title (unless ``titles`` is false) and text of every passage, as they are indexed."""
     for batch in store.iter_batches(size=2000):
         for title, text in zip(batch.titles, batch.texts):
-            yield f"{title} {text}" if title else text
+            yield f"{title} {text}" if title and titles else text
 
 
 class _TermLists:

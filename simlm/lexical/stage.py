@@ -26,7 +26,7 @@ def build_best_index(store: CorpusStore, folder: Path, settings: Bm25, evaluate:
     if len(settings.analyzers) > 1:
         selection = {"split": settings.select_on, "metric": evaluate.main_metric}
     for analyzer in settings.analyzers:
-        documents = progress(passages_of(store), len(store), f"Indexing for BM25 ({analyzer})", unit="passages")
+        documents = progress(passages_of(store, settings.titles), len(store), f"Indexing for BM25 ({analyzer})", unit="passages")
         index = Bm25Index.build(documents, analyzer, settings.k1, settings.b)
         if selection is None:
             best = index

@@ -104,13 +104,21 @@ def card_text(context: Context, name: str, lengths: dict[str, int]) -> str:
         Longest inputs in tokens, as in ``simlm.json``.
     """
     experiment, settings = context.experiment, context.experiment.models[name]
-    task, tags = _TAGS.get(settings.kind, ("feature-extraction", ["simlm"]))
-    head = ["---", "library_name: " + ("sentence-transformers" if settings.kind == "biencoder" else "transformers"), f"pipeline_tag: {task}", "tags:"]
-    head += [*(f"- {tag}" for tag in tags), "---", "", f"# {name} ({experiment.name})", "", _WHAT.get(settings.kind, f"A model of kind {settings.kind}.")]
-    usage = {"biencoder": _BIENCODER, "crossencoder": _CROSSENCODER}.get(settings.kind, _MASKED)
+    task, tags = _TAGS.get(settings.role, ("feature-extraction", ["simlm"]))
+    head = ["---", "library_name: " + ("sentence-transformers" if settings.role == "biencoder" else "transformers"), f"pipeline_tag: {task}", "tags:"]
+    head += [*(f"- {tag}" for tag in tags), "---", "", f"# {name} ({experiment.name})", "", _WHAT.get(settings.role, f"A model of kind {settings.kind}.")]
+    usage = {"biencoder": _BIENCODER, "crossencoder": _CROSSENCODER}.get(settings.role, _MASKED)
     for field, length in lengths.items():
         usage = usage.replace("{" + field + "}", str(length))
     block = json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    if settings.made_by == "import_model":
+        return (
+            "\n".join(head)
+            + "\n"
+            + usage
+            + f"\n## Origin\n\nThe published model `{settings.init}`, as it is; nothing was trained here.\n"
+            + _metrics(context, name)
+        )
     made = f"\n## How it was made\n\nModel `{name}` of the experiment `{experiment.name}`, seed {_seed(context, name)} (method: SimLM, arXiv 2207.02578)."
     corpus = f"\n\nCorpus: {_corpus(context)}\n\n```json\n{block}\n```\n"
     return "\n".join(head) + "\n" + usage + made + corpus + _metrics(context, name)

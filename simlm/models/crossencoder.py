@@ -81,7 +81,8 @@ class PairScorer:
         model = CrossEncoderModel(load_classifier(folder))
         if torch.cuda.is_available():
             model.cuda()
-        return cls(model, PairJoiner(load_tokenizer(folder), manifest["lengths"]["pair"]), precision, manifest.get("lexical_hints", False))
+        joiner = PairJoiner(load_tokenizer(folder), manifest["lengths"]["pair"], manifest.get("untitled", "text"))
+        return cls(model, joiner, precision, manifest.get("lexical_hints", False))
 
     def score_tokens(self, pairs: Tokens) -> np.ndarray:
         """Raw logits of joined pairs, float32, in their order."""

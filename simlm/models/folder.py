@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simlm.commands.options import Context
 
 MANIFEST = "simlm.json"
-WEIGHTS = "model.safetensors"
+WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
 def resolve_init(context: Context, reference: str) -> str:
@@ -95,6 +95,25 @@ def load_classifier(reference: str | Path) -> PreTrainedModel:
     UserError
         If there is no such model, or its weights do not fill the encoder.
     """
+    model, info = _classifier(reference)
+    check_complete(reference, info, but=("classifier", "pooler", "score", "pre_classifier"))
+    return model
+
+
+def load_trained_classifier(reference: str | Path) -> PreTrainedModel:
+    """A re-ranker as it was trained: like :func:`load_classifier`, but the checkpoint must hold a head of one output.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or any of its weights is missing.
+    """
+    model, info = _classifier(reference)
+    check_complete(reference, info, part="head or encoder")
+    return model
+
+
+def _classifier(reference: str | Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     from transformers import AutoModelForSequenceClassification
 
     config = load_config(reference)
@@ -102,9 +121,7 @@ def load_classifier(reference: str | Path) -> PreTrainedModel:
     config.problem_type = None
     # A head with another number of labels is replaced by a fresh one.
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **weights_options()}
-    model, info = load_pretrained(AutoModelForSequenceClassification, reference, "model", config=config, **options)
-    check_complete(reference, info, but=("classifier", "pooler", "score", "pre_classifier"))
-    return model
+    return load_pretrained(AutoModelForSequenceClassification, reference, "model", config=config, **options)
 
 
 def load_config(reference: str | Path) -> Any:
@@ -271,28 +288,35 @@ def _with_pooler(model: PreTrainedModel) -> dict[str, Any] | None:
 
 
 def weights_options() -> dict[str, Any]:
-    """How weights are read everywhere: safetensors alone, fp32, and the attention that suits the machine."""
+    """How weights are read everywhere: in fp32, with the attention that suits the machine."""
     import torch
 
-    # Pickled weights can run code, so only safetensors are read; master weights are fp32.
-    return {"use_safetensors": True, "dtype": torch.float32, "attn_implementation": attention_implementation()}
+    return {"dtype": torch.float32, "attn_implementation": attention_implementation()}
 
 
 def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options: Any) -> Any:
-    """Call ``from_pretrained`` quietly; every failure becomes one sentence."""
+    """Call ``from_pretrained`` quietly on a folder, or on the folder of a Hugging Face id in the cache; every failure becomes one sentence.
+
+    Weights come from safetensors. Where a checkpoint has none, as Google's ELECTRA has not, ``pytorch_model.bin`` is
+    read by torch's restricted unpickler, which builds tensors and refuses to run code.
+    """
+    import pickle
+
     from safetensors import SafetensorError
     from transformers.utils import logging
 
     reference = os.path.expanduser(str(reference))
-    place, revision = reference, None
     if os.path.isdir(reference):
-        _check_folder(Path(reference), what)
-        options["local_files_only"] = True
+        folder = Path(reference)
     elif reference.startswith((".", "/")):
         raise UserError(f"{reference} does not exist; give the folder of a {what} or a Hugging Face id (owner/name)")
     else:
-        place, _, revision = reference.partition("@")
-        options["revision"] = revision or "main"
+        from simlm.hub import fetch
+
+        folder = fetch(reference, "tokenizer" if what == "tokenizer" else "model")
+    _check_folder(folder, what)
+    if "dtype" in options:
+        options["use_safetensors"] = not (folder / PICKLED).exists() or any(folder.glob("model*.safetensors"))
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
@@ -300,16 +324,12 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
     hub_level = hub.level
     hub.setLevel(CRITICAL)
     try:
-        return auto_class.from_pretrained(place, trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        return auto_class.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")[:240]
         if "ignore_mismatched_sizes" in reason:
             reason = "its config.json and its weights belong to different models"
-        if revision is None:
-            raise UserError(f"{reference} does not hold a {what} that transformers can read ({reason}); make or download it again") from None
-        raise UserError(
-            f"{reference} could not be loaded from Hugging Face ({reason}); check name, revision and connection, or give the folder of a download"
-        ) from None
+        raise UserError(f"{reference} does not hold a {what} that transformers can read ({reason}); make or download it again") from None
     finally:
         logging.set_verbosity(verbosity)
         hub.setLevel(hub_level)
@@ -322,11 +342,11 @@ def _check_folder(folder: Path, what: str) -> None:
         raise UserError(f"{folder} holds no tokenizer (no tokenizer.json, no vocab.txt); put the tokenizer of the model beside its weights")
 
 
-def check_complete(reference: str | Path, info: dict[str, Any], but: tuple[str, ...] = ()) -> None:
+def check_complete(reference: str | Path, info: dict[str, Any], but: tuple[str, ...] = (), part: str = "encoder") -> None:
     """Refuse a checkpoint that lacks weights of the model, those whose names start with ``but`` excepted."""
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info.get("mismatched_keys", ())}
     missing = sorted(name for name in {*info["missing_keys"], *mismatched} if not set(but) & set(name.split(".")))
     if missing:
         raise UserError(
-            f"{reference} lacks {len(missing)} weights of its encoder, such as {missing[0]}; its config.json and its weights belong to different models"
+            f"{reference} lacks {len(missing)} weights of its {part}, such as {missing[0]}; its config.json and its weights belong to different models"
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.models.text import BLOCK, Tokens
+from simlm.models.text import BLOCK, Tokens, titled_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -26,6 +26,8 @@ class PairJoiner:
     ----------
     length
         Longest pair in tokens, special ones included.
+    untitled
+        See :func:`~simlm.models.text.titled_texts`.
 
     Raises
     ------
@@ -33,8 +35,8 @@ class PairJoiner:
         If the tokenizer's pairs are not made of fixed special tokens around two texts.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
-        self.tokenizer, self.length = tokenizer, length
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int, untitled: str = "text") -> None:
+        self.tokenizer, self.length, self.untitled = tokenizer, length, untitled
         probe = tokenizer("a", "a b", return_special_tokens_mask=True, return_token_type_ids=True)
         special = np.array(probe["special_tokens_mask"], bool)
         ids, types = np.array(probe["input_ids"], np.int32), np.array(probe["token_type_ids"])
@@ -55,8 +57,8 @@ class PairJoiner:
         return self._plain(list(texts))
 
     def passages(self, titles: Sequence[str], texts: Sequence[str]) -> Tokens:
-        """Tokens of "title: text" (the text alone where the title is empty) without special ones, for :meth:`join` alone."""
-        return self._plain([f"{title}: {text}" if title else text for title, text in zip(titles, texts, strict=True)])
+        """Tokens of "title: text" without special ones, for :meth:`join` alone."""
+        return self._plain(titled_texts(titles, texts, self.untitled))
 
     @functools.cached_property
     def _numbers(self) -> Tokens:

@@ -111,9 +111,21 @@ def tokenize_passages(tokenizer: PreTrainedTokenizerFast, titles: Sequence[str],
     return _tokenize(tokenizer, [title or ABSENT_TITLE for title in titles], texts, length)
 
 
-def tokenize_pairs(tokenizer: PreTrainedTokenizerFast, queries: Sequence[str], titles: Sequence[str], texts: Sequence[str], length: int) -> Tokens:
-    """Tokens of (query, "title: text") pairs for a cross-encoder, the longer side cut first; the text alone where the title is empty."""
-    return _tokenize(tokenizer, queries, [f"{title}: {text}" if title else text for title, text in zip(titles, texts, strict=True)], length)
+def tokenize_pairs(
+    tokenizer: PreTrainedTokenizerFast, queries: Sequence[str], titles: Sequence[str], texts: Sequence[str], length: int, untitled: str = "text"
+) -> Tokens:
+    """Tokens of (query, "title: text") pairs for a cross-encoder, the longer side cut first."""
+    return _tokenize(tokenizer, queries, titled_texts(titles, texts, untitled), length)
+
+
+def titled_texts(titles: Sequence[str], texts: Sequence[str], untitled: str = "text") -> list[str]:
+    """What a cross-encoder reads of passages; ``untitled`` says what an absent title leaves: the ``text`` alone, or a ``dash`` in its place.
+
+    >>> titled_texts(["Fruit", ""], ["pears", "apples"]), titled_texts([""], ["apples"], "dash")
+    (['Fruit: pears', 'apples'], ['-: apples'])
+    """
+    absent = ABSENT_TITLE if untitled == "dash" else ""
+    return [f"{title or absent}: {text}" if title or absent else text for title, text in zip(titles, texts, strict=True)]
 
 
 def _tokenize(tokenizer: PreTrainedTokenizerFast, first: Sequence[str], second: Sequence[str] | None, length: int) -> Tokens:

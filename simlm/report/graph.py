@@ -15,6 +15,7 @@ WIDTH, HEIGHT, GAP_X, GAP_Y, LANE, MARGIN = 122, 46, 62, 26, 10, 14
 NOUNS = {
     "bm25": "lexical", "mlm": "masked LM", "bottleneck": "SimLM pre-training", "biencoder": "dense retriever",
     "crossencoder": "re-ranker", "fusion": "rank fusion", "external": "published model",
+    "given_biencoder": "given retriever", "given_crossencoder": "given re-ranker",
 }  # fmt: skip
 
 MEANINGS = {
@@ -194,10 +195,11 @@ def _line(edge: Edge, spots: list[_Spot], port: float) -> str:
 def _box(experiment: Experiment, spot: _Spot) -> str:
     name = spot.name
     kind = "bm25" if name == LEXICAL else experiment.models[name].kind if name in experiment.models else "external"
+    shape = experiment.models[name].role if name in experiment.models else kind
     evaluated = " evaluated" if name in experiment.evaluate.systems else ""
     shown = name if len(name) <= 17 else "…" + name[-16:]
     return (
-        f'<g class="node {kind}{evaluated}"><title>{escape(name)}: {NOUNS.get(kind, kind)}</title>'
+        f'<g class="node {shape}{evaluated}"><title>{escape(name)}: {NOUNS.get(kind, kind)}</title>'
         f'<rect x="{spot.x:.0f}" y="{spot.y - HEIGHT / 2:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="8"/>'
         f'<text class="name" x="{spot.x + WIDTH / 2:.0f}" y="{spot.y - 3:.1f}">{escape(shown)}</text>'
         f'<text class="kind" x="{spot.x + WIDTH / 2:.0f}" y="{spot.y + 13:.1f}">{escape(NOUNS.get(kind, kind))}</text></g>'

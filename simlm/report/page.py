@@ -9,7 +9,8 @@ from typing import Any
 import simlm
 from simlm.commands.options import Context
 from simlm.errors import UserError
-from simlm.evaluation.compare import ComparisonRow, MetricRow
+from simlm.evaluation import gate
+from simlm.evaluation.compare import ComparisonRow, MetricRow, read_rows
 from simlm.evaluation.table import relevance_text
 from simlm.files import read_manifest, write_text
 from simlm.report import charts, tables
@@ -75,6 +76,8 @@ def render(
         "cautions": cautions(stages),
         "small": tables.is_small(context),
         "published": published(context, rows),
+        "reproduction": reproduction(context),
+        "reproduced": gate.summary(reproduction(context)),
         "steps": steps(context, comparisons),
         "metric_charts": metric_charts,
         "curves": curve_charts,
@@ -130,6 +133,12 @@ def published(context: Context, rows: list[MetricRow] | None = None) -> list[dic
         if ours is not None:
             row["ours"][figure.metric] = ours
     return list(table.values())
+
+
+def reproduction(context: Context) -> list[gate.Verdict]:
+    """Verdicts on the figures that have a published counterpart; none where nothing was judged."""
+    file = context.paths.reproduction
+    return read_rows(file, gate.Verdict) if file.exists() else []
 
 
 def _splits(context: Context) -> list[str]:

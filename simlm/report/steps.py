@@ -7,7 +7,7 @@ from typing import Any
 
 from simlm.commands.options import Context
 from simlm.config import Experiment
-from simlm.config.kinds import BiEncoder, CrossEncoder, Fusion
+from simlm.config.kinds import Fusion, ModelBlock
 from simlm.errors import UserError
 from simlm.evaluation.compare import ComparisonRow, comparison_rows, read_values
 
@@ -48,33 +48,38 @@ def counterpart(experiment: Experiment, system: str, earlier: list[str]) -> str:
     earlier bi-encoder whose settings differ least; anything else against the system before it.
     """
     model = experiment.models.get(system)
-    if isinstance(model, CrossEncoder) and model.candidates() in earlier:
+    if _role(model) == "crossencoder" and model.candidates() in earlier:
         return model.candidates()
     if isinstance(model, Fusion) and model.of[0] in earlier:
         return model.of[0]
-    if isinstance(model, BiEncoder):
-        relatives = [name for name in earlier if isinstance(experiment.models.get(name), BiEncoder)]
+    if _role(model) == "biencoder":
+        relatives = [name for name in earlier if _role(experiment.models.get(name)) == "biencoder"]
         if relatives:
             return min(reversed(relatives), key=lambda name: len(_differences(experiment, system, name, _SCIENCE)))
         return experiment.evaluate.baseline if experiment.evaluate.baseline in earlier else earlier[-1]
     return earlier[-1]
 
 
+def _role(model: ModelBlock | None) -> str | None:
+    return model.role if model is not None else None
+
+
 def _differences(experiment: Experiment, system: str, against: str, fields: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
     new, old = experiment.models[system], experiment.models[against]
-    return [(field, getattr(old, field), getattr(new, field)) for field in fields if getattr(old, field) != getattr(new, field)]
+    pairs = [(field, getattr(old, field, None), getattr(new, field, None)) for field in fields]
+    return [(field, one, other) for field, one, other in pairs if one != other]
 
 
 def change(experiment: Experiment, system: str, against: str) -> str:
     """What was changed from ``against`` to ``system``, in words."""
     model, other = experiment.models.get(system), experiment.models.get(against)
-    if isinstance(model, CrossEncoder):
+    if _role(model) == "crossencoder":
         return f"its top {model.rerank_depth} re-ranked by a cross-encoder"
     if isinstance(model, Fusion):
         return f"reciprocal rank fusion with {' and '.join(name for name in model.of if name != against)}"
-    if not isinstance(model, BiEncoder):
+    if _role(model) != "biencoder":
         return ""
-    if not isinstance(other, BiEncoder):
+    if _role(other) != "biencoder":
         return "a dense retriever instead of words" if against == "bm25" else "a dense retriever"
     parts = []
     for field, old, new in _differences(experiment, system, against, _SCIENCE):

@@ -93,7 +93,9 @@ def about(experiment: Experiment, system: str) -> str:
     """One line on what a system is."""
     model = experiment.models.get(system)
     if model is None:
-        return f"Lucene's BM25, k1 {experiment.bm25.k1:g}, b {experiment.bm25.b:g}"
+        return f"Lucene's BM25, k1 {experiment.bm25.k1:g}, b {experiment.bm25.b:g}" + ("" if experiment.bm25.titles else ", without titles")
+    if model.made_by == "import_model":
+        return f"published model {model.init}" + (f", re-ranks the top {model.rerank_depth} of {model.candidates()}" if model.role == "crossencoder" else "")
     if model.kind == "biencoder":
         parts = [f"from {model.initial()}", f"negatives from {model.reads_negatives() or 'the batch'}"]
         parts += [f"teacher {name}" for name in model.reads_models().values()]
@@ -131,7 +133,8 @@ def titles_used(experiment: Experiment, with_title: int | None = None) -> str:
     if with_title == 0:
         return "no titles"
     if hasattr(corpus, "titles"):
-        return "the collection's own titles" if corpus.titles == "none" else f"titles from {corpus.titles}"
+        text_alone = ", BM25 on the text alone" if corpus.titles != "none" and not experiment.bm25.titles else ""
+        return "the collection's own titles" if corpus.titles == "none" else f"titles: {corpus.titles}, from {corpus.title_dataset}{text_alone}"
     if hasattr(corpus, "title"):
         return {"name": "titles: the qualified name", "module": "titles: the module's path", "none": "no titles"}[corpus.title]
     return "the collection's own titles"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
+from simlm.evaluation import gate
+from simlm.evaluation.compare import read_rows
 from simlm.files import read_manifest
 from simlm.paths import Paths
 from simlm.progress import progress
@@ -112,7 +114,7 @@ class _Replay:
 
     def _evaluated(self, stage: Stage, run: Run, by_system: dict[str, dict[str, float]]) -> None:
         """Put a system's metrics on the run of the stage that made it, and on an MLflow model that can be compared."""
-        carries = (stage.kind in ("train", "fuse") and stage.subject) or (stage.name == "index_bm25" and "bm25")
+        carries = (stage.kind in ("train", "import_model", "fuse") and stage.subject) or (stage.name == "index_bm25" and "bm25")
         values = by_system.get(carries or "")
         if not values:
             return
@@ -136,7 +138,7 @@ class _Replay:
         block = self.experiment.models.get(system)
         tags = {
             "mlflow.model.isExternal": "true", identity.KEY: stage.record["key"],
-            "simlm.path": str(self.paths.model(system) if stage.kind == "train" else self.paths.root / "runs" / system),
+            "simlm.path": str(self.paths.model(system) if stage.kind in ("train", "import_model") else self.paths.root / "runs" / system),
         }  # fmt: skip
         params = {safe_key(key): value[:250] for key, value in flatten(block.model_dump(mode="json")).items()} if block else {}
         kind = block.kind if block else "bm25"
@@ -155,9 +157,14 @@ class _Replay:
         peaks = [stage.peak_memory_mib for stage in stages if stage.peak_memory_mib]
         if peaks:
             values["system/peak_memory_mib"] = max(peaks)
+        verdicts = read_rows(self.paths.reproduction, gate.Verdict) if self.paths.reproduction.exists() else []
+        values |= {f"reproduction/{word.replace(' ', '_')}": float(count) for word, count in gate.counts(verdicts).items() if verdicts}
         metrics = [Metric(key, value, now, 0) for key, value in values.items() if math.isfinite(value) and had.metrics.get(key) != value]
         params = {} if had.params else flatten(identity.identifying_settings(self.experiment))
         tags = {"mlflow.note.content": description(self.experiment, self.rows), **self._corpus(parent)}
+        if verdicts:
+            tags["simlm.reproduction"] = gate.summary(verdicts)
+            tags |= {f"simlm.reproduction.{line.split}.{line.system}.{mlflow_name(line.metric)}": line.verdict for line in verdicts}
         newest = max(stages, key=lambda stage: stage.record.get("end", ""), default=None)
         if newest:
             tags |= _shared_tags(newest)

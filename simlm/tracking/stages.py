@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from simlm.evaluation.compare import ComparisonRow, MetricRow
 
 ORDER = (
-    "prepare_corpus", "train_tokenizer", "index_bm25", "search_bm25", "mine_negatives", "train", "encode", "build_index", "search_index",
-    "score_teacher", "rerank", "fuse", "evaluate", "compare_systems", "report",
+    "download_inputs", "prepare_corpus", "train_tokenizer", "import_model",
+    "index_bm25", "search_bm25", "mine_negatives", "train", "encode", "build_index", "search_index",
+    "score_teacher", "rerank", "fuse", "evaluate", "compare_systems", "judge_reproduction", "report",
 )  # fmt: skip
 
 
@@ -136,12 +137,15 @@ def cautions(stages: list[Stage]) -> list[str]:
 
 
 def _belongs(stage: Stage, experiment: Experiment) -> bool:
-    if stage.kind in ("train", "encode", "build_index", "search_index", "score_teacher", "rerank", "fuse") and stage.subject not in experiment.models:
+    if (
+        stage.kind in ("train", "import_model", "encode", "build_index", "search_index", "score_teacher", "rerank", "fuse")
+        and stage.subject not in experiment.models
+    ):
         return False
     shards = re.search(r"\.\d+-of-(\d+)$", stage.name)
     if shards and int(shards[1]) != experiment.encoding.shards:
         return False
-    if stage.kind == "train":
+    if stage.kind in ("train", "import_model"):
         block = experiment.models[stage.subject].model_dump(mode="json", exclude={"seed"})
         return all(block[key] == value for key, value in stage.record.get("settings", {}).items() if key in block)
     return True

@@ -119,7 +119,7 @@ def train(context: Context, name: str) -> None:
         held_out = groups.holdout(job.seed, settings.holdout)
         seen = np.setdiff1d(np.arange(len(groups)), held_out)
         job.record.notes["queries"] = {"trained": len(seen), "held_out": len(held_out), **groups.about}
-        joiner = PairJoiner(tokenizer, settings.max_length)
+        joiner = PairJoiner(tokenizer, settings.max_length, settings.untitled)
         by_id = store.queries("train")
         texts = [by_id[query_id] for query_id in groups.query_ids]
         queries, hints = joiner.queries(texts), LexicalHints.open(context, store, texts) if settings.lexical_hints else None
@@ -131,7 +131,7 @@ def train(context: Context, name: str) -> None:
         every = epoch_steps(settings, len(seen))
         fit(job, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
         if job.is_main:
-            lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints}
+            lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": settings.untitled}
             write = add_card(context, name, lengths)
             save_model(paths.model(name), classifier, tokenizer, kind="crossencoder", key=job.key, lengths=lengths, extra=extra, write=write)
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"

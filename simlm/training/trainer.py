@@ -66,9 +66,18 @@ def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJ
     stage = f"train.{name}"
     block = settings.model_dump(mode="json", exclude=set(settings.not_trained))
     record = StageRecord(context.paths.record(stage), stage, {**block, "seed": seed, "precision": precision.name}, inputs)
-    record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads}
+    record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, **_commits(settings)}
     say(f"Training {name} ({settings.kind}) with {threads} threads in {precision.name} ({precision.reason}).")
     return TrainingJob(context, name, settings, seed, precision, threads, record)
+
+
+def _commits(settings: Training) -> dict[str, dict[str, str]]:
+    """Commits of the published models that a training reads; no entry if it reads none."""
+    from simlm.config.remote import is_hub_id
+    from simlm.hub import commit_of, fetch
+
+    names = [name for name in (settings.initial(), *settings.reads_models().values()) if name and is_hub_id(name)]
+    return {"published_models": {name: commit_of(fetch(name, "model")) for name in names}} if names else {}
 
 
 def fit(

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from simlm.corpus.choice import hash64
+from simlm.corpus.counts import Expected
 from simlm.corpus.records import Records
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
@@ -43,6 +44,9 @@ def write(folder, passages=PASSAGES, queries=QUERIES, qrels=QRELS, **options):
         ({"queries": [*QUERIES, *QUERIES]}, "the query id 'q' was used before"),
         ({"max_queries": {"tset": 1}}, r"no split 'tset'; did you mean 'test'\?"),
         ({"cut": ("tset", {"x": 1.0})}, r"no split 'tset'; did you mean 'test'\?"),
+        ({"expected": Expected(passages=4)}, "the source has 3 passages, but 4 are expected"),
+        ({"expected": Expected(queries={"test": 2})}, "the split test has 1 judged queries, but 2 are expected"),
+        ({"expected": Expected(passages=2), "max_passages": 2}, "the source has 3 passages, but 2 are expected"),
     ],
 )
 def test_refusals_leave_nothing_behind(tmp_path, change, sentence):
@@ -131,3 +135,9 @@ def test_passages_of_limited_splits_come_first(tmp_path):
     write(tmp_path, passages, queries, qrels, cut=cut, max_queries={"dev": 30}, max_passages=100)
     store = CorpusStore(tmp_path / "corpus")
     assert (len(store), len(store.queries("dev")), len(store.queries("train"))) == (100, 30, 70)
+
+
+def test_right_counts_are_kept_in_the_manifest(tmp_path):
+    manifest = write(tmp_path, expected=Expected(3, {"test": 1}), max_passages=2)
+    assert manifest["expected"] == {"passages": 3, "queries": {"test": 1}}
+    assert manifest["passages"]["count"] == 2

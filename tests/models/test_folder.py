@@ -106,11 +106,21 @@ def test_absent_and_foreign_folders_are_refused(tmp_path, monkeypatch):
         read_manifest(tmp_path / "nothing")
 
 
-def test_pickled_weights_are_refused(tmp_path, tiny_encoder, word_tokenizer):
+class Malice:
+    def __reduce__(self):
+        return (os.mkdir, ("malice",))
+
+
+def test_pickled_weights_are_read_but_run_no_code(tmp_path, tiny_encoder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     tiny_encoder.config.save_pretrained(tmp_path / "p")
     torch.save(tiny_encoder.state_dict(), tmp_path / "p" / "pytorch_model.bin")
-    with pytest.raises(UserError, match="safetensors"):
+    for name, value in load_encoder(tmp_path / "p").state_dict().items():
+        torch.testing.assert_close(value, tiny_encoder.state_dict()[name])
+    torch.save({**tiny_encoder.state_dict(), "malice": Malice()}, tmp_path / "p" / "pytorch_model.bin")
+    with pytest.raises(UserError, match="does not hold a model"):
         load_encoder(tmp_path / "p")
+    assert not (tmp_path / "malice").exists()
 
 
 def test_vocabulary_and_length_must_fit(tiny_encoder, word_tokenizer):

@@ -11,10 +11,12 @@ import yaml
 from simlm.config import merge, read_values, validate
 from simlm.config.code import STAGES, fingerprint
 from simlm.config.graph import LEXICAL, initial_model, mined_systems, needed_models
+from simlm.config.remote import remote_inputs
 from simlm.config.stages import (
     bm25_splits,
     canonical,
     encoders,
+    is_reproduction,
     record_names,
     settings_of,
     systems_mined,
@@ -22,7 +24,8 @@ from simlm.config.stages import (
     teacher_of,
 )
 from simlm.errors import UserError
-from simlm.files import sha256_text, write_text
+from simlm.evaluation.published import published_file
+from simlm.files import sha256_file, sha256_text, write_text
 from simlm.hardware import available_cores
 from simlm.paths import Paths
 from snakemake.exceptions import WorkflowError
@@ -102,6 +105,15 @@ def trainer_code(wildcards):
     return fingerprint(EXPERIMENT.models[wildcards.model].trainer.split(":")[0])
 
 
+def made_by(stage):
+    """Models whose folder is written by a stage: ``train`` or ``import_model``."""
+    return [
+        name
+        for name, block in EXPERIMENT.models.items()
+        if block.trainer and block.made_by == stage
+    ]
+
+
 def any_of(names):
     """Regular expression that matches one of the names, or nothing at all."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -119,6 +131,15 @@ def local_files(name):
         for file in ("simlm.json", "config.json", "model.safetensors", "tokenizer.json")
     ]
     return [file for file in there if name and file.is_file()]
+
+
+def downloads():
+    """What is fetched from elsewhere before the first job, if anything is.
+
+    Ancient: another model in the configuration must not prepare the corpus again. A change of what a stage itself reads
+    is among its settings.
+    """
+    return [ancient(str(PATHS.inputs))] if remote_inputs(EXPERIMENT) else []
 
 
 def corpus_files(wildcards):

@@ -3,6 +3,7 @@
 
 localrules:
     write_config,
+    download_inputs,
 
 
 rule write_config:
@@ -23,9 +24,31 @@ rule write_config:
         "cp {params.source:q} {output:q} > {log:q} 2>&1"
 
 
+# On the machine that Snakemake runs on: compute nodes may have no network.
+rule download_inputs:
+    output:
+        inputs=PATHS.inputs,
+        record=PATHS.record("download_inputs"),
+    log:
+        PATHS.log("download_inputs"),
+    benchmark:
+        PATHS.benchmark("download_inputs")
+    threads: share(1)
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        settings=settings("download_inputs"),
+    message:
+        "Fetching what is needed from elsewhere"
+    shell:
+        'simlm download --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+
+
 rule prepare_corpus:
     input:
-        corpus_files,
+        downloads=downloads(),
+        files=corpus_files,
     output:
         manifest=PATHS.corpus / "manifest.json",
         record=PATHS.record("prepare_corpus"),
@@ -49,6 +72,7 @@ rule prepare_corpus:
 rule train_tokenizer:
     input:
         corpus=rules.prepare_corpus.output.manifest,
+        downloads=downloads(),
         start=local_files(EXPERIMENT.tokenizer.init),
     output:
         manifest=PATHS.tokenizer / "manifest.json",

@@ -58,3 +58,32 @@ rule compare_systems:
         "Comparing the systems"
     shell:
         'simlm compare-systems --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+
+
+rule judge_reproduction:
+    input:
+        corpus=rules.prepare_corpus.output.manifest,
+        table=rules.compare_systems.output.table,
+    output:
+        table=report(
+            PATHS.reproduction,
+            caption="../report/reproduction.rst",
+            category="Results",
+        ),
+        record=PATHS.record("judge_reproduction"),
+    log:
+        PATHS.log("judge_reproduction"),
+    benchmark:
+        PATHS.benchmark("judge_reproduction")
+    threads: share(1)
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        settings=settings("judge_reproduction"),
+        code=code("judge_reproduction"),
+        published=sha256_file(published_file(EXPERIMENT)),
+    message:
+        "Comparing the figures with published ones"
+    shell:
+        'simlm judge-reproduction --config "$SIMLM_CONFIG" > {log:q} 2>&1'

@@ -3,6 +3,7 @@
 
 localrules:
     mirror_results,
+    enforce_gate,
 
 
 RECORDS = record_names(EXPERIMENT, gather.corpus("{scatteritem}"))
@@ -14,6 +15,7 @@ rule write_report:
         table=rules.compare_systems.output.table,
         comparisons=rules.compare_systems.output.comparisons,
         per_query=rules.evaluate_systems.output.per_query,
+        reproduction=[PATHS.reproduction] if is_reproduction(EXPERIMENT) else [],
         records=[PATHS.record(name) for name in RECORDS],
         measurements=[PATHS.benchmark(name) for name in RECORDS],
     output:
@@ -59,3 +61,25 @@ rule mirror_results:
         "Mirroring the results to MLflow"
     shell:
         'simlm track --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+
+
+# Last of all: a figure that was not reproduced fails the workflow, but only after everything else is written.
+rule enforce_gate:
+    input:
+        table=PATHS.reproduction,
+        report=rules.write_report.output.html,
+        mirror=rules.mirror_results.output,
+    output:
+        touch(str(PATHS.gate)),
+    log:
+        PATHS.log("enforce_gate"),
+    benchmark:
+        PATHS.benchmark("enforce_gate")
+    threads: share(1)
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "Asking whether every published figure was reproduced"
+    shell:
+        'simlm judge-reproduction --config "$SIMLM_CONFIG" --gate --only-read > {log:q} 2>&1'

@@ -143,7 +143,7 @@ rule rerank_runs:
         model=any_of(
             name
             for name, block in EXPERIMENT.models.items()
-            if block.kind == "crossencoder"
+            if block.role == "crossencoder"
         ),
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:

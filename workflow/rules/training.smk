@@ -5,6 +5,7 @@ rule train_model:
     input:
         corpus=rules.prepare_corpus.output.manifest,
         tokenizer=rules.train_tokenizer.output.manifest,
+        downloads=downloads(),
         models=models_read,
         negatives=negatives_read,
         bm25=lambda wildcards: lexical_index(wildcards.model),
@@ -18,7 +19,7 @@ rule train_model:
     benchmark:
         PATHS.benchmark("train.{model}")
     wildcard_constraints:
-        model=any_of(name for name, block in EXPERIMENT.models.items() if block.trainer),
+        model=any_of(made_by("train")),
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: EXPERIMENT.models[wildcards.model].gpus,
@@ -31,6 +32,32 @@ rule train_model:
         "Training {wildcards.model}"
     shell:
         'python -m simlm.devices --gpus {resources.gpu} --process-per-gpu -- train --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'
+
+
+rule import_model:
+    input:
+        downloads=downloads(),
+        files=lambda wildcards: local_files(EXPERIMENT.models[wildcards.model].init),
+    output:
+        manifest=manifest_of("{model}"),
+        record=PATHS.record("import_model.{model}"),
+    log:
+        PATHS.log("import_model.{model}"),
+    benchmark:
+        PATHS.benchmark("import_model.{model}")
+    wildcard_constraints:
+        model=any_of(made_by("import_model")),
+    threads: share(1)
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        settings=settings("import_model"),
+        code=trainer_code,
+    message:
+        "Taking over the published model {wildcards.model}"
+    shell:
+        'simlm import-model --config "$SIMLM_CONFIG" --model {wildcards.model} > {log:q} 2>&1'
 
 
 rule score_teacher:

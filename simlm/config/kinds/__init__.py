@@ -11,9 +11,25 @@ from simlm.config.kinds.biencoder import BiEncoder
 from simlm.config.kinds.bottleneck import Bottleneck, Probe
 from simlm.config.kinds.crossencoder import CrossEncoder
 from simlm.config.kinds.fusion import Fusion
+from simlm.config.kinds.given import GivenBiEncoder, GivenCrossEncoder, GivenModel
 from simlm.config.kinds.mlm import MaskedLanguageModel, Size
 
-KINDS: tuple[type[ModelBlock], ...] = (MaskedLanguageModel, Bottleneck, BiEncoder, CrossEncoder, Fusion)
-Model = Annotated[MaskedLanguageModel | Bottleneck | BiEncoder | CrossEncoder | Fusion, Field(discriminator="kind")]
+KINDS: tuple[type[ModelBlock], ...] = (MaskedLanguageModel, Bottleneck, BiEncoder, CrossEncoder, Fusion, GivenBiEncoder, GivenCrossEncoder)
+Model = Annotated[MaskedLanguageModel | Bottleneck | BiEncoder | CrossEncoder | Fusion | GivenBiEncoder | GivenCrossEncoder, Field(discriminator="kind")]
 
-__all__ = ["KINDS", "BiEncoder", "Bottleneck", "CrossEncoder", "Fusion", "MaskedLanguageModel", "Model", "ModelBlock", "Probe", "Size", "Training"]
+__all__ = [
+    "KINDS",
+    "BiEncoder",
+    "Bottleneck",
+    "CrossEncoder",
+    "Fusion",
+    "GivenBiEncoder",
+    "GivenCrossEncoder",
+    "GivenModel",
+    "MaskedLanguageModel",
+    "Model",
+    "ModelBlock",
+    "Probe",
+    "Size",
+    "Training",
+]

@@ -11,17 +11,29 @@ from pydantic import Field, model_validator
 
 from simlm.config.base import Block
 
+Untitled = Literal["text", "dash"]
+"""How a cross-encoder reads a passage without a title: the text alone, or ``-: text``."""
+
 
 class ModelBlock(Block):
     """One entry of ``models:``."""
 
     kind: str
     trainer: ClassVar[str | None] = None
-    """``module:function`` that trains this kind, or None for systems that are only evaluated."""
+    """``module:function`` that makes the model folder of this kind, or None for systems that have none."""
+    made_by: ClassVar[str] = "train"
+    """Stage that calls ``trainer``."""
+    acts_as: ClassVar[str | None] = None
+    """The kind whose place this one takes in the graph, if that is not its own."""
     encodes: ClassVar[bool] = False
     """Whether the model embeds queries and passages, so that it has an index and can be mined."""
     not_trained: ClassVar[tuple[str, ...]] = ()
     """Fields that do not change the trained weights: how the job runs, and what only matters afterwards."""
+
+    @property
+    def role(self) -> str:
+        """What the model is to others: its kind, or the kind whose place it takes."""
+        return self.acts_as or self.kind
 
     def initial(self) -> str | None:
         """The name, Hugging Face id or folder the weights start from."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from simlm.config.kinds.base import Training
+from simlm.config.kinds.base import Training, Untitled
 
 
 class CrossEncoder(Training):
@@ -30,6 +30,7 @@ class CrossEncoder(Training):
     )
     rotation: Literal["shuffled", "offset"] = Field("shuffled", description="How positives and negatives change from epoch to epoch.")
     max_length: int = Field(192, ge=8, description="Longest (query, passage) in tokens.")
+    untitled: Untitled = Field("text", description="A passage without a title is its text alone, or `-: text`.")
     holdout: int = Field(200, ge=0, description="Training queries kept for model selection, never trained on (at most a tenth).")
 
     def candidates(self) -> str:

@@ -189,13 +189,16 @@ def _write(index: faiss.Index, folder: Path, manifest: dict[str, Any]) -> dict[s
     """Write the index, then the manifest with its size and digest."""
     import faiss
 
-    (folder / MANIFEST).unlink(missing_ok=True)
     file = folder / FILE
     with atomic_file(file) as temporary:
         try:
-            faiss.write_index(index, str(temporary))
+            # Given a path, faiss only prints that the disk was full when it closed the file, and goes on.
+            with open(temporary, "wb") as stream:
+                faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
         except RuntimeError as error:
             raise UserError(f"{file}: cannot be written ({_reason(error)}); free space or choose another place") from None
+        # The old manifest stays until the new index is whole, and goes before it would describe another file.
+        (folder / MANIFEST).unlink(missing_ok=True)
     manifest = {**manifest, "faiss": faiss.__version__, "file": {"bytes": file.stat().st_size, "sha256": sha256_file(file)}}
     write_json(folder / MANIFEST, manifest)
     return manifest

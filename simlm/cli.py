@@ -8,7 +8,7 @@ import importlib
 import os
 import sys
 
-from simlm import __version__
+from simlm import __version__, processes
 from simlm.errors import UserError, nearest, one_line
 
 COMMANDS: dict[str, str] = {
@@ -44,7 +44,7 @@ COMMANDS: dict[str, str] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code (0, or 2 after a user's mistake)."""
+    """Run one command; returns the exit code (0, 2 after a user's mistake, 75 when the job's wall time is nearly over)."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return module.run(arguments) or 0
     except UserError as error:
-        return _refuse(name, str(error))
+        return _refuse(name, str(error), error.code)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,9 +77,10 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _refuse(command: str, sentence: str) -> int:
-    print(f"simlm {command}: {one_line(sentence)}", file=sys.stderr)
-    return 2
+def _refuse(command: str, sentence: str, code: int = 2) -> int:
+    who = command if processes.is_main() else f"{command} (process {processes.rank()})"
+    print(f"simlm {who}: {one_line(sentence)}", file=sys.stderr)
+    return code
 
 
 def _sentence(error: OSError) -> str:

@@ -1,7 +1,7 @@
-"""Gives each job of one machine GPUs of its own, and starts one process per GPU where a job has several.
+"""Launches a job with what it was granted: GPUs of its own, as many processes as it asked for, and the end of its time.
 
 Snakemake counts GPUs but does not say which one a job may use. The workflow therefore runs
-``python -m simlm.devices --gpus N -- COMMAND...``; under Slurm, which hands out devices itself, this changes nothing.
+``python -m simlm.devices --gpus N -- COMMAND...``; under Slurm, which hands out devices itself, none are locked here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simlm.errors import UserError
+from simlm.hardware import available_cores
+from simlm.walltime import VARIABLE, end_of_job
 
 FOLDER = Path(tempfile.gettempdir()) / f"simlm-devices-{os.getuid() if hasattr(os, 'getuid') else 0}"
 """One lock file per device; a lock lives as long as the process that holds it, however that ends."""
@@ -86,11 +88,20 @@ def environment_for(gpus: int, environment: Mapping[str, str], folder: Path = FO
     return {**environment, "CUDA_VISIBLE_DEVICES": ",".join(claim(gpus, names, folder))}
 
 
+def program_for(processes: int, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """How to start ``processes`` simlm processes, and their environment: each gets its share of the job's threads."""
+    if processes == 1:
+        return [sys.executable, "-m", "simlm.cli"], environment
+    threads = max(1, available_cores() // processes)
+    return [sys.executable, "-m", "simlm.launch", "--processes", str(processes), "--"], {**environment, "OMP_NUM_THREADS": str(threads)}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Become the simlm command, with its devices."""
     parser = argparse.ArgumentParser(prog="python -m simlm.devices", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, required=True, metavar="N", help="devices that were granted")
-    parser.add_argument("--process-per-gpu", action="store_true", help="start N processes with torchrun if N is more than 1")
+    parser.add_argument("--processes", type=int, metavar="N", help="processes that share the work (default: 1); with GPUs there is one per GPU")
+    parser.add_argument("--minutes", type=float, metavar="N", help="wall time that was requested, a limit where a batch system runs the job")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="simlm command with its options, after --")
     arguments = parser.parse_args(argv)
     try:
@@ -98,9 +109,11 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"simlm: {error}", file=sys.stderr)
         return 2
-    program = [sys.executable, "-m", "simlm.cli"]
-    if arguments.process_per_gpu and arguments.gpus > 1:
-        program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(arguments.gpus), "-m", "simlm.cli"]
+    end = end_of_job(environment, arguments.minutes)
+    if end is not None:
+        environment[VARIABLE] = str(int(end))
+    wanted = arguments.processes
+    program, environment = program_for((arguments.gpus or wanted) if wanted else 1, environment)
     os.execve(program[0], [*program, *arguments.command], environment)
 
 

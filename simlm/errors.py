@@ -9,6 +9,14 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Wrong input or environment. The command line prints the message alone and exits with code 2."""
 
+    code = 2
+
+
+class OutOfTime(UserError):
+    """The job's wall time is nearly over and the stage has saved what it has; exit code 75 (sysexits: try again later)."""
+
+    code = 75
+
 
 def one_line(text: str) -> str:
     """A message as one line of printable text: what a foreign file holds must not move the cursor or colour a terminal.

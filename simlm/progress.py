@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from simlm import processes
+
 Item = TypeVar("Item")
 
 
@@ -29,10 +31,13 @@ def progress(items: Iterable[Item], total: int | None, what: str, *, unit: str =
     >>> list(progress([1, 2], 2, "Counting"))
     [1, 2]
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and processes.is_main():
         from tqdm import tqdm
 
         yield from tqdm(items, total=total, desc=what, unit=f" {unit or 'it'}", mininterval=0.5)
+        return
+    if not processes.is_main():
+        yield from items
         return
     start = last = time.monotonic()
     done = 0
@@ -49,5 +54,7 @@ def progress(items: Iterable[Item], total: int | None, what: str, *, unit: str =
 
 
 def say(message: str) -> None:
-    """One line about what a stage does, to standard error."""
+    """One line about what a stage does, to standard error; of several processes only the main one speaks."""
+    if not processes.is_main():
+        return
     print(message, file=sys.stderr, flush=True)

@@ -9,16 +9,23 @@ import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simlm import __version__
+from simlm import __version__, processes
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json
 from simlm.progress import say
+from simlm.walltime import Clock
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 class StageRecord:
     """Context manager that times a stage and writes its record when the stage succeeds.
+
+    It waits until no other process runs the same stage: the job of a killed workflow may still be at work. Of several
+    processes of one job the main one writes.
 
     Parameters
     ----------
@@ -52,12 +59,23 @@ class StageRecord:
         self.notes: dict[str, Any] = {}
 
     def __enter__(self) -> StageRecord:
+        if processes.is_main():
+            self._lock = only_one(self.path.with_name(f".{self.stage}.lock"))
+        processes.wait()
         self.start = datetime.now(UTC)
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is not None:
-            return
+        if processes.is_main():
+            try:
+                if kind is None:
+                    self._write()
+            finally:
+                self._lock.release()
+        if kind is None:
+            processes.wait()  # what follows may read what the main process has just written
+
+    def _write(self) -> None:
         from simlm.hardware import describe
 
         end = datetime.now(UTC)
@@ -99,6 +117,34 @@ def stage_key(stage: str, settings: dict[str, Any], digests: dict[str, str]) -> 
     import json
 
     return sha256_text(json.dumps([stage, settings, digests], sort_keys=True))[:16]
+
+
+def only_one(path: Path) -> BaseFileLock:
+    """Wait for the lock ``path``, which ends with the process that holds it, however that ends; release it afterwards.
+
+    Raises
+    ------
+    OutOfTime
+        If the job's own time is over before that.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, clock = FileLock(path), Clock.of_this_job()
+    try:
+        lock.acquire(blocking=False)
+        return lock
+    except NotImplementedError:
+        say(f"{path.parent} lies on a file system without locks: make sure that no other process runs this stage.")
+        return SoftFileLock(path)  # never acquired
+    except Timeout:
+        say(f"Another process runs this stage, perhaps left over from a workflow that was killed; waiting for it to end ({path.name}).")
+    while True:
+        try:
+            lock.acquire(timeout=10)
+            return lock
+        except Timeout:
+            clock.check(path.stem.removeprefix("."))
 
 
 def git_state() -> dict[str, str | bool]:

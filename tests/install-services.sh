@@ -3,7 +3,8 @@
 set -euo pipefail
 
 packages=(
-  postgresql # MLflow on a real database (tests/tracking)
+  postgresql                          # MLflow on a real database (tests/tracking)
+  slurmctld slurmd slurm-client munge # a Slurm of one node (tests/cluster)
 )
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then

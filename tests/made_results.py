@@ -99,7 +99,7 @@ class MadeResults:
         settings = {"seed": 42}
         if kind == "train":
             block = self.experiment.models[subject]
-            settings = {**block.model_dump(mode="json", exclude={"threads", "gpus", "log_steps", "checkpoint_steps"}), "seed": 42, "precision": "fp32"}
+            settings = {**block.model_dump(mode="json", exclude=set(block.not_trained)), "seed": 42, "precision": "fp32"}
             self._history(subject, block.kind)
         output = self.paths.root / "models" / subject / "model.safetensors" if kind == "train" else self.paths.config
         record = {

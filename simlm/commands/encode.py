@@ -3,8 +3,8 @@
     simlm encode --config config/config.yaml --model distilled --shard 1 --shards 2
     simlm encode --experiment pydocs --model distilled             (the whole corpus, shard after shard)
 
-The vectors are the same bits for any number of shards. A killed run goes on after its last finished block of passages; a shard
-that is there already is kept.
+The vectors are the same bits for any number of shards and processes. A killed run goes on after its last finished block of
+passages; a shard that is there already is kept. Several processes share a shard under torchrun, as they share a training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def encode(context: Context, name: str, which: list[int], shards: int) -> None:
     """Embed the shards ``which`` and write a record for each."""
-    from simlm import hardware
+    from simlm import hardware, processes
     from simlm.config.stages import settings_of
     from simlm.corpus.store import CorpusStore
     from simlm.progress import say
@@ -41,6 +41,7 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
     from simlm.retrieval.encode import encode_shard, shard_rows
     from simlm.retrieval.encoder import TextEncoder
 
+    processes.join()
     experiment, paths = context.experiment, context.paths
     store = CorpusStore(paths.corpus)
     for shard in which:
@@ -55,6 +56,11 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
         with StageRecord(paths.record(stage), stage, settings_of(experiment, "encode", name), inputs) as record:
             manifest = encode_shard(encoder, store, paths.shard_manifest(name, shard, shards), shard, shards, experiment.encoding.dtype)
             record.metrics |= {"passages": manifest["rows"], "passages_per_second": manifest["passages_per_second"]}
-            record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "resumed_rows": manifest["resumed_rows"]}
+            record.notes |= {
+                "precision": f"{precision.name}: {precision.reason}",
+                "threads": threads,
+                "processes": processes.count(),
+                "resumed_rows": manifest["resumed_rows"],
+            }
             record.outputs["manifest"] = paths.shard_manifest(name, shard, shards)
         say(f"Shard {shard} of {shards}: {manifest['rows']:,} passages, {manifest['passages_per_second']:,.0f} passages/s.")

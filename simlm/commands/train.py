@@ -7,6 +7,8 @@ sentence-transformers) loads as it is. A training that was killed goes on from i
 command is given again. Several processes share the global batch under torchrun:
 
     torchrun --nproc-per-node 2 -m simlm.cli train --config config/msmarco.yaml --model retriever1
+
+In a batch job it stops with exit code 75 and a checkpoint before the job's wall time ends (SIMLM_END_TIME, Unix seconds, or Slurm's own end).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from simlm.commands.options import add_experiment_options, load_context, model_o
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
     parser.add_argument("--model", required=True, metavar="NAME", help="trained model of the graph, such as retriever1")
+    parser.add_argument("--keep-checkpoint", action="store_true", help="keep the last checkpoint after the export (the workflow does, until all is done)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -28,4 +31,4 @@ def run(arguments: argparse.Namespace) -> None:
     context = load_context(arguments)
     trained = [kind.model_fields["kind"].annotation.__args__[0] for kind in KINDS if kind.trainer and kind.made_by == "train"]
     model_of(context, arguments.model, *trained)
-    train_model(context, arguments.model)
+    train_model(context, arguments.model, arguments.keep_checkpoint)

@@ -63,6 +63,7 @@ class Encoding(Block):
     dtype: Literal["fp32", "fp16"] = Field("fp32", description="Type of the stored vectors.")
     threads: int = Field(8, ge=1, description="CPU threads asked for, per shard.")
     gpus: int = Field(0, ge=0, description="GPUs asked for, per shard.")
+    processes: int | None = Field(None, ge=1, description="Processes that share a shard; null: one per GPU, or one on a CPU.")
 
 
 class EvaluatedSplit(Block):

@@ -106,6 +106,7 @@ class BottleneckModel(nn.Module):
         draws: torch.Tensor,
         labelled: torch.Tensor,
         mask_id: int,
+        shares: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """One step of replaced language modelling.
 
@@ -121,6 +122,9 @@ class BottleneckModel(nn.Module):
             Flat positions (of passages × length) on which the losses are computed.
         mask_id
             Id of [MASK].
+        shares
+            Weights of this batch's means in those of the whole step, shape (2,): of the two losses over labelled
+            positions, and of the generator's over masked ones. None: the batch is the whole step.
 
         Returns
         -------
@@ -134,6 +138,8 @@ class BottleneckModel(nn.Module):
         labelled, labels = filled_up(labelled, tokens.reshape(-1))
         encoder_loss = self.language_loss(hidden, labelled, labels)
         decoder_loss = self.language_loss(decoded, labelled, labels)
+        if shares is not None:
+            encoder_loss, decoder_loss, generator_loss = shares[0] * encoder_loss, shares[0] * decoder_loss, shares[1] * generator_loss
         loss = encoder_loss + decoder_loss
         if self.options.train_generator:
             loss = loss + self.options.generator_weight * generator_loss

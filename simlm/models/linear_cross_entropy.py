@@ -51,7 +51,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         accumulate = torch.float64 if dtype == torch.float64 else torch.float32
         wants_gradient = any(ctx.needs_input_grad[:3])
         valid = (labels != IGNORED).to(accumulate)[:, None]
-        labels, count = labels.clamp(min=0)[:, None], valid.sum()
+        labels, count = labels.clamp(min=0)[:, None], valid.sum().clamp(min=1)
         with torch.autocast(hidden.device.type, enabled=False):
             weight_c, hidden_c = weight.to(dtype), hidden.to(dtype)
             weight_t = weight_c.t().contiguous()

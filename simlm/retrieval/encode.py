@@ -1,8 +1,9 @@
 """Embedding of the corpus in shards.
 
 The corpus is cut into blocks of :data:`BLOCK` rows and a shard is a run of whole blocks. A block is embedded the same way
-whichever shard it falls into, so the vectors are the same bits for any number of shards. A killed job goes on after its last
-finished block, and a finished shard of the same model, corpus and settings is never computed again.
+whichever shard it falls into and whichever process computes it, so the vectors are the same bits for any number of shards
+and processes. A killed job goes on with the blocks that are missing, however many processes it had and has, and a finished
+shard of the same model, corpus, settings and code is never computed again.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from simlm import processes
+from simlm.config.code import STAGES, fingerprint
 from simlm.errors import UserError
-from simlm.files import sha256_file, sha256_text, write_json
+from simlm.files import sha256_file, sha256_text, write_json, write_text
 from simlm.progress import progress, say
+from simlm.walltime import Clock
 
 if TYPE_CHECKING:
     from simlm.corpus.store import CorpusStore
@@ -79,17 +82,31 @@ class Shard:
 
     @property
     def journal(self) -> Path:
-        """One line per finished block with its digest; the first line says what they belong to."""
+        """One line per finished block with its digest; the first line says what they belong to. It stays when the shard is finished."""
         return self.manifest.parent / f".{self.manifest.stem}.journal"
+
+    @property
+    def journals(self) -> list[Path]:
+        """That of the main process, and those of the others."""
+        return [self.journal, *sorted(self.journal.parent.glob(f"{self.journal.name}-*"))]
 
     @property
     def key(self) -> str:
         """Hex digest of everything the vectors depend on."""
-        return sha256_text(json.dumps([self.first, self.last, self.dtype, self.dimension, self.about], sort_keys=True))
+        code = fingerprint(STAGES["encode"])
+        return sha256_text(json.dumps([self.first, self.last, self.dtype, self.dimension, self.about, code], sort_keys=True))
 
     def blocks(self) -> list[tuple[int, int]]:
         """First row and end of each block."""
         return [(first, min(first + BLOCK, self.last)) for first in range(self.first, self.last, BLOCK)]
+
+    @property
+    def row_bytes(self) -> int:
+        return np.dtype(DTYPES[self.dtype]).itemsize * self.dimension
+
+    def place(self, row: int) -> int:
+        """Where the vector of a row begins in the file."""
+        return len(self.header()) + (row - self.first) * self.row_bytes
 
     def header(self) -> bytes:
         """The ``.npy`` header of the whole shard."""
@@ -126,38 +143,43 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, manifest: Path, shard
     first, last = shard_rows(len(store), shard, shards)
     about = _identity(encoder, store)
     part = Shard(Path(manifest), first, last, dtype, encoder.dimension, about)
-    there = _finished(part)
+    there = processes.from_main(_finished(part) if processes.is_main() else None)
     if there:
         say(f"{part.vectors} holds rows {first:,} to {last:,} of this model and corpus already.")
         return there
     part.manifest.parent.mkdir(parents=True, exist_ok=True)
-    part.manifest.unlink(missing_ok=True)
     try:
         resumed, seconds = _write_blocks(part, encoder, store)
-        os.replace(part.partial, part.vectors)
+        if processes.is_main():
+            os.replace(part.partial, part.vectors)
     except OSError as error:
         raise UserError(
             f"{part.vectors}: cannot be written ({error.strerror or error}); free space and run the command again, it goes on from there"
         ) from error
-    rows = last - first
-    described = {
+    if processes.is_main():
+        write_json(part.manifest, _described(part, encoder, store, (shard, shards), resumed, seconds))
+    processes.wait()
+    return json.loads(part.manifest.read_text(encoding="utf-8"))
+
+
+def _described(part: Shard, encoder: TextEncoder, store: CorpusStore, which: tuple[int, int], resumed: int, seconds: float) -> dict[str, Any]:
+    """The manifest of a finished shard."""
+    rows = part.last - part.first
+    return {
         "key": part.key,
-        "first_row": first,
-        "last_row": last - 1,
+        "first_row": part.first,
+        "last_row": part.last - 1,
         "rows": rows,
         "corpus_rows": len(store),
-        "shard": shard,
-        "shards": shards,
+        "shard": which[0],
+        "shards": which[1],
         "dimension": encoder.dimension,
-        "dtype": dtype,
-        **about,
+        "dtype": part.dtype,
+        **part.about,
         "vectors": {"file": part.vectors.name, "bytes": part.vectors.stat().st_size, "sha256": sha256_file(part.vectors)},
         "passages_per_second": round((rows - resumed) / seconds, 1) if seconds else 0.0,
         "resumed_rows": resumed,
     }
-    write_json(part.manifest, described)
-    part.journal.unlink(missing_ok=True)
-    return described
 
 
 def _identity(encoder: TextEncoder, store: CorpusStore) -> dict[str, Any]:
@@ -185,53 +207,73 @@ def _finished(part: Shard) -> dict[str, Any] | None:
 
 
 def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tuple[int, float]:
-    """Append the missing blocks; returns the rows that were there already and the seconds that the others took."""
-    blocks = part.blocks()
-    done = _resume(part)
-    resumed = blocks[done - 1][1] - part.first if done else 0
+    """Write the missing blocks; returns the rows that were there already and the seconds that the others took."""
+    if processes.is_main():
+        part.manifest.unlink(missing_ok=True)
+    done = processes.from_main(_resume(part) if processes.is_main() else None)
+    resumed = sum(last - first for first, last in part.blocks() if first in done)
     if done:
         say(f"Going on after {resumed:,} of {part.last - part.first:,} rows that an earlier run embedded.")
-    start = time.monotonic()
-    with open(part.partial, "ab") as vectors, open(part.journal, "a", encoding="utf-8") as journal:
-        for first, last in progress(blocks[done:], len(blocks) - done, "Encoding passages", unit=f"blocks of {BLOCK}"):
+    missing = [block for block in part.blocks() if block[0] not in done][processes.rank() :: processes.count()]
+    journal_file = part.journal if processes.is_main() else part.journal.with_name(f"{part.journal.name}-{processes.rank()}")
+    start, clock = time.monotonic(), Clock.of_this_job()
+    with open(part.partial, "r+b") as vectors, open(journal_file, "a", encoding="utf-8") as journal:
+        if not processes.is_main():
+            journal.write(json.dumps({"key": part.key}) + "\n")
+        for first, last in progress(missing, len(missing), "Encoding passages", unit=f"blocks of {BLOCK}"):
+            if first != missing[0][0]:  # whatever the time, an attempt gets on by a block
+                clock.check(f"shard {part.manifest.stem}, before row {first:,}")
             batch = next(store.iter_batches(first, last, last - first))
             data = np.ascontiguousarray(encoder.passages(batch.titles, batch.texts).astype(DTYPES[part.dtype], copy=False)).data
+            vectors.seek(part.place(first))
             vectors.write(data)
             vectors.flush()
             journal.write(json.dumps({"first": first, "sha256": hashlib.sha256(data).hexdigest()}) + "\n")
             journal.flush()
+            clock.piece_done()
         os.fsync(vectors.fileno())
+    processes.wait()
     return resumed, time.monotonic() - start
 
 
-def _resume(part: Shard) -> int:
-    """Number of blocks of the unfinished shard that are whole; what follows them is cut off.
+def _resume(part: Shard) -> set[int]:
+    """First rows of the blocks that are whole; the file has its full length afterwards, and one journal names these blocks.
 
-    A journal of another key (another model, corpus or setting), or none, starts anew.
+    Journals of another key (another model, corpus, setting or code), or none, start anew.
     """
-    header, width = part.header(), np.dtype(DTYPES[part.dtype]).itemsize * part.dimension
-    lines: list[str] = []
+    entries = {entry["first"]: entry for journal in part.journals for entry in _entries(journal, part.key)}
+    if not part.partial.exists() and part.vectors.exists():
+        # Finished, but the manifest is gone: Snakemake deletes it when it does not know that the job had ended.
+        os.replace(part.vectors, part.partial)
+    part.partial.touch()
+    header, whole = part.header(), []
+    with open(part.partial, "r+b") as stream:
+        if stream.read(len(header)) == header:
+            whole = [entries[first] for first, last in part.blocks() if first in entries and _is_whole(stream, part, first, last, entries[first])]
+        stream.seek(0)
+        stream.write(header)
+        stream.truncate(part.place(part.last))
+    write_text(part.journal, "".join(json.dumps(line) + "\n" for line in [{"key": part.key}, *whole]))
+    for journal in part.journals[1:]:
+        journal.unlink()
+    return {entry["first"] for entry in whole}
+
+
+def _entries(journal: Path, key: str) -> list[dict[str, Any]]:
+    """Lines of a journal that belongs to ``key``; a torn line and those after it are left out."""
+    found: list[dict[str, Any]] = []
     try:
-        opening, *lines = part.journal.read_text(encoding="utf-8").splitlines()
-        if json.loads(opening).get("key") != part.key:
-            lines = []
-        with open(part.partial, "rb") as stream:
-            if stream.read(len(header)) != header:
-                lines = []
-            whole = len(list(takewhile(lambda pair: _is_whole(stream, *pair, width), zip(part.blocks(), lines))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        whole = 0
-    end = part.blocks()[whole - 1][1] if whole else part.first
-    with open(part.partial, "r+b" if whole else "wb") as stream:
-        if whole:
-            stream.truncate(len(header) + (end - part.first) * width)
-        else:
-            stream.write(header)
-    part.journal.write_text("\n".join([json.dumps({"key": part.key}), *lines[:whole]]) + "\n", encoding="utf-8")
-    return whole
+        opening, *lines = journal.read_text(encoding="utf-8").splitlines()
+        if json.loads(opening)["key"] == key:
+            for line in lines:
+                entry = json.loads(line)
+                found.append({"first": int(entry["first"]), "sha256": str(entry["sha256"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return found
 
 
-def _is_whole(stream: IO[bytes], rows: tuple[int, int], line: str, width: int) -> bool:
-    """Whether the next block of a partial file is the one that a line of the journal describes."""
-    entry = json.loads(line)
-    return entry["first"] == rows[0] and hashlib.sha256(stream.read((rows[1] - rows[0]) * width)).hexdigest() == entry["sha256"]
+def _is_whole(stream: IO[bytes], part: Shard, first: int, last: int, entry: dict[str, Any]) -> bool:
+    """Whether a block of a partial file is the one that a line of a journal describes."""
+    stream.seek(part.place(first))
+    return hashlib.sha256(stream.read((last - first) * part.row_bytes)).hexdigest() == entry["sha256"]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from simlm import processes
 from simlm.commands.options import Context
 from simlm.config.kinds import BiEncoder
 from simlm.corpus.store import CorpusStore
@@ -20,7 +21,7 @@ from simlm.models.card import add_card
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, resolve_init, save_model
 from simlm.models.text import Tokens, pad, tokenize_queries
 from simlm.progress import say
-from simlm.training.distributed import gather, scale_gradient, world_size
+from simlm.training.distributed import gather, scale_gradient
 from simlm.training.groups import Groups, groups_without_negatives, read_groups
 from simlm.training.losses import contrastive_loss, distillation_loss
 from simlm.training.passages import tokenize_corpus
@@ -191,7 +192,7 @@ def _collator(
     job: TrainingJob, groups: Groups, queries: Tokens, passages: Tokens, tokenizer: Any, teacher: TeacherScores | None, encoder: Any
 ) -> tuple[GroupCollator, BiEncoderModel]:
     settings = job.settings
-    share = settings.batch_size // world_size()
+    share = settings.batch_size // processes.count()
     bounded = settings.micro_batch_size is not None and settings.micro_batch_size < share
     most_texts = settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
     return GroupCollator(groups, queries, passages, tokenizer, settings, job.seed, teacher), BiEncoderModel(encoder, most_texts)

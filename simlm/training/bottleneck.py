@@ -56,6 +56,7 @@ class BottleneckCollator:
             "draws": torch.from_numpy(replacement.astype(np.float32)),
             "labelled": torch.from_numpy(labelled),
             "mask_id": self.vocabulary.mask,
+            "counts": torch.tensor([len(labelled), int(encoder.sum() + decoder.sum())]),
         }
 
 
@@ -133,6 +134,7 @@ def _held_out_losses(model: BottleneckModel, collate: BottleneckCollator, held_o
     sums: dict[str, float] = {}
     for rows in _chunks(held_out, 128):
         batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in collate([(0, int(row)) for row in rows]).items()}
+        del batch["counts"]
         for name, value in model(**batch).items():
             if name.endswith("loss"):
                 sums[f"held_out/{name}"] = sums.get(f"held_out/{name}", 0.0) + float(value) * len(rows) / len(held_out)

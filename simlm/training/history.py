@@ -10,12 +10,18 @@ from simlm.files import write_text
 
 
 class History:
-    """Appends to ``path``; on a resume, lines after the checkpoint's step are dropped first."""
+    """Appends to ``path``; on a resume, lines after the checkpoint's step are dropped first.
+
+    Attributes
+    ----------
+    kept
+        Lines of the training before the resume.
+    """
 
     def __init__(self, path: Path, resume_step: int) -> None:
         self.path = path
-        kept = [line for line in read_history(path) if line["step"] <= resume_step] if resume_step else []
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.kept = [line for line in read_history(path) if line["step"] <= resume_step] if resume_step else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in self.kept))
 
     def add(self, step: int, values: dict[str, Any]) -> None:
         """Append one line."""

@@ -31,12 +31,21 @@ class MaskedLanguageModelling(nn.Module):
         self.model = model
 
     def forward(
-        self, input_ids: torch.Tensor, token_type_ids: torch.Tensor, attention_mask: torch.Tensor, places: torch.Tensor, labels: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        places: torch.Tensor,
+        labels: torch.Tensor,
+        shares: torch.Tensor,
     ) -> dict[str, Any]:
-        """Mean cross-entropy of ``labels`` (masked,) at the flat positions ``places`` (masked,) of (passages, length)."""
+        """Mean cross-entropy of ``labels`` (masked,) at the flat positions ``places`` (masked,) of (passages, length).
+
+        ``shares`` (1,) is the weight of this mean in that of the whole step, see :func:`~simlm.training.distributed.put_shares`.
+        """
         states = self.model.base_model(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask).last_hidden_state
         states = generator_states(self.model, states.reshape(-1, states.shape[-1])[places])
-        return {"loss": linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": attention_mask.sum()}
+        return {"loss": shares[0] * linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": attention_mask.sum()}
 
 
 class MaskingCollator:
@@ -54,7 +63,7 @@ class MaskingCollator:
         mask = whole_word_mask(words, tokens.lengths, self.probability, uniform(self.seed, ENCODER_STREAM, np.array(items), ids.shape[1]))
         places, labels = filled_up(torch.from_numpy(np.flatnonzero(mask.reshape(-1))), torch.from_numpy(ids.reshape(-1)))
         batch["input_ids"] = torch.from_numpy(np.where(mask, self.vocabulary.mask, ids))
-        return {**batch, "places": places, "labels": labels}
+        return {**batch, "places": places, "labels": labels, "counts": torch.tensor([int(mask.sum())])}
 
 
 def train(context: Context, name: str) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,24 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from simlm import hardware
+from simlm import hardware, processes
 from simlm.commands.options import Context
+from simlm.config.code import fingerprint
 from simlm.config.kinds import Training
-from simlm.errors import UserError
+from simlm.errors import OutOfTime, UserError
 from simlm.progress import say
 from simlm.record import StageRecord
 from simlm.training import checkpoints
 from simlm.training.checkpoint_files import ClearCheckpointErrors
+from simlm.training.distributed import put_shares
 from simlm.training.history import History
+from simlm.training.reporter import Reporter
 from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
+from simlm.training.stopping import StopInTime
+from simlm.walltime import out_of_time
 
 
 @dataclass
@@ -43,13 +47,18 @@ class TrainingJob:
 
     @property
     def key(self) -> str:
-        """Stage key: the identity of the checkpoints and of the model."""
+        """Stage key: the identity of the model."""
         return self.record.key
+
+    @property
+    def checkpoint_key(self) -> str:
+        """Identity of the checkpoints: the stage key and the code that trains, so that changed code never goes on from what the old code did."""
+        return f"{self.key}-{fingerprint(self.settings.trainer.split(':')[0])}"
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files (rank 0 under torchrun)."""
-        return int(os.environ.get("RANK", "0")) == 0
+        return processes.is_main()
 
 
 def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJob:
@@ -59,6 +68,7 @@ def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJ
     """
     settings = context.experiment.models[name]
     assert isinstance(settings, Training)
+    processes.join()
     threads = hardware.prepare(settings.threads)
     precision = hardware.choose_precision(context.experiment.precision)
     seed = settings.seed if settings.seed is not None else context.experiment.seed
@@ -66,8 +76,9 @@ def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJ
     stage = f"train.{name}"
     block = settings.model_dump(mode="json", exclude=set(settings.not_trained))
     record = StageRecord(context.paths.record(stage), stage, {**block, "seed": seed, "precision": precision.name}, inputs)
-    record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, **_commits(settings)}
-    say(f"Training {name} ({settings.kind}) with {threads} threads in {precision.name} ({precision.reason}).")
+    record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "processes": processes.count(), **_commits(settings)}
+    several = f"{processes.count()} processes of " if processes.count() > 1 else ""
+    say(f"Training {name} ({settings.kind}) with {several}{threads} threads in {precision.name} ({precision.reason}).")
     return TrainingJob(context, name, settings, seed, precision, threads, record)
 
 
@@ -107,21 +118,54 @@ def fit(
     ------
     UserError
         If there is nothing to train on, the batch cannot be divided, or the loss is not finite.
+    OutOfTime
+        If the job's wall time is nearly over; a checkpoint of the last step is there then.
     """
     if examples == 0:
         raise UserError(f"{job.name}: there is not a single training example; check the counts of the stage that made them in its log")
-    settings, folder = job.settings, job.context.paths.training(job.name)
-    steps = total_steps(settings, examples)
+    folder = job.context.paths.training(job.name)
+    steps = total_steps(job.settings, examples)
+    _check_warmup(job, steps, examples)
+    arguments = _arguments(job, folder, steps)
+    resume = processes.from_main(checkpoints.claim(folder, job.checkpoint_key) if job.is_main else None)
+    history = History(job.context.paths.history(job.name), checkpoints.step_of(resume)) if job.is_main else None
+    transformers_logging.set_verbosity_error()
+    reporter, stopping = Reporter(job, history, steps, evaluate, evaluate_every), StopInTime()
+    trainer = _Trainer(
+        model=module,
+        args=arguments,
+        train_dataset=Schedule(examples, steps * job.settings.batch_size, job.seed, make),
+        data_collator=collate,
+        callbacks=[reporter, stopping],
+    )
+    trainer.reporter = reporter
+    trainer.remove_callback(next(type(c) for c in trainer.callback_handler.callbacks if type(c).__name__ in ("PrinterCallback", "ProgressCallback")))
+    if processes.rank():
+        # The same dropout in every process would tie the examples of a batch together.
+        torch.manual_seed(job.seed + 1_000_003 * processes.rank())
+    if resume:
+        reporter.resume(resume, arguments.device)
+    start = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if stopping.stopped_at is not None and stopping.stopped_at < steps:
+        raise OutOfTime(out_of_time(f"{job.name}, step {stopping.stopped_at} of {steps}"))
+    job.record.metrics |= {"steps": steps, "train_seconds": round(time.monotonic() - start, 2), "examples": examples, **reporter.last}
+    return steps
+
+
+def _check_warmup(job: TrainingJob, steps: int, examples: int) -> None:
+    settings = job.settings
     if steps <= settings.warmup_steps:
         job.record.caution(
             f"{job.name} ends inside its warm-up: {steps:,} steps ({examples:,} examples, batch_size {settings.batch_size}) and {settings.warmup_steps:,} of "
             f"warm-up, so that learning_rate {settings.learning_rate:g} is never reached; give more epochs, a smaller batch_size or a shorter warm-up"
         )
+
+
+def _arguments(job: TrainingJob, folder: Path, steps: int) -> TrainingArguments:
+    settings = job.settings
     micro, accumulation = _micro_batches(job)
-    resume = checkpoints.claim(folder, job.key) if job.is_main else _newest(folder)
-    history = History(job.context.paths.history(job.name), int(resume.name.split("-")[1]) if resume else 0) if job.is_main else None
-    transformers_logging.set_verbosity_error()
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=micro,
@@ -137,7 +181,7 @@ def fit(
         save_total_limit=2,
         bf16=job.precision.bf16,
         use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if not torch.cuda.is_available() and "WORLD_SIZE" in os.environ else None,
+        ddp_backend="gloo" if not torch.cuda.is_available() and processes.count() > 1 else None,
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         report_to="none",
@@ -145,26 +189,12 @@ def fit(
         seed=job.seed,
         data_seed=job.seed,
     )
-    reporter = _Reporter(job, history, steps, evaluate, evaluate_every)
-    trainer = _Trainer(
-        model=module,
-        args=arguments,
-        train_dataset=Schedule(examples, steps * settings.batch_size, job.seed, make),
-        data_collator=collate,
-        callbacks=[reporter],
-    )
-    trainer.reporter = reporter
-    trainer.remove_callback(next(type(c) for c in trainer.callback_handler.callbacks if type(c).__name__ in ("PrinterCallback", "ProgressCallback")))
-    start = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    job.record.metrics |= {"steps": steps, "train_seconds": round(time.monotonic() - start, 2), "examples": examples, **reporter.last}
-    return steps
 
 
 class _Trainer(ClearCheckpointErrors, Trainer):
-    """Trainer with our learning-rate shapes, averaged extra losses, and checkpoints of modules with tied weights."""
+    """Trainer with our learning-rate shapes, averaged extra losses, global means, and checkpoints of modules with tied weights."""
 
-    reporter: _Reporter
+    reporter: Reporter
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -179,9 +209,14 @@ class _Trainer(ClearCheckpointErrors, Trainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        put_shares(batches)
+        return batches, None
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         outputs = model(**inputs)
-        self.reporter.count(outputs)
+        self.reporter.averages.add(outputs)
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -193,81 +228,9 @@ class _Trainer(ClearCheckpointErrors, Trainer):
         safetensors.torch.load_model(module, os.path.join(resume_from_checkpoint, "model.safetensors"))
 
 
-class _Reporter(TrainerCallback):
-    """Writes the history, prints readable lines, runs the evaluation, stops at a loss that is not finite."""
-
-    def __init__(self, job: TrainingJob, history: History | None, steps: int, evaluate: Callable[[], dict[str, float]] | None, every: int | None) -> None:
-        self.job, self.history, self.steps = job, history, steps
-        self.evaluate, self.every = evaluate, every
-        self.last: dict[str, float] = {}
-        self.live = _live_mirror(job)
-        self._reset()
-
-    def _reset(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
-        self.calls, self.tokens, self.since = 0, 0, time.monotonic()
-
-    def count(self, outputs: Any) -> None:
-        """Add up the extra values of one forward pass."""
-        self.calls += 1
-        for name, value in outputs.items():
-            if name == "tokens":
-                self.tokens += int(value)
-            elif name != "loss":
-                self.sums[name] = self.sums.get(name, 0) + value.detach()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if not logs or "loss" not in logs or self.calls == 0:
-            return
-        if not math.isfinite(float(logs["loss"])):
-            raise UserError(
-                f"{self.job.name}: the loss is {logs['loss']} at step {state.global_step}; lower learning_rate, lengthen warmup_steps or set precision: fp32"
-            )
-        elapsed = max(1e-9, time.monotonic() - self.since)
-        values = {"loss": float(logs["loss"]), "learning_rate": logs.get("learning_rate"), "grad_norm": float(logs.get("grad_norm") or 0.0)}
-        values |= {name: float(total / self.calls) for name, total in self.sums.items()}
-        values["examples_per_second"] = round(self.job.settings.batch_size * args.logging_steps / elapsed, 1)
-        if self.tokens:
-            world = int(os.environ.get("WORLD_SIZE", "1"))
-            values["tokens_per_second"] = round(self.tokens * world / elapsed, 1)
-        self._write(state.global_step, values)
-        self._reset()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
-        if self.evaluate is None or model is None:
-            return
-        if state.global_step == self.steps or (self.every and state.global_step % self.every == 0):
-            before = time.monotonic()
-            training = model.training
-            model.eval()
-            with torch.random.fork_rng(devices=[] if not torch.cuda.is_available() else None), torch.inference_mode():
-                values = self.evaluate()
-            model.train(training)
-            self.since += time.monotonic() - before
-            self._write(state.global_step, values)
-
-    def _write(self, step: int, values: dict[str, Any]) -> None:
-        if self.history is None:
-            return
-        self.last |= {name: value for name, value in values.items() if value is not None}
-        self.history.add(step, values)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
-        say(f"{self.job.name} {step}/{self.steps} ({step / self.steps:.0%})  {shown}")
-        if self.live is not None:
-            self.live.log(step, values)
-
-
-def _live_mirror(job: TrainingJob) -> Any:
-    if not job.context.experiment.tracking.live or not job.is_main:
-        return None
-    from simlm.tracking.live import LiveMirror
-
-    return LiveMirror(job.context, f"train.{job.name}", job.key)
-
-
 def _micro_batches(job: TrainingJob) -> tuple[int, int]:
     """Examples per forward pass of a process, and forward passes per step."""
-    batch, world = job.settings.batch_size, int(os.environ.get("WORLD_SIZE", "1"))
+    batch, world = job.settings.batch_size, processes.count()
     if batch % world:
         raise UserError(f"{job.name}: batch_size {batch} cannot be divided by {world} processes; choose a multiple")
     share = batch // world
@@ -275,8 +238,3 @@ def _micro_batches(job: TrainingJob) -> tuple[int, int]:
     if share % micro:
         raise UserError(f"{job.name}: a process has {share} of the {batch} examples of a step, which micro_batch_size {micro} does not divide")
     return micro, share // micro
-
-
-def _newest(folder: Path) -> Path | None:
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    return found[-1] if found else None

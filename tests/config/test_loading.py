@@ -126,7 +126,7 @@ def test_settings_hold_only_what_changes_a_result(default):
     assert settings_of(after, "score_teacher", "distilled") == before["score_teacher"]
     longer = changed(default, distilled={"epochs": 9})
     assert settings_of(longer, "score_teacher", "distilled") != before["score_teacher"]
-    threads = changed(default, distilled={"threads": 3, "gpus": 1, "log_steps": 7})
+    threads = changed(default, distilled={"threads": 3, "gpus": 1, "processes": 2, "log_steps": 7})
     assert settings_of(threads, "train", "distilled") == before["train"]
     deeper = changed(default, reranker={"rerank_depth": 7})
     assert settings_of(deeper, "train", "reranker") == settings_of(default, "train", "reranker")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from simlm.corpus.store import CorpusStore, write_corpus
-from simlm.errors import UserError
+from simlm.errors import OutOfTime, UserError
 from simlm.hardware import Precision
 from simlm.models.folder import save_model
 from simlm.retrieval import encode
@@ -22,6 +23,7 @@ from simlm.retrieval.shards import Shards
 WORDS = ["swap", "two", "columns", "invert", "a", "matrix", "of", "numbers", "and", "the", "numpy", "row", "sort", "list", "find", "join"]
 FP32, BF16 = Precision("fp32", "test"), Precision("bf16", "test")
 ROWS = 150
+HEADER, ROW = 128, 16 * 4  # bytes of the .npy header, and of one vector
 
 
 @pytest.fixture(autouse=True)
@@ -133,10 +135,10 @@ def test_a_killed_shard_goes_on_where_it_stopped(tmp_path, store, model, damage)
     assert not (tmp_path / "e" / "1-of-1.npy").exists()
     partial, journal = tmp_path / "e" / ".1-of-1.npy.partial", tmp_path / "e" / ".1-of-1.journal"
     if damage == "torn block":
-        os.truncate(partial, partial.stat().st_size - 5)
+        os.truncate(partial, HEADER + 96 * ROW - 5)
     elif damage == "flipped byte":
         with open(partial, "r+b") as stream:
-            stream.seek(partial.stat().st_size - 40 * 16 * 4)
+            stream.seek(HEADER + 40 * ROW)
             byte = stream.read(1)
             stream.seek(-1, os.SEEK_CUR)
             stream.write(bytes([byte[0] ^ 1]))
@@ -146,11 +148,34 @@ def test_a_killed_shard_goes_on_where_it_stopped(tmp_path, store, model, damage)
     calls = interrupt(encoder, 99)
     written = encode_shard(encoder, store, manifest, 1, 1)
     assert np.load(tmp_path / "e" / "1-of-1.npy").tobytes() == whole.tobytes()
-    kept = {"none": 3, "torn block": 2, "flipped byte": 1, "no journal": 0}[damage]
+    kept = {"none": 3, "torn block": 2, "flipped byte": 2, "no journal": 0}[damage]
     assert len(calls) == 5 - kept
     assert written["resumed_rows"] == kept * 32
     assert not partial.exists()
-    assert not journal.exists()
+
+
+def test_a_shard_stops_before_its_job_ends_and_goes_on(tmp_path, store, model, monkeypatch):
+    whole = vectors_of(TextEncoder(model, FP32), store, tmp_path / "whole", 1)
+    manifest = tmp_path / "e" / "1-of-1.json"
+    monkeypatch.setenv("SIMLM_END_TIME", str(time.time() + 5))
+    for rows in (32, 64):
+        with pytest.raises(OutOfTime, match=f"shard 1-of-1, before row {rows}: stopped before the end"):
+            encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)
+    monkeypatch.delenv("SIMLM_END_TIME")
+    assert encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)["resumed_rows"] == 64
+    assert np.load(tmp_path / "e" / "1-of-1.npy").tobytes() == whole.tobytes()
+
+
+def test_a_finished_shard_whose_manifest_was_deleted_is_only_checked(tmp_path, store, model):
+    """Snakemake deletes the outputs of a job that ended unseen before it starts it again."""
+    manifest = tmp_path / "e" / "1-of-1.json"
+    first = encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)
+    manifest.unlink()
+    encoder = TextEncoder(model, FP32)
+    calls = interrupt(encoder, 99)
+    again = encode_shard(encoder, store, manifest, 1, 1)
+    assert not calls
+    assert again["vectors"] == first["vectors"]
 
 
 def test_a_finished_shard_is_kept_and_a_stale_one_is_not(tmp_path, store, model, word_tokenizer, tiny_encoder):

@@ -109,7 +109,7 @@ def test_another_configuration_is_another_parent_with_all_stages(few, store, tmp
 
 
 def test_threads_and_shards_do_not_change_the_identity(made, tmp_path):
-    more = MadeResults(tmp_path / "other", encoding={"shards": 4, "threads": 1})
+    more = MadeResults(tmp_path / "other", encoding={"shards": 4, "threads": 1, "processes": 2})
     assert identity.parent_key(more.experiment) == identity.parent_key(made.experiment)
     changed = MadeResults(tmp_path / "third", seed=7)
     assert identity.parent_key(changed.experiment) != identity.parent_key(made.experiment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -173,6 +174,46 @@ def test_killed_training_goes_on_and_ends_with_the_same_weights(trained: Context
     assert all(torch.equal(first[name], second[name]) for name in first)
     steps = [line["step"] for line in read_history(context.paths.history("simlm")) if "loss" in line]
     assert steps == [3, 6, 9, 12]
+
+
+def test_a_training_stops_before_its_job_ends_and_goes_on_to_the_same_weights(trained: Context, tmp_path, monkeypatch, capsys) -> None:
+    """Stopped after every step, so that a stop falls between two points of the curve and beside an evaluation."""
+    from simlm.cli import main
+
+    context, file = prepare(tmp_path)
+    command = ["train", "--config", str(file), "--model", "base"]
+    monkeypatch.setenv("SIMLM_END_TIME", str(time.time() + 5))
+    for step in range(1, 6):
+        assert main(command) == 75
+        assert f"simlm train: base, step {step} of 12: stopped before the end of the job's wall time" in capsys.readouterr().err
+    monkeypatch.delenv("SIMLM_END_TIME")
+    assert main(command) == 0
+    assert "Resuming from" in capsys.readouterr().err
+    first, second = weights(trained.paths.model("base")), weights(context.paths.model("base"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    curves = [read_history(paths.history("base")) for paths in (trained.paths, context.paths)]
+    for curve in curves:
+        for line in curve:
+            line.pop("examples_per_second"), line.pop("tokens_per_second")
+    assert curves[0] == curves[1]
+
+
+def test_a_finished_training_that_is_asked_for_again_is_only_exported(trained: Context, tmp_path, capsys) -> None:
+    """What a workflow does that was killed and did not see the end of the job: the manifest and the record are deleted."""
+    context, _ = prepare(tmp_path)
+    train_model(context, "base", keep_checkpoint=True)
+    first = weights(context.paths.model("base"))
+    (context.paths.model("base") / "simlm.json").unlink()
+    before = context.paths.record("train.base").read_text()
+    context.paths.record("train.base").unlink()
+    capsys.readouterr()
+    train_model(context, "base")
+    assert "checkpoint-12" in capsys.readouterr().err
+    second = weights(context.paths.model("base"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    metrics = [json.loads(text)["metrics"] for text in (before, context.paths.record("train.base").read_text())]
+    assert {**metrics[0], "train_seconds": 0} == {**metrics[1], "train_seconds": 0}
+    assert not context.paths.training("base").exists()
 
 
 def test_tokenized_corpus_is_what_the_tokenizer_says(trained: Context) -> None:

@@ -56,12 +56,15 @@ def test_logarithmic_warmup() -> None:
 def test_checkpoints_of_another_key_are_set_aside(tmp_path) -> None:
     folder = tmp_path / "m"
     assert checkpoints.claim(folder, "a") is None
-    (folder / "checkpoint-10").mkdir()
-    (folder / "checkpoint-10" / "trainer_state.json").write_text("{}")
-    (folder / "checkpoint-20").mkdir()  # killed before its last file
-    (folder / "checkpoint-20" / "model.safetensors").write_bytes(b"x")
+    for step in (10, 20, 30, 40):
+        (folder / f"checkpoint-{step}").mkdir()
+        (folder / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"weights")
+        if step != 20:  # killed before its last file
+            checkpoints.stamp(folder / f"checkpoint-{step}", {})
+    (folder / "checkpoint-30" / "model.safetensors").write_bytes(b"weigh")  # a power cut before the disk had it all
+    (folder / "checkpoint-40" / "model.safetensors").unlink()
     assert checkpoints.claim(folder, "a").name == "checkpoint-10"
-    assert not (folder / "checkpoint-20").exists()
+    assert [path.name for path in checkpoints.checkpoints(folder)] == ["checkpoint-10"]
     assert checkpoints.claim(folder, "b") is None
     assert (tmp_path / "m.set-aside-a" / "checkpoint-10").exists()
 

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from simlm.devices import environment_for
+from simlm.devices import environment_for, program_for
 from simlm.errors import UserError
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from simlm.devices import environment_for
+from simlm.devices import environment_for, program_for
 found = environment_for(int(sys.argv[2]), os.environ, Path(sys.argv[1]))["CUDA_VISIBLE_DEVICES"]
 print(found, time.time(), flush=True)
 time.sleep(float(sys.argv[3]))
@@ -71,3 +71,21 @@ def test_the_command_runs_with_its_arguments():
     done = subprocess.run([sys.executable, "-m", "simlm.devices", "--gpus", "0", "--", "train", "--model"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "simlm train" in done.stderr
+
+
+def test_processes_share_the_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    program, environment = program_for(2, {})
+    assert program[1:] == ["-m", "simlm.launch", "--processes", "2", "--"]
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert program_for(1, {}) == ([sys.executable, "-m", "simlm.cli"], {})
+
+
+@pytest.mark.slow
+def test_the_exit_code_of_several_processes_is_that_of_the_command():
+    command = [sys.executable, "-m", "simlm.devices", "--gpus", "0", "--processes", "2", "--", "train", "--config", "no-such-file.yaml", "--model", "m"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "simlm train: " in done.stderr
+    assert "no-such-file.yaml" in done.stderr
+    assert "Traceback" not in done.stderr

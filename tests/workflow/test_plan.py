@@ -66,13 +66,6 @@ def test_default_is_planned_without_a_configfile(snakemake, tmp_path):
     assert sorted(explicit.jobs) == sorted(plan.jobs)
 
 
-@pytest.mark.parametrize("profile", ["default", "slurm"])
-def test_profiles_plan_the_same_jobs(snakemake, tmp_path, profile):
-    plan = snakemake(tmp_path, "-n", "--workflow-profile", str(ROOT / "workflow" / "profiles" / profile), "--executor", "dryrun", configs=[SMOKE])
-    assert plan.code == 0, plan.text
-    assert set(AFTER_DISTILLED) < set(plan.jobs)
-
-
 def test_an_overlay_may_bring_another_source(snakemake, tmp_path):
     over = overlay(tmp_path, name="mine", corpus={"source": "beir", "path": "data", "splits": {name: name for name in ("train", "dev", "test")}})
     plan = snakemake(tmp_path, "-n", "--cores", "2", "--config", "seed=7", configs=[SMOKE, over])

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def share(wanted):
     if granted is None or granted <= available:
         return wanted
     return math.ceil(min(wanted, available) * granted / available)
+
+
+def threads_of(block):
+    """Threads of a job: those of its block, and no fewer than it has processes."""
+    return max(block.threads, block.processes or 1)
+
+
+def growing(megabytes):
+    """Memory to ask for: a job that a batch system killed for its memory is tried again with more (`retries` of the profile)."""
+    return lambda wildcards, attempt: megabytes * attempt
 
 
 def settings(stage):
@@ -200,6 +211,13 @@ def shard_inputs(wildcards):
 
 def runs_of(names):
     return [PATHS.run(name, split) for name in names for split in JUDGED]
+
+
+def release_checkpoints():
+    """A training keeps its last checkpoint until here: if this process is killed, jobs on a cluster go on and end unseen."""
+    for name, block in EXPERIMENT.models.items():
+        if block.trainer and manifest_of(name).exists():
+            shutil.rmtree(PATHS.training(name), ignore_errors=True)
 
 
 def print_summary():

@@ -58,7 +58,7 @@ rule prepare_corpus:
         PATHS.benchmark("prepare_corpus")
     threads: share(1)
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=240,
     params:
         settings=settings("prepare_corpus"),
@@ -83,7 +83,7 @@ rule train_tokenizer:
         PATHS.benchmark("train_tokenizer")
     threads: share(2)
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=settings("train_tokenizer"),

@@ -19,7 +19,7 @@ rule evaluate_systems:
         PATHS.benchmark("evaluate")
     threads: share(1)
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=60,
     params:
         settings=settings("evaluate"),
@@ -49,7 +49,7 @@ rule compare_systems:
         PATHS.benchmark("compare_systems")
     threads: share(1)
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=settings("compare_systems"),

@@ -13,7 +13,7 @@ rule index_bm25:
         PATHS.benchmark("index_bm25")
     threads: share(2)
     resources:
-        mem_mb=16000,
+        mem_mb=growing(16000),
         runtime=120,
     params:
         settings=settings("index_bm25"),
@@ -44,7 +44,7 @@ rule search_bm25:
         PATHS.benchmark("search_bm25")
     threads: share(2)
     resources:
-        mem_mb=16000,
+        mem_mb=growing(16000),
         runtime=240,
     params:
         settings=settings("search_bm25"),
@@ -69,7 +69,7 @@ rule mine_negatives:
         PATHS.benchmark("mine_negatives.{system}")
     threads: share(1)
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
         runtime=60,
     params:
         settings=settings("mine_negatives"),

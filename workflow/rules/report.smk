@@ -27,7 +27,7 @@ rule write_report:
         PATHS.benchmark("report")
     threads: share(1)
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=30,
     params:
         settings=settings("report"),
@@ -52,7 +52,7 @@ rule mirror_results:
         PATHS.benchmark("track")
     threads: share(1)
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=settings("track"),

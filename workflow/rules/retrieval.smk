@@ -20,10 +20,11 @@ rule encode_corpus:
         model=any_of(encoders(EXPERIMENT)),
         shard=r"\d+",
         shards=r"\d+",
-    threads: share(EXPERIMENT.encoding.threads)
+    threads: share(threads_of(EXPERIMENT.encoding))
     resources:
         gpu=EXPERIMENT.encoding.gpus,
-        mem_mb=8000,
+        processes=EXPERIMENT.encoding.processes or 1,
+        mem_mb=growing(8000),
         runtime=480,
     params:
         settings=settings("encode"),
@@ -31,7 +32,8 @@ rule encode_corpus:
     message:
         "Embedding shard {wildcards.shard} of {wildcards.shards} with {wildcards.model}"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} -- encode --config "$SIMLM_CONFIG" --model {wildcards.model:q} '
+        "python -m simlm.devices --gpus {resources.gpu} --processes {resources.processes} --minutes {resources.runtime} -- "
+        'encode --config "$SIMLM_CONFIG" --model {wildcards.model:q} '
         "--shard {wildcards.shard} --shards {wildcards.shards} > {log:q} 2>&1"
 
 
@@ -51,7 +53,7 @@ rule build_index:
         model=any_of(encoders(EXPERIMENT)),
     threads: share(2)
     resources:
-        mem_mb=32000,
+        mem_mb=growing(32000),
         runtime=240,
     params:
         settings=settings("build_index"),
@@ -81,7 +83,7 @@ rule search_index:
     threads: share(EXPERIMENT.encoding.threads)
     resources:
         gpu=EXPERIMENT.encoding.gpus,
-        mem_mb=32000,
+        mem_mb=growing(32000),
         runtime=480,
     params:
         settings=settings("search_index"),
@@ -148,7 +150,7 @@ rule rerank_runs:
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),
-        mem_mb=16000,
+        mem_mb=growing(16000),
         runtime=1440,
     params:
         settings=settings("rerank"),
@@ -178,7 +180,7 @@ rule fuse_runs:
         ),
     threads: share(1)
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         settings=settings("fuse"),

@@ -20,10 +20,11 @@ rule train_model:
         PATHS.benchmark("train.{model}")
     wildcard_constraints:
         model=any_of(made_by("train")),
-    threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
+    threads: lambda wildcards: share(threads_of(EXPERIMENT.models[wildcards.model]))
     resources:
         gpu=lambda wildcards: EXPERIMENT.models[wildcards.model].gpus,
-        mem_mb=16000,
+        processes=lambda wildcards: EXPERIMENT.models[wildcards.model].processes or 1,
+        mem_mb=growing(16000),
         runtime=2880,
     params:
         settings=settings("train"),
@@ -31,7 +32,8 @@ rule train_model:
     message:
         "Training {wildcards.model}"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} --process-per-gpu -- train --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'
+        "python -m simlm.devices --gpus {resources.gpu} --processes {resources.processes} --minutes {resources.runtime} -- "
+        'train --config "$SIMLM_CONFIG" --model {wildcards.model:q} --keep-checkpoint > {log:q} 2>&1'
 
 
 rule import_model:
@@ -85,7 +87,7 @@ rule score_teacher:
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),
-        mem_mb=16000,
+        mem_mb=growing(16000),
         runtime=1440,
     params:
         settings=settings("score_teacher"),
@@ -93,4 +95,4 @@ rule score_teacher:
     message:
         "Scoring the passages that {wildcards.model} will see with its teacher"
     shell:
-        'python -m simlm.devices --gpus {resources.gpu} -- score-teacher --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'
+        'python -m simlm.devices --gpus {resources.gpu} --minutes {resources.runtime} -- score-teacher --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'

@@ -63,7 +63,7 @@ class ModelBlock(Block):
 class Training(ModelBlock):
     """Settings of the optimisation, common to every trained kind."""
 
-    not_trained: ClassVar[tuple[str, ...]] = ("threads", "gpus", "log_steps", "checkpoint_steps")
+    not_trained: ClassVar[tuple[str, ...]] = ("threads", "gpus", "processes", "log_steps", "checkpoint_steps")
 
     init: str | None = Field(
         None, description="Where the weights start: a model of the graph, a Hugging Face id (`owner/name` or `owner/name@revision`) or a local folder."
@@ -84,6 +84,9 @@ class Training(ModelBlock):
     seed: int | None = Field(None, ge=0, lt=2**32, description="Seed of this model; default: the experiment's seed.")
     threads: int = Field(8, ge=1, description="CPU threads asked for; never more than the machine has.")
     gpus: int = Field(0, ge=0, description="GPUs asked for; the same global batch is kept whatever the number.")
+    processes: int | None = Field(
+        None, ge=1, description="Processes that share the batch; null: one per GPU, or one on a CPU. With GPUs there is always one per GPU."
+    )
     checkpoint_steps: int = Field(1000, ge=1, description="Steps between checkpoints; a killed training goes on from the last one.")
     log_steps: int = Field(50, ge=1, description="Steps between points of the loss curve.")
 

@@ -1,0 +1,110 @@
+"""What a training says while it runs: its curve in the history, readable lines, evaluation, a stop at a loss that is not finite."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from simlm import processes
+from simlm.errors import UserError
+from simlm.progress import say
+from simlm.training import checkpoints
+from simlm.training.averages import Averages
+from simlm.training.history import History
+
+if TYPE_CHECKING:
+    from simlm.training.trainer import TrainingJob
+
+
+class Reporter(TrainerCallback):
+    """Writes the history and completes the checkpoints; one per process, only the main one writes.
+
+    Attributes
+    ----------
+    last
+        Newest value of everything in the history.
+    """
+
+    def __init__(self, job: TrainingJob, history: History | None, steps: int, evaluate: Callable[[], dict[str, float]] | None, every: int | None) -> None:
+        self.job, self.history, self.steps = job, history, steps
+        self.evaluate, self.every = evaluate, every
+        self.last: dict[str, float] = {}
+        for line in history.kept if history else ():
+            self._remember({name: value for name, value in line.items() if name != "step"})
+        self.live = _live_mirror(job)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.averages, self.since = Averages(), time.monotonic()
+
+    def resume(self, checkpoint: Path, device: torch.device) -> None:
+        """Go on with the averages as they were when the checkpoint was written."""
+        state = (checkpoints.read_stamp(checkpoint) or {}).get("averages")
+        if state:
+            self.averages.restore(state, device)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.averages.calls:
+            self.averages.share()
+        processes.wait()
+        if processes.is_main():
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            checkpoints.stamp(folder, {"processes": processes.count(), "averages": self.averages.state() if self.averages.calls else None})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs or self.averages.calls == 0:
+            return
+        self.averages.share()
+        means = self.averages.means()
+        if not math.isfinite(means["loss"]):
+            raise UserError(
+                f"{self.job.name}: the loss is {means['loss']} at step {state.global_step}; lower learning_rate, lengthen warmup_steps or set precision: fp32"
+            )
+        elapsed = max(1e-9, time.monotonic() - self.since)
+        values = {"loss": means.pop("loss"), "learning_rate": logs.get("learning_rate"), "grad_norm": float(logs.get("grad_norm") or 0.0), **means}
+        values["examples_per_second"] = round(self.job.settings.batch_size * args.logging_steps / elapsed, 1)
+        if self.averages.tokens:
+            values["tokens_per_second"] = round(self.averages.tokens / elapsed, 1)
+        self._write(state.global_step, values)
+        self._reset()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        if self.evaluate is None or model is None:
+            return
+        if state.global_step == self.steps or (self.every and state.global_step % self.every == 0):
+            before = time.monotonic()
+            training = model.training
+            model.eval()
+            with torch.random.fork_rng(devices=[] if not torch.cuda.is_available() else None), torch.inference_mode():
+                values = self.evaluate()
+            model.train(training)
+            self.since += time.monotonic() - before
+            self._write(state.global_step, values)
+
+    def _remember(self, values: dict[str, Any]) -> None:
+        self.last |= {name: value for name, value in values.items() if value is not None}
+
+    def _write(self, step: int, values: dict[str, Any]) -> None:
+        if self.history is None:
+            return
+        self._remember(values)
+        self.history.add(step, values)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
+        say(f"{self.job.name} {step}/{self.steps} ({step / self.steps:.0%})  {shown}")
+        if self.live is not None:
+            self.live.log(step, values)
+
+
+def _live_mirror(job: TrainingJob) -> Any:
+    if not job.context.experiment.tracking.live or not job.is_main:
+        return None
+    from simlm.tracking.live import LiveMirror
+
+    return LiveMirror(job.context, f"train.{job.name}", job.key)

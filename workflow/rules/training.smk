@@ -59,7 +59,7 @@ rule import_model:
     message:
         "Taking over the published model {wildcards.model}"
     shell:
-        'simlm import-model --config "$SIMLM_CONFIG" --model {wildcards.model} > {log:q} 2>&1'
+        'simlm import-model --config "$SIMLM_CONFIG" --model {wildcards.model:q} > {log:q} 2>&1'
 
 
 rule score_teacher:

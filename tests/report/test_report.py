@@ -169,13 +169,13 @@ def test_a_pair_outside_the_table_is_tested_by_the_same_test(made):
 def test_published_figures_stand_beside_ours_on_ms_marco_alone(tmp_path, written):
     splits = {"train": "msmarco-passage/train/judged", "dev": "msmarco-passage/dev/small"}
     evaluate = {"systems": ["bm25", "retriever1", "distilled"], "splits": {"dev": {}}, "main_split": "dev"}
-    corpus = {"source": "ir_datasets", "passages": "msmarco-passage", "splits": splits, "titles": "rocketqa/titles"}
+    corpus = {"source": "ir_datasets", "passages": "msmarco-passage", "splits": splits, "titles": "rocketqa", "title_dataset": "owner/titles"}
     made = MadeResults(tmp_path / "results", corpus=corpus, evaluate=evaluate)
     text = " ".join("".join(Page(write_report(made.context).read_text(encoding="utf-8")).text).split())
     assert "Published numbers" in text
     assert "0.4110" in text
     assert "distilled here: " in text
-    assert "titles from rocketqa/titles" in text
+    assert "titles: rocketqa, from owner/titles" in text
     assert "Published numbers" not in written.paths.report.read_text(encoding="utf-8")
 
 

@@ -38,8 +38,13 @@ def test_the_picture_is_xml_with_one_box_per_model(made):
 
 
 def test_names_are_escaped(tmp_path):
-    values = {"models": {'<b>"&': {"kind": "mlm", "size": {}, "steps": 1}}, "evaluate": {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test"}}
+    # A model of the graph cannot be called so, a folder that it starts from can.
+    values = {
+        "models": {"base": {"kind": "mlm", "init": './<b>"&', "steps": 1}},
+        "evaluate": {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test"},
+    }
     made = MadeResults(tmp_path / "results", **values)
     svg = graph_svg(made.experiment)
     ElementTree.fromstring(svg)
+    assert "&lt;b&gt;" in svg
     assert "<b>" not in svg

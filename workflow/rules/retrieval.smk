@@ -51,7 +51,8 @@ rule build_index:
         PATHS.benchmark("build_index.{model}")
     wildcard_constraints:
         model=any_of(encoders(EXPERIMENT)),
-    threads: share(2)
+    # More would wait for a training beside it, and hold up the chain.
+    threads: share(EXPERIMENT.encoding.threads)
     resources:
         mem_mb=growing(32000),
         runtime=240,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import slurm as one_node
 import yaml
 
 pytestmark = pytest.mark.slow
@@ -106,9 +107,24 @@ class Run:
 
 
 @pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """A running Slurm; skips where none can be started."""
+    reason = one_node.missing()
+    if reason:
+        pytest.skip(reason)
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="the Slurm plugin is not installed: pip install -e '.[slurm]'")
+    folder = tmp_path_factory.mktemp("slurm")
+    try:
+        one_node.start(folder)
+        yield one_node
+    finally:
+        one_node.stop(folder)
+
+
+@pytest.fixture(scope="module")
 def run(slurm, tmp_path_factory):
     made = Run(tmp_path_factory.mktemp("run"))
-    made.code = made.go(3000)
+    made.code = made.go(840)
     made.text = made.log.read_text()
     return made
 

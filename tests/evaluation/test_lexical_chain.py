@@ -85,7 +85,7 @@ def test_whole_chain(experiment, capsys):
     metrics = json.loads((root / "evaluation" / "bm25" / "test.json").read_text())
     assert metrics["n_queries"] == 50
     assert metrics["metrics"]["RR@10"] > 0.5 > json.loads((root / "evaluation" / "encoder" / "test.json").read_text())["metrics"]["RR@10"]
-    stages = {file.stem for file in (root / "stages").iterdir()}
+    stages = {file.stem for file in (root / "stages").glob("*.json")}
     assert stages == {"index_bm25", "search_bm25", "mine_negatives.bm25", "fuse.fusion", "evaluate", "compare_systems"}
 
     first = {

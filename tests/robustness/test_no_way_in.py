@@ -49,7 +49,7 @@ def test_the_package_calls_nothing_that_runs_what_it_reads():
 
 
 def test_shell_commands_quote_what_they_are_given():
-    numbers = {"resources.gpu", "wildcards.shard", "wildcards.shards", "params.shards"}
+    numbers = {"resources.gpu", "resources.processes", "resources.runtime", "wildcards.shard", "wildcards.shards", "params.shards"}
     seen = 0
     for file in sorted((ROOT / "workflow").rglob("*.smk")):
         text = file.read_text()

@@ -106,7 +106,7 @@ class MadeResults:
             "stage": name, "key": sha256_text(name)[:16], "settings": settings,
             "inputs": {"corpus": {"path": "corpus/manifest.json", "sha256": sha256_text("c")}},
             "outputs": {"file": {"path": str(output), "bytes": 123, "sha256": sha256_text("o")}},
-            "metrics": {"steps": 200, "loss": 1.25, "dev/RR@10": 0.5} if kind == "train" else {"queries": 20},
+            "metrics": {"steps": 200, "loss": 1.25, "held_out/RR": 0.5} if kind == "train" else {"queries": 20},
             "notes": {"precision": "fp32: the CPU lacks bf16 instructions", "dropped": {"no positive": 2}},
             "start": self.clock.isoformat(), "end": (self.clock + timedelta(seconds=seconds)).isoformat(), "seconds": seconds, "peak_memory_mib": 512.5,
             "environment": {"simlm": "0.1.0", "python": "3.11.2", "torch": "2.13.0"}, "git": {"commit": "0" * 40, "dirty": False},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ class _Replay:
             run = identity.create_child(self.client, self.experiment_id, parent, stage.name, stage.record["key"], begin, tags)
             tags = {}
         else:
-            known = self._logged_steps(run)
+            known = self._logged_steps(run, {metric.key for metric in stage_metrics(stage, {})})
         write(self.client, run.info.run_id, metrics=stage_metrics(stage, known), params=_stage_params(stage), tags=tags)
         with stage_artifacts(stage, self.paths) as folder:
             self.client.log_artifacts(run.info.run_id, str(folder))
@@ -109,8 +110,9 @@ class _Replay:
         self.client.set_terminated(run.info.run_id, "FINISHED", end_time=end)
         return run, True
 
-    def _logged_steps(self, run: Run) -> dict[str, set[int]]:
-        return {key: {point.step for point in self.client.get_metric_history(run.info.run_id, key)} for key in run.data.metrics}
+    def _logged_steps(self, run: Run, keys: Iterable[str]) -> dict[str, set[int]]:
+        # Not from run.data.metrics: MLflow notes a metric's latest value after its points, and a crash may come between.
+        return {key: {point.step for point in self.client.get_metric_history(run.info.run_id, key)} for key in keys}
 
     def _evaluated(self, stage: Stage, run: Run, by_system: dict[str, dict[str, float]]) -> None:
         """Put a system's metrics on the run of the stage that made it, and on an MLflow model that can be compared."""
@@ -125,7 +127,9 @@ class _Replay:
 
         model_id = run.data.tags.get("simlm.model_id") or self._model(stage, run)
         now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in values.items() if run.data.metrics.get(key) != value]
+        points = {key: self.client.get_metric_history(run.info.run_id, key) for key in values}
+        stored = {key: max(found, key=lambda point: point.timestamp).value for key, found in points.items() if found}
+        metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in values.items() if stored.get(key) != value]
         write(self.client, run.info.run_id, metrics=metrics, tags={"simlm.model_id": model_id, EVALUATED: mark})
 
     def _model(self, stage: Stage, run: Run) -> str:

@@ -42,17 +42,6 @@ def drop_weight(place) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
 
 
-def pickled_weights(place) -> None:
-    """Only pickled weights are left."""
-    import torch
-    from safetensors.torch import load_file
-
-    file = place.paths.root / "models/base/model.safetensors"
-    torch.save(load_file(file), file.with_name("pytorch_model.bin"))
-    file.unlink()
-    (file.parent / "simlm.json").unlink()
-
-
 def pickled_vectors(place) -> None:
     """An array of Python objects in place of the vectors."""
     import numpy as np
@@ -155,7 +144,6 @@ CASES = {
     "config.json of another model": (entry("models/student/config.json", "hidden_size", 32), ENCODE, ["belong to different models"]),
     "model without words": (both(remove("models/student/tokenizer.json"), remove("models/student/tokenizer_config.json")), ENCODE, ["holds no tokenizer"]),
     "model for other words": (other_words, TRAIN["simlm"], ["./foreign has another vocabulary than the experiment", "tokenizer.init"]),
-    "weights only pickled": (pickled_weights, ["train", *C, "--model", "outside"], ["safetensors"]),
     # embeddings
     "vectors truncated": (cut(f"{SHARD}.npy"), BUILD, ["2-of-2.npy is truncated"]),
     "vectors with a changed byte": (flip(f"{SHARD}.npy"), BUILD, ["its sha256 differs"]),

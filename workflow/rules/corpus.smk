@@ -37,8 +37,8 @@ rule download_inputs:
     resources:
         mem_mb=4000,
         runtime=1440,
-    params:
-        settings=settings("download_inputs"),
+    # No params: a change of them would run this rule again, and Snakemake then looks at nothing that depends on it, so
+    # that the model whose `init` was changed would be left as it is. Its own job fetches what is new.
     message:
         "Fetching what is needed from elsewhere"
     shell:

@@ -146,21 +146,22 @@ class Bm25Index:
         tuple
             float32, shape of ``rows``; and a float, 0 if no passage has a term of the query.
         """
-        totals, best = np.zeros(len(self), dtype=np.float32), 0.0
-        for term in self.analyzer(query):
-            if term in self._term_ids:
-                span = slice(int(self._starts[self._term_ids[term]]), int(self._starts[self._term_ids[term] + 1]))
-                totals[self._rows[span]] += self._data[span]  # a row occurs once per term
-                best = max(best, float(totals[self._rows[span]].max(initial=0.0)))
-        return totals[rows], best
+        totals = np.zeros(len(self), dtype=np.float32)
+        self._add_up(query, totals)
+        return totals[rows], float(totals.max(initial=0.0))
 
-    def _rank_one(self, query: str, k: int, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rank one query. ``totals`` is all zeros before and after, so that the work grows with the postings only."""
+    def _add_up(self, query: str, totals: np.ndarray) -> list[slice]:
+        """Add the scores of a query's terms to ``totals``; returns the postings that were added, one slice per occurrence of a term."""
         terms = [self._term_ids[term] for term in self.analyzer(query) if term in self._term_ids]
         spans = [slice(int(self._starts[term]), int(self._starts[term + 1])) for term in terms]
         for span in spans:
             rows = self._rows[span]  # a row occurs once per term
             totals.put(rows, totals.take(rows) + self._data[span])  # take and put let other threads run, np.add.at does not
+        return spans
+
+    def _rank_one(self, query: str, k: int, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rank one query. ``totals`` is all zeros before and after, so that the work grows with the postings only."""
+        spans = self._add_up(query, totals)
         rows, scores = self._take_touched(list(dict.fromkeys((span.start, span.stop) for span in spans)), totals)
         if len(rows) > k:
             kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]

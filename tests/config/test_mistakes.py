@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from changes import put
 
 from simlm.config import load_experiment
 from simlm.errors import UserError
@@ -40,18 +41,6 @@ def mistake(folder: Path, change) -> str:
     sentence = str(caught.value)
     assert "\n" not in sentence
     return sentence
-
-
-def put(*path):
-    """A change that sets ``path[:-1]`` to ``path[-1]``."""
-    *keys, last, value = path
-
-    def change(values):
-        for key in keys:
-            values = values[key]
-        values[last] = value
-
-    return change
 
 
 CASES = {

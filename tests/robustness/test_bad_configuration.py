@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from changes import put
 from small_world import CONFIGURATION, Place, write_configuration
 
 GOOD = yaml.safe_dump(CONFIGURATION, sort_keys=False)
-
-
-def put(*path):
-    """The configuration with one value set."""
-    *keys, last, value = path
-
-    def change(values):
-        for key in keys:
-            values = values[key]
-        values[last] = value
-
-    return change
 
 
 CASES = {

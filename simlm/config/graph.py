@@ -73,6 +73,24 @@ def mined_systems(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(source for source in sources if source))
 
 
+def trainings_waiting(experiment: Experiment, system: str) -> int:
+    """Number of trainings in the longest chain of them that waits for a system: the more, the sooner its jobs should run.
+
+    >>> from simlm.config import validate
+    >>> encoder = {"kind": "biencoder", "steps": 1}
+    >>> models = {"first": encoder | {"init": "./base"}, "second": encoder | {"init": "first", "negatives": "bm25"}}
+    >>> experiment = validate({"models": models, "evaluate": {"systems": ["bm25", "second"]}})
+    >>> [trainings_waiting(experiment, system) for system in ("bm25", "first", "second")]
+    [1, 1, 0]
+    """
+    chains: dict[str, int] = {}
+    for name in reversed(needed_models(experiment)):
+        chains.setdefault(name, 0)
+        for need in {*training_needs(experiment, name), experiment.models[name].reads_negatives()} - {None}:
+            chains[need] = max(chains.get(need, 0), 1 + chains[name])
+    return chains.get(system, 0)
+
+
 def retrieving_systems(experiment: Experiment) -> list[str]:
     """Evaluated systems and those whose runs they read (re-ranked, fused), in graph order."""
     wanted, stack = set(), list(experiment.evaluate.systems)

@@ -11,7 +11,13 @@ import yaml
 
 from simlm.config import merge, read_values, validate
 from simlm.config.code import STAGES, fingerprint
-from simlm.config.graph import LEXICAL, initial_model, mined_systems, needed_models
+from simlm.config.graph import (
+    LEXICAL,
+    initial_model,
+    mined_systems,
+    needed_models,
+    trainings_waiting,
+)
 from simlm.config.remote import remote_inputs
 from simlm.config.stages import (
     bm25_splits,
@@ -97,6 +103,15 @@ def threads_of(block):
 def growing(megabytes):
     """Memory to ask for: a job that a batch system killed for its memory is tried again with more (`retries` of the profile)."""
     return lambda wildcards, attempt: megabytes * attempt
+
+
+def urgency(wildcards):
+    """Priority of a system's jobs: where two could start, the one that more trainings wait for does."""
+    return trainings_waiting(EXPERIMENT, wildcards.get("model") or wildcards.system)
+
+
+# Of the stages before all trainings: short ones, and BM25's search wants several cores at once.
+URGENT = 1 + len(EXPERIMENT.models)
 
 
 def settings(stage):

@@ -81,6 +81,7 @@ rule train_tokenizer:
         PATHS.log("train_tokenizer"),
     benchmark:
         PATHS.benchmark("train_tokenizer")
+    priority: URGENT
     threads: share(2)
     resources:
         mem_mb=growing(4000),

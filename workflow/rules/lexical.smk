@@ -11,7 +11,8 @@ rule index_bm25:
         PATHS.log("index_bm25"),
     benchmark:
         PATHS.benchmark("index_bm25")
-    threads: share(2)
+    priority: URGENT
+    threads: share(1)
     resources:
         mem_mb=growing(16000),
         runtime=120,
@@ -42,6 +43,7 @@ rule search_bm25:
         PATHS.log("search_bm25"),
     benchmark:
         PATHS.benchmark("search_bm25")
+    priority: URGENT
     threads: share(2)
     resources:
         mem_mb=growing(16000),
@@ -67,6 +69,7 @@ rule mine_negatives:
         PATHS.log("mine_negatives.{system}"),
     benchmark:
         PATHS.benchmark("mine_negatives.{system}")
+    priority: urgency
     threads: share(1)
     resources:
         mem_mb=growing(8000),

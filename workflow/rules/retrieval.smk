@@ -20,6 +20,7 @@ rule encode_corpus:
         model=any_of(encoders(EXPERIMENT)),
         shard=r"\d+",
         shards=r"\d+",
+    priority: urgency
     threads: share(threads_of(EXPERIMENT.encoding))
     resources:
         gpu=EXPERIMENT.encoding.gpus,
@@ -52,6 +53,7 @@ rule build_index:
     wildcard_constraints:
         model=any_of(encoders(EXPERIMENT)),
     # More would wait for a training beside it, and hold up the chain.
+    priority: urgency
     threads: share(EXPERIMENT.encoding.threads)
     resources:
         mem_mb=growing(32000),
@@ -81,6 +83,7 @@ rule search_index:
         PATHS.benchmark("search_index.{model}")
     wildcard_constraints:
         model=any_of(name for name in encoders(EXPERIMENT) if name not in BOTH),
+    priority: urgency
     threads: share(EXPERIMENT.encoding.threads)
     resources:
         gpu=EXPERIMENT.encoding.gpus,
@@ -148,6 +151,7 @@ rule rerank_runs:
             for name, block in EXPERIMENT.models.items()
             if block.role == "crossencoder"
         ),
+    priority: urgency
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),

@@ -20,6 +20,7 @@ rule train_model:
         PATHS.benchmark("train.{model}")
     wildcard_constraints:
         model=any_of(made_by("train")),
+    priority: urgency
     threads: lambda wildcards: share(threads_of(EXPERIMENT.models[wildcards.model]))
     resources:
         gpu=lambda wildcards: EXPERIMENT.models[wildcards.model].gpus,
@@ -49,6 +50,7 @@ rule import_model:
         PATHS.benchmark("import_model.{model}")
     wildcard_constraints:
         model=any_of(made_by("import_model")),
+    priority: urgency
     threads: share(1)
     resources:
         mem_mb=8000,
@@ -84,6 +86,7 @@ rule score_teacher:
         model=any_of(
             name for name, block in EXPERIMENT.models.items() if teacher_of(block)
         ),
+    priority: urgency
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),

@@ -74,15 +74,7 @@ def mined_systems(experiment: Experiment) -> list[str]:
 
 
 def trainings_waiting(experiment: Experiment, system: str) -> int:
-    """Number of trainings in the longest chain of them that waits for a system: the more, the sooner its jobs should run.
-
-    >>> from simlm.config import validate
-    >>> encoder = {"kind": "biencoder", "steps": 1}
-    >>> models = {"first": encoder | {"init": "./base"}, "second": encoder | {"init": "first", "negatives": "bm25"}}
-    >>> experiment = validate({"models": models, "evaluate": {"systems": ["bm25", "second"]}})
-    >>> [trainings_waiting(experiment, system) for system in ("bm25", "first", "second")]
-    [1, 1, 0]
-    """
+    """Number of trainings in the longest chain of them that waits for a system: the more, the sooner its jobs should run."""
     chains: dict[str, int] = {}
     for name in reversed(needed_models(experiment)):
         chains.setdefault(name, 0)

@@ -67,6 +67,15 @@ def choose_precision(wanted: str) -> Precision:
     return Precision("fp32", "the CPU lacks bf16 instructions")
 
 
+def gpu() -> str | None:
+    """torch's name of the GPU's device, or None; torch is not imported where the system has no driver of one."""
+    if not (os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/kfd") or os.path.exists("/dev/dxg")):
+        return None
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else None
+
+
 def attention_implementation() -> str:
     """transformers' name of the attention to use: plain matrix products on a CPU, fused elsewhere.
 
@@ -78,6 +87,11 @@ def attention_implementation() -> str:
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
+def granted(threads: int) -> int:
+    """At most ``threads``, at least one and no more than there are cores."""
+    return max(1, min(threads, available_cores()))
+
+
 def prepare(threads: int) -> int:
     """Set up torch for a CPU or GPU process: at most ``threads`` threads and no more than there are cores.
 
@@ -86,7 +100,7 @@ def prepare(threads: int) -> int:
     import torch
 
     keep_freed_memory()
-    threads = max(1, min(threads, available_cores()))
+    threads = granted(threads)
     torch.set_num_threads(threads)
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true" if threads > 1 else "false")

@@ -4,15 +4,22 @@
     simlm encode --experiment pydocs --model distilled             (the whole corpus, shard after shard)
 
 The vectors are the same bits for any number of shards and processes. A killed run goes on after its last finished block of
-passages; a shard that is there already is kept. Several processes share a shard under torchrun, as they share a training.
+passages; a shard that is there already is kept. Several processes share a shard under torchrun, as they share a training. With the
+first shard the queries are embedded that will be searched, so that the searches need no model.
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from simlm.commands.options import Context, add_experiment_options, load_context, model_of
 from simlm.errors import UserError
+
+if TYPE_CHECKING:
+    from simlm.corpus.store import CorpusStore
+    from simlm.retrieval.encoder import TextEncoder
+    from simlm.retrieval.queries import QueryVectors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,16 +46,15 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
     from simlm.progress import say
     from simlm.record import StageRecord
     from simlm.retrieval.encode import encode_shard, shard_rows
-    from simlm.retrieval.encoder import TextEncoder
+    from simlm.retrieval.search import planned_runs
 
     processes.join()
     experiment, paths = context.experiment, context.paths
     store = CorpusStore(paths.corpus)
     for shard in which:
         shard_rows(len(store), shard, shards)
-    threads = hardware.prepare(experiment.encoding.threads)
-    precision = hardware.choose_precision(experiment.precision)
-    encoder = TextEncoder(paths.model(name), precision, experiment.encoding.batch_size)
+    encoder = load_encoder(context, name)
+    threads, precision = hardware.granted(experiment.encoding.threads), encoder.precision
     say(f"Encoding with {name}: {threads} threads, {precision.name} ({precision.reason}), {encoder.device.type}.")
     inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
     for shard in which:
@@ -64,3 +70,24 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
             }
             record.outputs["manifest"] = paths.shard_manifest(name, shard, shards)
         say(f"Shard {shard} of {shards}: {manifest['rows']:,} passages, {manifest['passages_per_second']:,.0f} passages/s.")
+    if 1 in which and processes.is_main():
+        for split in dict.fromkeys(split for split, _ in planned_runs(experiment, name)):
+            vectors_of_queries(context, name, store, split, encoder)
+
+
+def vectors_of_queries(context: Context, name: str, store: CorpusStore, split: str, encoder: TextEncoder | None = None) -> QueryVectors:
+    """The vectors of a split's queries, as the embedding left them; otherwise they are made now, with ``encoder`` or the model's own."""
+    from simlm.retrieval.queries import query_vectors
+
+    experiment, paths = context.experiment, context.paths
+    settings = {"batch_size": experiment.encoding.batch_size, "precision": experiment.precision}
+    return query_vectors(paths.embeddings(name), store, split, paths.model(name), settings, lambda: encoder or load_encoder(context, name))
+
+
+def load_encoder(context: Context, name: str) -> TextEncoder:
+    """The bi-encoder, with torch set up for it."""
+    from simlm import hardware
+    from simlm.retrieval.encoder import TextEncoder
+
+    hardware.prepare(context.experiment.encoding.threads)
+    return TextEncoder(context.paths.model(name), hardware.choose_precision(context.experiment.precision), context.experiment.encoding.batch_size)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 
+from simlm.commands.encode import vectors_of_queries
 from simlm.commands.options import Context, add_experiment_options, load_context, model_of
 
 
@@ -33,9 +34,9 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
     from simlm import hardware
     from simlm.config.stages import settings_of
     from simlm.corpus.store import CorpusStore
+    from simlm.models.folder import model_fingerprint
     from simlm.progress import say
     from simlm.record import StageRecord
-    from simlm.retrieval.encoder import TextEncoder
     from simlm.retrieval.index import faiss_threads, load_index
     from simlm.retrieval.runs import write_train_run, write_trec_run
     from simlm.retrieval.search import IndexSearch, ShardedSearch, planned_runs, search_split
@@ -46,12 +47,9 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
     store = CorpusStore(paths.corpus)
     for split, _ in plan:
         store.queries(split)  # an unknown split is refused before anything is searched
-    threads = hardware.prepare(experiment.encoding.threads)
-    precision = hardware.choose_precision(experiment.precision)
-    encoder = TextEncoder(paths.model(name), precision, experiment.encoding.batch_size)
-    whole = {"model_sha256": encoder.sha256, "corpus_sha256": store.sha256}
+    threads, device = hardware.granted(experiment.encoding.threads), hardware.gpu()
+    whole = {"model_sha256": model_fingerprint(paths.model(name)), "corpus_sha256": store.sha256}
     inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
-    device = encoder.device.type if encoder.device.type != "cpu" else None
     if from_shards or (device and experiment.index.factory == "Flat"):
         count = experiment.encoding.shards
         search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole), device=device)
@@ -65,7 +63,8 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
         for split, mined in plan:
             depth = experiment.negatives.depth if mined else experiment.evaluate.depth
             file = paths.train_run(name) if mined else paths.run(name, split)
-            rankings = search_split(encoder, search, store, split, depth)
+            queries = vectors_of_queries(context, name, store, split)
+            rankings = search_split(queries, search, depth, split)
             if mined:
                 count = write_train_run(file, rankings, system=name, depth=depth, corpus_sha256=store.sha256)
             else:
@@ -74,7 +73,6 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
             record.metrics[f"queries/{split}"] = count
             say(f"{file}: {count:,} queries, {depth} passages each.")
         record.notes |= {
-            "precision": f"{precision.name}: {precision.reason}",
             "threads": threads,
             "exact from shards": isinstance(search, ShardedSearch),
             "search on": device or "cpu",

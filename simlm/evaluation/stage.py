@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simlm.errors import UserError
 from simlm.evaluation.files import write_evaluation
-from simlm.evaluation.metrics import evaluate_run, parse_metrics
+from simlm.evaluation.metrics import Evaluation, evaluate_run, parse_metrics
 from simlm.evaluation.qrels import read_qrels
 from simlm.files import sha256_file
+from simlm.hardware import available_cores
 from simlm.progress import say
 from simlm.retrieval.runs import read_trec_run
 
@@ -18,33 +22,40 @@ if TYPE_CHECKING:
 
 
 def evaluate_systems(paths: Paths, settings: Evaluate, systems: list[str], splits: list[str]) -> dict[tuple[str, str], dict[str, float]]:
-    """Judge ``runs/<system>/<split>.trec`` with the corpus's qrels; returns the averages by (system, split).
+    """Judge ``runs/<system>/<split>.trec`` with the corpus's qrels, several at once; returns the averages by (system, split).
 
     ``evaluation/<system>/<split>.json`` holds ``system``, ``split``, ``metrics`` (configured name → average),
     ``measures`` (configured name → ir-measures name with its relevance level), ``relevance``, ``mrr_relevance``,
     ``n_queries``, ``missing_queries``, ``ignored_queries`` and ``run_sha256``.
     """
+    tasks = [(system, split) for split in splits for system in systems]
+    workers = min(available_cores(), len(tasks))
+    judge = partial(_judge, paths, settings)
     averages = {}
-    for split in splits:
-        level = settings.splits[split]
-        measures = parse_metrics(settings.metrics, level.relevance, level.mrr_relevance)
-        qrels = read_qrels(paths.corpus / "qrels" / f"{split}.qrels")
-        for system in systems:
-            run = paths.run(system, split)
-            try:
-                evaluation = evaluate_run(read_trec_run(run), qrels, measures)
-            except UserError as error:
-                raise UserError(str(error) if str(run) in str(error) else f"{run}: {error}") from None
-            facts = {
-                "system": system,
-                "split": split,
-                "relevance": level.relevance,
-                "mrr_relevance": level.mrr_relevance,
-                "measures": {name: str(measure) for name, measure in measures.items()},
-                "run_sha256": sha256_file(run),
-            }
-            write_evaluation(paths.metrics(system, split), paths.per_query(system, split), evaluation, facts)
+    with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+        for (system, split), evaluation in zip(tasks, (pool.map if pool else map)(judge, *zip(*tasks))):
             averages[system, split] = evaluation.averages
             missing = f" ({evaluation.missing:,} of {len(evaluation.query_ids):,} queries are missing in the run)" if evaluation.missing else ""
             say(f"{system} on {split}: " + ", ".join(f"{name} {value:.4f}" for name, value in evaluation.averages.items()) + missing)
     return averages
+
+
+def _judge(paths: Paths, settings: Evaluate, system: str, split: str) -> Evaluation:
+    """Judge one run and write its files."""
+    level, run = settings.splits[split], paths.run(system, split)
+    measures = parse_metrics(settings.metrics, level.relevance, level.mrr_relevance)
+    qrels = read_qrels(paths.corpus / "qrels" / f"{split}.qrels")
+    try:
+        evaluation = evaluate_run(read_trec_run(run), qrels, measures)
+    except UserError as error:
+        raise UserError(str(error) if str(run) in str(error) else f"{run}: {error}") from None
+    facts = {
+        "system": system,
+        "split": split,
+        "relevance": level.relevance,
+        "mrr_relevance": level.mrr_relevance,
+        "measures": {name: str(measure) for name, measure in measures.items()},
+        "run_sha256": sha256_file(run),
+    }
+    write_evaluation(paths.metrics(system, split), paths.per_query(system, split), evaluation, facts)
+    return evaluation

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
-from simlm.config.graph import LEXICAL, needed_models
+from simlm.config.graph import LEXICAL, needed_models, needed_runs
 from simlm.config.stages import bm25_splits, record_names, systems_mined, systems_with_runs
 from simlm.paths import Paths
 from simlm.planning.costs import Accelerator, Costs
@@ -211,9 +211,12 @@ class Planner:
 
     def _encode(self, name: str) -> tuple[float, float, float, float]:
         block, shape = self.experiment.encoding, self.work.shape(name)
-        cpu, accelerator = self._compute(self.counts.passages * self.work.encoding(name), shape.hidden, False, block.gpus)
+        mined, judged = needed_runs(self.experiment, name)
+        queries = sum(self.counts.queries.get(split, 0) for split in {*(["train"] if mined else []), *judged})
+        work = self.counts.passages * self.work.encoding(name) + queries * self.work.asking(name)
+        cpu, accelerator = self._compute(work, shape.hidden, False, block.gpus)
         cpu += block.shards * self.costs.start_torch + self._words * self.costs.tokenize_word
-        disk = self.counts.passages * shape.hidden * (2 if block.dtype == "fp16" else 4)
+        disk = self.counts.passages * shape.hidden * (2 if block.dtype == "fp16" else 4) + queries * shape.hidden * 4
         return cpu, accelerator, disk, TORCH + 4 * shape.parameters() + 200 * block.batch_size * shape.hidden * 4 + self._corpus_pages(block.shards)
 
     def _corpus_pages(self, shards: int = 1) -> float:
@@ -231,21 +234,15 @@ class Planner:
         splits = ["train"] if part else [*(["train"] if self._searches_together(name) else []), *judged]
         queries, writing, disk = self._runs(name, splits)
         shape, factory = self.work.shape(name), self.experiment.index.factory
-        cpu, accelerator = self._compute(queries * self.work.asking(name), shape.hidden, False, self.experiment.encoding.gpus)
         compared = 2 * queries * looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages * shape.hidden
-        cpu += self.costs.start_torch + writing
-        on_gpu = self.experiment.encoding.gpus and factory == "Flat"
-        if on_gpu:
-            accelerator += compared / (self.accelerator.peak_tflops * 1e12 * FP32_SHARE)
-            cpu += accelerator
-        else:
-            cpu += compared / (1e9 * self.costs.search_gflops)
-        if self.experiment.encoding.gpus:
+        # The vectors of the queries are there, so that only the exact search on a GPU needs torch.
+        if self.experiment.encoding.gpus and factory == "Flat":
+            accelerator = compared / (self.accelerator.peak_tflops * 1e12 * FP32_SHARE)
+            cpu = self.costs.start_torch + writing + accelerator
             # The job holds its GPU while the processor works.
-            accelerator = max(accelerator, cpu / self.experiment.encoding.threads)
-        searched = 3 * 65_536 * 4 * shape.hidden if on_gpu else self.counts.passages * vector_bytes(factory, shape.hidden)
-        memory = TORCH + 4 * shape.parameters() + searched + 300 * queries
-        return cpu, accelerator, disk, memory
+            return cpu, max(accelerator, cpu / self.experiment.encoding.threads), disk, TORCH + 3 * 65_536 * 4 * shape.hidden + 300 * queries
+        cpu = self.costs.start_light + writing + compared / (1e9 * self.costs.search_gflops)
+        return cpu, 0, disk, PROCESS + self.counts.passages * vector_bytes(factory, shape.hidden) + 300 * queries
 
     def _score_teacher(self, student: str) -> tuple[float, float, float, float]:
         block = self.experiment.models[student]

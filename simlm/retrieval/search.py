@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simlm.progress import progress
+from simlm.retrieval.queries import QUERIES_AT_ONCE, QueryVectors
 from simlm.retrieval.runs import Ranking
 
 if TYPE_CHECKING:
     import faiss
 
     from simlm.config import Experiment
-    from simlm.corpus.store import CorpusStore
-    from simlm.retrieval.encoder import TextEncoder
     from simlm.retrieval.shards import Shards
-
-QUERIES_AT_ONCE = 1024
-"""Queries that are embedded and searched together."""
 
 SPARE = 16
 """Passages asked for beyond ``k``, to see whether passages at the cut have the same score."""
@@ -169,19 +165,13 @@ def _on_device(block: np.ndarray, device: str) -> Search:
 
 
 def search_split(
-    encoder: TextEncoder, search: IndexSearch | ShardedSearch, store: CorpusStore, split: str, depth: int, queries_at_once: int = QUERIES_AT_ONCE
+    queries: QueryVectors, search: IndexSearch | ShardedSearch, depth: int, what: str = "queries", queries_at_once: int = QUERIES_AT_ONCE
 ) -> Iterator[Ranking]:
-    """Embed a split's queries and stream their rankings, in the order of the split.
-
-    Queries are embedded ``queries_at_once`` at a time; each is searched to ``depth``.
-    """
-    queries = list(store.queries(split).items())
+    """Stream the rankings of queries, to ``depth``, in their order; ``what`` names them in the progress shown."""
     together = queries_at_once * search.blocks_at_once
-    for start in progress(range(0, len(queries), together), -(-len(queries) // together), f"Searching {split}", unit="blocks of queries"):
-        chunk = queries[start : start + together]
-        texts = [text for _, text in chunk]
-        vectors = np.concatenate([encoder.queries(texts[first : first + queries_at_once]) for first in range(0, len(texts), queries_at_once)])
-        for (query_id, _), rows, scores in zip(chunk, *search(vectors, depth)):
+    for start in progress(range(0, len(queries), together), -(-len(queries) // together), f"Searching {what}", unit="blocks of queries"):
+        chunk = slice(start, start + together)
+        for query_id, rows, scores in zip(queries.ids[chunk], *search(queries.vectors[chunk], depth)):
             found = rows >= 0
             yield Ranking(query_id, rows[found].astype(np.int32), scores[found])
 

@@ -38,7 +38,7 @@ def test_shards_are_jobs_of_one_line(smoke, tmp_path):
     four = smoke.model_copy(update={"encoding": Encoding(shards=4)})
     stages = {stage.stage: stage for stage in planner(four, tmp_path).stages()}
     assert stages["encode.distilled"].jobs == 4
-    assert stages["encode.distilled"].disk == 1000 * 32 * 4
+    assert stages["encode.distilled"].disk == (1000 + 20) * 32 * 4  # passages, and the queries of dev and test
 
 
 def test_what_has_left_its_record_is_done(smoke, tmp_path, capsys):

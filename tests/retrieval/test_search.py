@@ -13,6 +13,7 @@ from simlm.config import validate
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import Precision
 from simlm.retrieval.encoder import TextEncoder
+from simlm.retrieval.queries import QueryVectors
 from simlm.retrieval.runs import read_run, read_train_run
 from simlm.retrieval.search import ShardedSearch, planned_runs, search_split
 from simlm.retrieval.shards import Shards
@@ -63,10 +64,12 @@ def test_how_many_queries_go_together_changes_no_run(simlm, searchable):
     paths, store = searchable.paths, CorpusStore(searchable.paths.corpus)
     encoder = TextEncoder(paths.model("distilled"), Precision("fp32", "test"), 16)
     search = ShardedSearch(Shards(paths.embeddings("distilled"), 2), block=7)
-    together = list(search_split(encoder, search, store, "train", 30))
+    texts = store.queries("train")
+    queries = QueryVectors(list(texts), encoder.queries(list(texts.values())))
+    together = list(search_split(queries, search, 30))
     for blocks_at_once in (1, 2, 8):
         search.blocks_at_once = blocks_at_once
-        alone = list(search_split(encoder, search, store, "train", 30, queries_at_once=1))
+        alone = list(search_split(queries, search, 30, queries_at_once=1))
         assert [ranking.query_id for ranking in alone] == list(store.queries("train"))
         for one, other in zip(alone, together):
             np.testing.assert_array_equal(one.passages, other.passages)

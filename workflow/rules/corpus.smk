@@ -56,7 +56,9 @@ rule prepare_corpus:
         PATHS.log("prepare_corpus"),
     benchmark:
         PATHS.benchmark("prepare_corpus")
-    threads: share(1)
+    priority: URGENT
+    # Docstrings are parsed in as many processes; every other source is read in one.
+    threads: share(8 if EXPERIMENT.corpus.source == "python_docs" else 1)
     resources:
         mem_mb=growing(8000),
         runtime=240,

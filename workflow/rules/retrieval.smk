@@ -86,7 +86,8 @@ rule search_index:
     priority: urgency
     threads: share(EXPERIMENT.encoding.threads)
     resources:
-        gpu=EXPERIMENT.encoding.gpus,
+        # Only an exact index is searched on a GPU; the queries were embedded with the passages.
+        gpu=EXPERIMENT.encoding.gpus if EXPERIMENT.index.factory == "Flat" else 0,
         mem_mb=growing(32000),
         runtime=480,
     params:
@@ -151,7 +152,6 @@ rule rerank_runs:
             for name, block in EXPERIMENT.models.items()
             if block.role == "crossencoder"
         ),
-    priority: urgency
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),

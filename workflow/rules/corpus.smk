@@ -84,7 +84,7 @@ rule train_tokenizer:
     benchmark:
         PATHS.benchmark("train_tokenizer")
     priority: URGENT
-    threads: share(2)
+    threads: share(1 if EXPERIMENT.tokenizer.init else 2)
     resources:
         mem_mb=growing(4000),
         runtime=60,

@@ -152,6 +152,7 @@ rule rerank_runs:
             for name, block in EXPERIMENT.models.items()
             if block.role == "crossencoder"
         ),
+    priority: urgency
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),

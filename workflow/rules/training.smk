@@ -86,7 +86,8 @@ rule score_teacher:
         model=any_of(
             name for name, block in EXPERIMENT.models.items() if teacher_of(block)
         ),
-    priority: urgency
+    # The student itself waits for it.
+    priority: lambda wildcards: 1 + urgency(wildcards)
     threads: lambda wildcards: share(EXPERIMENT.models[wildcards.model].threads)
     resources:
         gpu=lambda wildcards: min(1, EXPERIMENT.models[wildcards.model].gpus),

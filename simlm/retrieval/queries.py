@@ -67,7 +67,8 @@ def query_vectors(folder: Path, store: CorpusStore, split: str, model: Path, set
         say(f"Embedding the {len(queries):,} queries of {split}.")
         with atomic_file(file) as temporary:
             _embed(encoder(), list(queries.values()), temporary)
-        write_json(manifest, {"key": key, "queries": len(queries), "sha256": sha256_file(file)})
+        described = {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        write_json(manifest, {"key": key, "queries": len(queries), "vectors": described})
     return QueryVectors(list(queries), np.load(file, mmap_mode="r"))
 
 
@@ -82,7 +83,7 @@ def _key(model: Path, queries: dict[str, str], settings: dict[str, Any]) -> str:
 def _is_there(file: Path, manifest: Path, key: str) -> bool:
     try:
         about = json.loads(manifest.read_text(encoding="utf-8"))
-        return about["key"] == key and sha256_file(file) == about["sha256"]
+        return about["key"] == key and sha256_file(file) == about["vectors"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -57,8 +57,8 @@ rule prepare_corpus:
     benchmark:
         PATHS.benchmark("prepare_corpus")
     priority: URGENT
-    # Docstrings are parsed in as many processes; every other source is read in one.
-    threads: share(8 if EXPERIMENT.corpus.source == "python_docs" else 1)
+    # Docstrings are parsed in two processes; every other source is read in one.
+    threads: share(2 if EXPERIMENT.corpus.source == "python_docs" else 1)
     resources:
         mem_mb=growing(8000),
         runtime=240,

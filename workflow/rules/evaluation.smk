@@ -17,7 +17,7 @@ rule evaluate_systems:
         PATHS.log("evaluate"),
     benchmark:
         PATHS.benchmark("evaluate")
-    threads: share(min(8, len(JUDGEMENTS)))
+    threads: share(2)
     resources:
         mem_mb=growing(8000),
         runtime=60,

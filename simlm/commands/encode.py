@@ -53,7 +53,7 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
     store = CorpusStore(paths.corpus)
     for shard in which:
         shard_rows(len(store), shard, shards)
-    encoder = load_encoder(context, name)
+    encoder = prepared_encoder(context, name)
     threads, precision = hardware.granted(experiment.encoding.threads), encoder.precision
     say(f"Encoding with {name}: {threads} threads, {precision.name} ({precision.reason}), {encoder.device.type}.")
     inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
@@ -81,10 +81,10 @@ def vectors_of_queries(context: Context, name: str, store: CorpusStore, split: s
 
     experiment, paths = context.experiment, context.paths
     settings = {"batch_size": experiment.encoding.batch_size, "precision": experiment.precision}
-    return query_vectors(paths.embeddings(name), store, split, paths.model(name), settings, lambda: encoder or load_encoder(context, name))
+    return query_vectors(paths.embeddings(name), store, split, paths.model(name), settings, lambda: encoder or prepared_encoder(context, name))
 
 
-def load_encoder(context: Context, name: str) -> TextEncoder:
+def prepared_encoder(context: Context, name: str) -> TextEncoder:
     """The bi-encoder, with torch set up for it."""
     from simlm import hardware
     from simlm.retrieval.encoder import TextEncoder

@@ -52,8 +52,8 @@ rule build_index:
         PATHS.benchmark("build_index.{model}")
     wildcard_constraints:
         model=any_of(encoders(EXPERIMENT)),
-    # More would wait for a training beside it, and hold up the chain.
     priority: urgency
+    # More would wait for a training beside it, and hold up the chain.
     threads: share(EXPERIMENT.encoding.threads)
     resources:
         mem_mb=growing(32000),

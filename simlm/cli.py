@@ -57,8 +57,6 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"simlm: no command is called '{name}'{nearest(name, COMMANDS)} (simlm --help lists them)", file=sys.stderr)
         return 2
-    # Importing torch and transformers makes millions of objects that stay: a sixth of that time went into looking at them again.
-    gc.set_threshold(100_000, 20, 20)
     module = importlib.import_module("simlm.commands." + name.replace("-", "_"))
     parser = argparse.ArgumentParser(prog=f"simlm {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
@@ -78,6 +76,19 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"simlm {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def console() -> int:
+    """`main` as a process of its own.
+
+    Importing torch and transformers makes millions of objects that live as long as the process: looking at them again
+    took half a second of every start, and once more at the end two to three.
+    """
+    gc.set_threshold(100_000, 20, 20)
+    try:
+        return main()
+    finally:
+        gc.freeze()
 
 
 def _refuse(command: str, sentence: str, code: int = 2) -> int:
@@ -107,4 +118,4 @@ def _overview() -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(console())

@@ -83,6 +83,11 @@ with torch.inference_mode():
 A passage without a title is its text alone.
 """
 
+_HINTED = """
+This model was trained with hints: write before each passage its BM25 score in percent of the best that any passage of the corpus has
+for that query, rounded, and 0 where they share no term: `"57 title: text of the passage"`. Without the number its logits mean little.
+"""
+
 _MASKED = """
 ## Usage
 
@@ -108,6 +113,8 @@ def card_text(context: Context, name: str, lengths: dict[str, int]) -> str:
     head = ["---", "library_name: " + ("sentence-transformers" if settings.role == "biencoder" else "transformers"), f"pipeline_tag: {task}", "tags:"]
     head += [*(f"- {tag}" for tag in tags), "---", "", f"# {name} ({experiment.name})", "", _WHAT.get(settings.role, f"A model of kind {settings.kind}.")]
     usage = {"biencoder": _BIENCODER, "crossencoder": _CROSSENCODER}.get(settings.role, _MASKED)
+    if getattr(settings, "lexical_hints", False):
+        usage = usage.replace('"title: text of the passage"', '"57 title: text of the passage"') + _HINTED
     for field, length in lengths.items():
         usage = usage.replace("{" + field + "}", str(length))
     block = json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False)

@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from finetuning import QUERIES, make_context
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
@@ -53,6 +55,13 @@ def test_training_teaching_and_reranking_with_hints(tmp_path, word_tokenizer):
     hinted = LexicalHints(index, [queries[f"q{query}"]])(np.zeros(4, np.int64), rows)
     np.testing.assert_allclose(scores.of(query, rows), scorer.score(queries[f"q{query}"], *store.texts(rows), hinted), atol=1e-4)
     assert not np.allclose(scores.of(query, rows), scorer.score(queries[f"q{query}"], *store.texts(rows), 100 - hinted), atol=1e-4)
+
+    assert '"57 title: text of the passage"' in (paths.model("reranker") / "README.md").read_text()
+    tokenizer, model = (kind.from_pretrained(paths.model("reranker")) for kind in (AutoTokenizer, AutoModelForSequenceClassification))
+    as_the_card_says = [f"{hint} {title}: {body}" if title else f"{hint} {body}" for hint, title, body in zip(hinted, *store.texts(rows))]
+    batch = tokenizer([queries[f"q{query}"]] * 4, as_the_card_says, max_length=32, truncation=True, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        np.testing.assert_allclose(model.eval()(**batch).logits[:, 0].numpy(), scores.of(query, rows), atol=1e-4)
 
     text = store.queries("dev")["d3"]
     write_trec_run(paths.run("bm25", "dev"), [Ranking("d3", np.arange(10), np.linspace(9, 1, 10))], store, tag="bm25")

@@ -86,7 +86,7 @@ def test_order_and_needs(default):
     order = training_order(default)
     for name in order:
         assert all(order.index(need) < order.index(name) for need in training_needs(default, name))
-    assert initial_model(default, "distilled") == "simlm"
+    assert initial_model(default, "distilled") == "retriever2"
     assert mined_systems(default) == ["bm25", "retriever1", "retriever2"]
     assert set(needed_models(default)) == {name for name, block in default.models.items() if block.trainer}
 

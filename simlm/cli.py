@@ -82,7 +82,7 @@ def console() -> int:
     """`main` as a process of its own.
 
     Importing torch and transformers makes millions of objects that live as long as the process: looking at them again
-    took half a second of every start, and once more at the end two to three.
+    took a sixth of every start, and two to three seconds more at its end.
     """
     gc.set_threshold(100_000, 20, 20)
     try:

@@ -75,7 +75,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 folder = "path/to/this/folder"
 tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
-batch = tokenizer(["a question"], ["title: text of the passage"], max_length={pair}, truncation=True, padding=True, return_tensors="pt")
+batch = tokenizer(["a question"], ["{hint}title: text of the passage"], max_length={pair}, truncation=True, padding=True, return_tensors="pt")
 with torch.inference_mode():
     print(model(**batch).logits[:, 0])
 ```
@@ -113,10 +113,11 @@ def card_text(context: Context, name: str, lengths: dict[str, int]) -> str:
     head = ["---", "library_name: " + ("sentence-transformers" if settings.role == "biencoder" else "transformers"), f"pipeline_tag: {task}", "tags:"]
     head += [*(f"- {tag}" for tag in tags), "---", "", f"# {name} ({experiment.name})", "", _WHAT.get(settings.role, f"A model of kind {settings.kind}.")]
     usage = {"biencoder": _BIENCODER, "crossencoder": _CROSSENCODER}.get(settings.role, _MASKED)
-    if getattr(settings, "lexical_hints", False):
-        usage = usage.replace('"title: text of the passage"', '"57 title: text of the passage"') + _HINTED
-    for field, length in lengths.items():
-        usage = usage.replace("{" + field + "}", str(length))
+    hinted = settings.reads_lexical_index()
+    for field, value in {**lengths, "hint": "57 " if hinted else ""}.items():
+        usage = usage.replace("{" + field + "}", str(value))
+    if hinted:
+        usage += _HINTED
     block = json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False)
     if settings.made_by == "import_model":
         return (

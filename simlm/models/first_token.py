@@ -1,13 +1,13 @@
 """Compute an encoder's last layer for the first token alone: [CLS] is all that retrieval reads.
 
-Of the last layer only keys and values are needed at every position; queries, attention rows and the feed-forward
-layer are needed at position 0. That saves most of one layer, a quarter of the work of a three-layer encoder.
+Of the last layer's attention only one row is needed, and with one row neither keys nor values have to exist: a score
+``q · (K x)`` is ``(q K) · x``, and a mean of values ``V x`` is ``V`` of the mean of ``x``. So the last layer costs
+2 × heads × width products per token instead of 12 × width²; what is computed is the same.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
 from typing import Any
 
 import torch
@@ -39,22 +39,34 @@ def only_first_token(model: nn.Module) -> bool:
 def _first_token_forward(
     layer: nn.Module, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *ignored: Any, **options: Any
 ) -> torch.Tensor:
-    attention = layer.attention.self
     first = hidden_states[:, :1]
-    query, key, value = (_heads(attention, part) for part in (attention.query(first), attention.key(hidden_states), attention.value(hidden_states)))
-    mask = None if attention_mask is None else attention_mask[..., :1, :]
-    dropout = attention.dropout.p if layer.training else 0.0
-    mixed, _ = _attention_function(layer)(attention, query, key, value, mask, dropout=dropout, scaling=attention.scaling)
-    mixed = mixed.reshape(*first.shape[:-1], -1).contiguous()
-    return layer.feed_forward_chunk(layer.attention.output(mixed, first))
+    mixed = _attend(layer.attention.self, first[:, 0], hidden_states, attention_mask, layer.training)
+    return layer.feed_forward_chunk(layer.attention.output(mixed[:, None], first))
+
+
+def _attend(attention: nn.Module, first: torch.Tensor, states: torch.Tensor, mask: torch.Tensor | None, training: bool) -> torch.Tensor:
+    """What ``first`` (texts, width) takes from ``states`` (texts, length, width), shape (texts, width)."""
+    query = _heads(attention, attention.query(first))
+    key, value = (_weight(attention, part) for part in (attention.key, attention.value))
+    # (heads, texts, width): the query in the space of the states, so that no key is ever computed.
+    asked = torch.matmul(query, key).transpose(0, 1)
+    scores = torch.matmul(asked, states.transpose(1, 2))
+    scores = (scores + (query @ attention.key.bias.view(len(query), -1, 1)).transpose(0, 1)) * attention.scaling
+    if mask is not None:
+        mask = mask[:, 0, :1]
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+    shares = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(states.dtype)
+    shares = nn.functional.dropout(shares, attention.dropout.p, training)
+    taken = torch.matmul(torch.matmul(shares, states).transpose(0, 1), value.transpose(1, 2)).transpose(0, 1)
+    bias = shares.sum(-1, keepdim=True) * attention.value.bias.view(len(query), -1)
+    return (taken + bias).flatten(1)
 
 
 def _heads(attention: nn.Module, states: torch.Tensor) -> torch.Tensor:
-    return states.view(*states.shape[:-1], -1, attention.attention_head_size).transpose(1, 2)
+    """(texts, width) as (heads, texts, width of a head)."""
+    return states.view(len(states), -1, attention.attention_head_size).transpose(0, 1)
 
 
-def _attention_function(layer: nn.Module) -> Any:
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    eager = sys.modules[type(layer).__module__].eager_attention_forward
-    return ALL_ATTENTION_FUNCTIONS.get_interface(layer.attention.self.config._attn_implementation, eager)
+def _weight(attention: nn.Module, projection: nn.Linear) -> torch.Tensor:
+    """A projection's weight as (heads, width of a head, width of a state)."""
+    return projection.weight.view(-1, attention.attention_head_size, projection.in_features)

@@ -47,6 +47,26 @@ def test_same_values_and_gradients(config, auto, attention):
             torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4, msg=name)
 
 
+def test_dropout_of_attention_takes_the_bias_of_values_along(monkeypatch):
+    """Every third token is dropped in both: shares that do not add up to one must weigh the bias, too."""
+    config = BertConfig(**SIZE, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.3)
+    config._attn_implementation = "eager"
+    whole = AutoModel.from_config(config).train()
+    for layer in whole.encoder.layer:
+        torch.nn.init.normal_(layer.attention.self.value.bias)
+        torch.nn.init.normal_(layer.attention.self.key.bias)
+    short = copy.deepcopy(whole)
+    assert only_first_token(short)
+
+    def every_third(states, p=0.5, training=True, inplace=False):
+        assert training
+        assert p in (0.0, 0.3)
+        return states * (torch.arange(states.shape[-1]) % 3 != 0) / (1 - p) if p else states
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", every_third)
+    torch.testing.assert_close(short(**batch()).last_hidden_state[:, 0], whole(**batch()).last_hidden_state[:, 0], atol=1e-5, rtol=1e-4)
+
+
 def test_other_architectures_are_left_alone():
     model = AutoModel.from_config(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32))
     assert not only_first_token(model)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "simlm.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 def resolve_init(context: Context, reference: str) -> str:
@@ -64,24 +65,37 @@ def load_tokenizer(reference: str | Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_encoder(reference: str | Path) -> PreTrainedModel:
+def load_encoder(reference: str | Path, dropout: float | None = None) -> PreTrainedModel:
     """The bare encoder (no pooler, no head) of a folder or a Hugging Face id, in fp32 and in eval mode.
 
     Its ``last_hidden_state[:, 0]`` is what the bi-encoder normalises. Heads in the checkpoint are ignored.
 
+    Parameters
+    ----------
+    dropout
+        Dropout of hidden states and attention in training, in place of the configuration's, which stays as it is: a model
+        saved from this one says nothing of it.
+
     Raises
     ------
     UserError
-        If there is no such model, or its weights do not fill the encoder.
+        If there is no such model, its weights do not fill the encoder, or its architecture names its dropouts otherwise.
     """
     from transformers import MODEL_MAPPING, AutoModel
 
     config = load_config(reference)
+    own = {name: getattr(config, name, None) for name in DROPOUTS}
+    if dropout is not None:
+        if None in own.values():
+            raise UserError(f"{reference}: a {config.model_type} encoder has no {' and '.join(DROPOUTS)} to set; leave dropout out")
+        config.update(dict.fromkeys(DROPOUTS, dropout))
     options = {}
     if type(config) in MODEL_MAPPING and _has_pooler(MODEL_MAPPING[type(config)]):
         options["add_pooling_layer"] = False
     model, info = load_pretrained(AutoModel, reference, "model", config=config, output_loading_info=True, **options, **weights_options())
     check_complete(reference, info)
+    if dropout is not None:
+        model.config.update(own)
     return model
 
 

@@ -129,7 +129,7 @@ def train(context: Context, name: str) -> None:
     job = start_job(context, name, _inputs(context, name, settings))
     with job.record:
         init = resolve_init(context, settings.init)
-        tokenizer, encoder = load_tokenizer(init), load_encoder(init)
+        tokenizer, encoder = load_tokenizer(init), load_encoder(init, settings.dropout)
         check_vocabulary(encoder, tokenizer, init)
         check_length(encoder, settings.query_length, f"models.{name}.query_length", init)
         check_length(encoder, settings.passage_length, f"models.{name}.passage_length", init)

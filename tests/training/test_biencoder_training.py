@@ -113,6 +113,15 @@ def test_a_step_is_the_losses_of_its_embeddings(tmp_path, tiny_encoder, word_tok
     assert int(values["tokens"]) == int(tokens[0].lengths.sum() + tokens[1].lengths.sum())
 
 
+def test_dropout_changes_the_training_and_not_the_saved_configuration(tmp_path, word_tokenizer):
+    context = make_context(tmp_path, word_tokenizer, {"without": {**BLOCK, "dropout": 0.0}, "with": {**BLOCK, "dropout": 0.5}})
+    for name in ("without", "with"):
+        train(context, name)
+    first, second = (AutoModel.from_pretrained(context.paths.model(name)) for name in ("without", "with"))
+    assert not torch.equal(first.embeddings.word_embeddings.weight, second.embeddings.word_embeddings.weight)
+    assert second.config.hidden_dropout_prob == first.config.hidden_dropout_prob
+
+
 def test_what_does_not_fit_is_refused(tmp_path, word_tokenizer):
     models = {"long": {**BLOCK, "passage_length": 65}, "nothing": {**BLOCK, "init": str(tmp_path / "nothing")}, "unmined": {**BLOCK, "negatives": "long"}}
     context = make_context(tmp_path, word_tokenizer, models)

@@ -30,6 +30,9 @@ class BiEncoder(Training):
     rotation: Literal["shuffled", "offset"] = Field(
         "shuffled", description="How positives and negatives change from epoch to epoch: a seeded shuffle per query, or the authors' common offset."
     )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout of hidden states and attention while this model is trained; null: what the initial model's configuration says."
+    )
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
     holdout: int = Field(200, ge=0, description="Training queries kept for model selection, never trained on (at most a tenth).")

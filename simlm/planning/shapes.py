@@ -45,7 +45,8 @@ class Shape(NamedTuple):
     def forward(self, tokens: float, layers: int | None = None, first_only: bool = False) -> float:
         """Floating-point operations of the layers over one text of ``tokens`` tokens; a multiplication with its addition counts as two.
 
-        ``first_only``: the last layer is computed for the first token alone (:mod:`simlm.models.first_token`), which leaves its keys and values.
+        ``first_only``: the last layer is computed for the first token alone (:mod:`simlm.models.first_token`), whose keys and values are never
+        computed either.
 
         >>> round(Shape(12, 768, 12, 3072, 30522, 512).forward(144) / 1e9, 1)
         25.2
@@ -55,8 +56,8 @@ class Shape(NamedTuple):
         projection = 2 * tokens * self.table_width * hidden if self.table_width != hidden else 0
         count = self.layers if layers is None else layers
         if first_only:
-            first = 2 * (2 * hidden * hidden + 2 * hidden * self.intermediate) + 4 * tokens * hidden
-            return (count - 1) * layer + 4 * tokens * hidden * hidden + first + projection
+            attention = 4 * self.heads * tokens * hidden + 2 * hidden
+            return (count - 1) * layer + attention + 2 * (4 * hidden * hidden + 2 * hidden * self.intermediate) + projection
         return count * layer + projection
 
     def head(self, positions: float) -> float:

@@ -1,8 +1,8 @@
 """Compute an encoder's last layer for the first token alone: [CLS] is all that retrieval reads.
 
 Of the last layer's attention only one row is needed, and with one row neither keys nor values have to exist: a score
-``q · (K x)`` is ``(q K) · x``, and a mean of values ``V x`` is ``V`` of the mean of ``x``. So the last layer costs
-2 × heads × width products per token instead of 12 × width²; what is computed is the same.
+``q · (K x)`` is ``(q K) · x``, and a mean of values ``V x`` is ``V`` of the mean of ``x``. So a token costs
+2 × heads × width products in the last layer instead of the 2 × width² of its key and value; what is computed is the same.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from simlm.models.linear_cross_entropy import IGNORED, linear_cross_entropy
+from simlm.models.linear_cross_entropy import IGNORED, linear_cross_entropy, rows_at_once
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class BottleneckModel(nn.Module):
     @torch.no_grad()
     def _sample(self, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Sample in chunks, so that the logits of all masked positions never exist at once."""
-        rows = max(1, (1 << 21) // len(weight))
+        rows = rows_at_once(states.device, len(weight))
         return torch.cat(
             [sample_from_logits(nn.functional.linear(states[i : i + rows], weight, bias), draws[i : i + rows]) for i in range(0, len(states), rows)]
         )

@@ -15,6 +15,15 @@ _CHUNK_ELEMENTS = {"cpu": 1 << 21}
 _CHUNK_ELEMENTS_ELSEWHERE = 1 << 27
 
 
+def rows_at_once(device: torch.device, words: int) -> int:
+    """Rows of logits over ``words`` words that exist at once: few enough for the cache of a CPU, enough to keep a GPU busy.
+
+    >>> rows_at_once(torch.device("cpu"), 30522), rows_at_once(torch.device("cuda"), 30522)
+    (68, 4397)
+    """
+    return max(1, _CHUNK_ELEMENTS.get(device.type, _CHUNK_ELEMENTS_ELSEWHERE) // words)
+
+
 def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of ``hidden @ weight.T + bias`` against ``labels``.
 
@@ -60,7 +69,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_hidden = torch.empty_like(hidden_c)
                 grad_weight = torch.zeros(weight.shape, dtype=accumulate, device=hidden.device)
                 grad_bias = torch.zeros(bias.shape, dtype=accumulate, device=hidden.device)
-            rows = max(1, _CHUNK_ELEMENTS.get(hidden.device.type, _CHUNK_ELEMENTS_ELSEWHERE) // len(weight))
+            rows = rows_at_once(hidden.device, len(weight))
             for piece, label, counts, place in zip(hidden_c.split(rows), labels.split(rows), valid.split(rows), range(0, len(labels), rows)):
                 logits = torch.mm(piece, weight_t).to(accumulate).add_(bias)
                 total -= (logits.gather(1, label) * counts).sum()

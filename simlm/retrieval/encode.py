@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from simlm import processes
+from simlm.ahead import ahead
 from simlm.config.code import STAGES, fingerprint
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
@@ -27,6 +29,7 @@ from simlm.walltime import Clock
 
 if TYPE_CHECKING:
     from simlm.corpus.store import CorpusStore
+    from simlm.models.text import Tokens
     from simlm.retrieval.encoder import TextEncoder
 
 BLOCK = 1024
@@ -220,11 +223,11 @@ def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tupl
     with open(part.partial, "r+b") as vectors, open(journal_file, "a", encoding="utf-8") as journal:
         if not processes.is_main():
             journal.write(json.dumps({"key": part.key}) + "\n")
-        for first, last in progress(missing, len(missing), "Encoding passages", unit=f"blocks of {BLOCK}"):
+        tokens = _tokens_of(encoder, store, missing)
+        for (first, _), own in progress(zip(missing, tokens), len(missing), "Encoding passages", unit=f"blocks of {BLOCK}"):
             if first != missing[0][0]:  # whatever the time, an attempt gets on by a block
                 clock.check(f"shard {part.manifest.stem}, before row {first:,}")
-            batch = next(store.iter_batches(first, last, last - first))
-            data = np.ascontiguousarray(encoder.passages(batch.titles, batch.texts).astype(DTYPES[part.dtype], copy=False)).data
+            data = np.ascontiguousarray(encoder.embed(own).astype(DTYPES[part.dtype], copy=False)).data
             vectors.seek(part.place(first))
             vectors.write(data)
             vectors.flush()
@@ -234,6 +237,16 @@ def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tupl
         os.fsync(vectors.fileno())
     processes.wait()
     return resumed, time.monotonic() - start
+
+
+def _tokens_of(encoder: TextEncoder, store: CorpusStore, blocks: list[tuple[int, int]]) -> Iterator[Tokens]:
+    """Tokens of each block. For a GPU the next blocks are tokenized while it works; on a processor both would want the same cores."""
+
+    def tokenize(block: tuple[int, int]) -> Tokens:
+        batch = next(store.iter_batches(*block, block[1] - block[0]))
+        return encoder.passage_tokens(batch.titles, batch.texts)
+
+    return map(tokenize, blocks) if encoder.device.type == "cpu" else ahead(tokenize, blocks)
 
 
 def _resume(part: Shard) -> set[int]:

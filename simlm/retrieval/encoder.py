@@ -63,14 +63,18 @@ class TextEncoder:
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of queries, each tokenised alone; fp32, shape (texts, dimension)."""
-        return self._embed(tokenize_queries(self.tokenizer, texts, self.lengths["query"]))
+        return self.embed(tokenize_queries(self.tokenizer, texts, self.lengths["query"]))
 
     def passages(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
         """Vectors of (title, text) pairs; fp32, shape (texts, dimension)."""
-        return self._embed(tokenize_passages(self.tokenizer, titles, texts, self.lengths["passage"]))
+        return self.embed(self.passage_tokens(titles, texts))
 
-    def _embed(self, tokens: Tokens) -> np.ndarray:
-        """Last layer's first token, L2-normalised (paper section 3.2); batches are made of texts of similar length."""
+    def passage_tokens(self, titles: Sequence[str], texts: Sequence[str]) -> Tokens:
+        """Tokens of (title, text) pairs, for :meth:`embed`."""
+        return tokenize_passages(self.tokenizer, titles, texts, self.lengths["passage"])
+
+    def embed(self, tokens: Tokens) -> np.ndarray:
+        """Last layer's first token, L2-normalised (paper section 3.2); batches are made of texts of similar length. fp32, shape (texts, dimension)."""
         import torch
 
         vectors = np.empty((len(tokens), self.dimension), np.float32)

@@ -19,10 +19,13 @@ MULTIPLE = 8
 """Lengths are rounded up to a multiple of this."""
 
 FEWEST = 16
-"""Texts that are worth a forward pass of their own."""
+"""Texts that are worth a forward pass of their own on a CPU."""
+
+FEWEST_ON_GPU = 256
+"""The same on a GPU, which needs longer to be told what to do than to do it for fewer (BERT-base, eager)."""
 
 
-def cut_by_length(lengths: np.ndarray, parts: int = 4, most_texts: int | None = None) -> list[np.ndarray]:
+def cut_by_length(lengths: np.ndarray, parts: int = 4, most_texts: int | None = None, fewest: int = FEWEST) -> list[np.ndarray]:
     """Cut texts into pieces of similar length.
 
     Parameters
@@ -31,6 +34,8 @@ def cut_by_length(lengths: np.ndarray, parts: int = 4, most_texts: int | None = 
         Most pieces, if ``most_texts`` does not ask for more; neighbours within 20 % in length stay together.
     most_texts
         Largest piece in texts.
+    fewest
+        Least size of a piece, where ``most_texts`` allows it.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def cut_by_length(lengths: np.ndarray, parts: int = 4, most_texts: int | None = 
     """
     rounded = rounded_up(lengths)
     order = np.argsort(-rounded, kind="stable")
-    size = max(FEWEST, -(-len(order) // parts))
+    size = max(fewest, -(-len(order) // parts))
     size = min(size, most_texts or size)
     pieces: list[np.ndarray] = []
     for start in range(0, len(order), size):
@@ -89,7 +94,7 @@ def in_pieces(batch: dict[str, torch.Tensor], most_texts: int | None = None) -> 
 
     width, device = batch["input_ids"].shape[1], batch["input_ids"].device
     lengths = batch["attention_mask"].sum(1).cpu().numpy()
-    cut = cut_by_length(lengths, most_texts=most_texts)
+    cut = cut_by_length(lengths, most_texts=most_texts, fewest=FEWEST_ON_GPU if device.type == "cuda" else FEWEST)
     pieces = []
     for indices in cut:
         longest = min(width, int(rounded_up(lengths[indices[0]])))

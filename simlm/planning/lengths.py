@@ -31,11 +31,16 @@ def mean_cut(mean: float, limit: int) -> float:
     return mean * normal.cdf(place - SPREAD) + limit * (1 - normal.cdf(place))
 
 
-def longest(mean: float, limit: int, texts: int) -> float:
-    """Length to which a batch of ``texts`` is padded: about its longest text, and no more than ``limit``.
+def longest(mean: float, limit: int, texts: int, batches: int = 1) -> float:
+    """Mean length to which batches of ``texts`` are padded: about their longest text, and no more than ``limit``.
+
+    ``batches``: of texts that were sorted by length before they were cut into so many batches.
 
     >>> longest(80, 144, 256), 80 < longest(80, 1000, 2) < longest(80, 1000, 256) < 1000
-    (144, True)
+    (144.0, True)
+    >>> [round(longest(80, 144, 128, batches)) for batches in (1, 2, 16)]
+    [144, 107, 81]
     """
     centre = math.log(mean) - SPREAD**2 / 2
-    return min(limit, math.exp(centre + SPREAD * NormalDist().inv_cdf(1 - 1 / (texts + 1))))
+    shares = [*((batch + 1) / batches for batch in range(batches - 1)), 1 - 1 / (texts * batches + 1)]
+    return sum(min(limit, math.exp(centre + SPREAD * NormalDist().inv_cdf(share))) for share in shares) / batches

@@ -81,15 +81,19 @@ class Workload:
         return Work(self._mlm(name, block, shape), shape.hidden, self.steps(name))
 
     def _mlm(self, name: str, block: Any, shape: Shape) -> float:
-        padded = longest(self.passage(name), getattr(block, "max_length", 144), getattr(block, "micro_batch_size", None) or block.batch_size)
+        padded = self._padded(name, block)
         masked = getattr(block, "mask_probability", 0.15) * padded
         return 3 * self.steps(name) * block.batch_size * (shape.forward(padded) + shape.head(masked))
+
+    def _padded(self, name: str, block: Any) -> float:
+        """Mean length of the micro-batches of pre-training, whose passages are sorted by length within a step."""
+        micro = min(getattr(block, "micro_batch_size", None) or block.batch_size, block.batch_size)
+        return longest(self.passage(name), getattr(block, "max_length", 144), micro, block.batch_size // micro)
 
     def _bottleneck(self, name: str, block: Bottleneck, shape: Shape) -> float:
         """Generator over both inputs, encoder, decoder, both losses; then the looks at held-out passages and the probe."""
         generator = shape_of(self.experiment, block.generator).shape
-        micro = min(block.micro_batch_size or block.batch_size, block.batch_size)
-        padded, real = longest(self.passage(name), block.max_length, micro), mean_cut(self.passage(name), block.max_length)
+        padded, real = self._padded(name, block), mean_cut(self.passage(name), block.max_length)
         replaced = 2 * generator.forward(padded) + generator.head((block.encoder_mask + block.decoder_mask) * real)
         model = shape.forward(padded) + shape.forward(padded, block.decoder_layers) + shape.head(2 * block.label_fraction * real)
         steps, training = self.steps(name), 3 * model + (3 if block.train_generator else 1) * replaced

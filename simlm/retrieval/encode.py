@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -24,16 +26,21 @@ from simlm.ahead import ahead
 from simlm.config.code import STAGES, fingerprint
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
+from simlm.models.text import Tokens, tokenize_passages
 from simlm.progress import progress, say
 from simlm.walltime import Clock
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from simlm.corpus.store import CorpusStore
-    from simlm.models.text import Tokens
     from simlm.retrieval.encoder import TextEncoder
 
 BLOCK = 1024
 """Rows that are tokenised, sorted by length and embedded together."""
+
+BLOCKS_WORTH_PROCESSES = 32
+"""Blocks from which processes that tokenize are worth their start of some seconds."""
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 
@@ -240,13 +247,42 @@ def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tupl
 
 
 def _tokens_of(encoder: TextEncoder, store: CorpusStore, blocks: list[tuple[int, int]]) -> Iterator[Tokens]:
-    """Tokens of each block. For a GPU the next blocks are tokenized while it works; on a processor both would want the same cores."""
+    """Tokens of each block. For a GPU, which is faster than a tokenizer, processes of their own make them while it works."""
+    import torch
 
-    def tokenize(block: tuple[int, int]) -> Tokens:
-        batch = next(store.iter_batches(*block, block[1] - block[0]))
-        return encoder.passage_tokens(batch.titles, batch.texts)
+    workers = torch.get_num_threads()
+    if encoder.device.type == "cpu" or workers == 1 or len(blocks) < BLOCKS_WORTH_PROCESSES:
+        return map(_Tokenizing(encoder.tokenizer, store, encoder.lengths["passage"]), blocks)
+    return _tokenized_ahead(encoder, store, blocks, workers)
 
-    return map(tokenize, blocks) if encoder.device.type == "cpu" else ahead(tokenize, blocks)
+
+def _tokenized_ahead(encoder: TextEncoder, store: CorpusStore, blocks: list[tuple[int, int]], workers: int) -> Iterator[Tokens]:
+    # Threads would not do: Python's lock, held while lists become arrays, kept the GPU idle for four fifths of the time.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_tokenizing, (encoder.tokenizer, store, encoder.lengths["passage"])) as pool:
+        yield from ahead(pool, _tokenize, blocks, 2 * workers)
+
+
+@dataclass(frozen=True)
+class _Tokenizing:
+    """Tokens of a block of the corpus, given by its first row and end."""
+
+    tokenizer: PreTrainedTokenizerFast
+    store: CorpusStore
+    length: int
+
+    def __call__(self, block: tuple[int, int]) -> Tokens:
+        batch = next(self.store.iter_batches(*block, block[1] - block[0]))
+        return tokenize_passages(self.tokenizer, batch.titles, batch.texts, self.length)
+
+
+def _start_tokenizing(*arguments: Any) -> None:
+    global _tokenizing
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _tokenizing = _Tokenizing(*arguments)
+
+
+def _tokenize(block: tuple[int, int]) -> Tokens:
+    return _tokenizing(block)
 
 
 def _resume(part: Shard) -> set[int]:

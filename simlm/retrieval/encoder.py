@@ -67,11 +67,7 @@ class TextEncoder:
 
     def passages(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
         """Vectors of (title, text) pairs; fp32, shape (texts, dimension)."""
-        return self.embed(self.passage_tokens(titles, texts))
-
-    def passage_tokens(self, titles: Sequence[str], texts: Sequence[str]) -> Tokens:
-        """Tokens of (title, text) pairs, for :meth:`embed`."""
-        return tokenize_passages(self.tokenizer, titles, texts, self.lengths["passage"])
+        return self.embed(tokenize_passages(self.tokenizer, titles, texts, self.lengths["passage"]))
 
     def embed(self, tokens: Tokens) -> np.ndarray:
         """Last layer's first token, L2-normalised (paper section 3.2); batches are made of texts of similar length. fp32, shape (texts, dimension)."""

@@ -82,7 +82,7 @@ def train(context: Context, name: str) -> None:
         check_length(model, settings.max_length, f"models.{name}.max_length", name)
         passages = tokenize_corpus(store, tokenizer, settings.max_length, paths.tokenized(settings.max_length))
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
-        fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate)
+        fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)
         if job.is_main:
             save_model(paths.model(name), model, tokenizer, kind="mlm", key=job.key, lengths={"passage": settings.max_length})
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"

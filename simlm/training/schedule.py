@@ -25,15 +25,23 @@ class Schedule:
         Seed of the permutations.
     make
         Called as ``make(epoch, index)``; its result goes to the collator.
+    lengths, step
+        Length of each example and examples per step. With them the examples of a step come in the order of their lengths, the longest first,
+        so that a micro-batch is padded no further than its own examples need; the step as a whole is the same.
 
     >>> order = Schedule(examples=3, total=7, seed=1, make=lambda epoch, index: (epoch, index))
     >>> [epoch for epoch, _ in (order[i] for i in range(7))], sorted(order[i][1] for i in range(3))
     ([0, 0, 0, 1, 1, 1, 2], [0, 1, 2])
+    >>> by_length = Schedule(4, 8, 1, lambda epoch, index: index, lengths=np.array([5, 9, 7, 6]), step=4)
+    >>> [by_length[i] for i in range(8)]
+    [1, 2, 3, 0, 1, 2, 3, 0]
     """
 
-    def __init__(self, examples: int, total: int, seed: int, make: Callable[[int, int], Any]) -> None:
+    def __init__(self, examples: int, total: int, seed: int, make: Callable[[int, int], Any], lengths: np.ndarray | None = None, step: int = 1) -> None:
         self.examples, self.total, self.seed, self.make = examples, total, seed, make
+        self.lengths, self.step = lengths, step
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        self._sorted_step, self._sorted = -1, []
 
     def __len__(self) -> int:
         return self.total
@@ -41,11 +49,22 @@ class Schedule:
     def __getitem__(self, item: int) -> Any:
         if not 0 <= item < self.total:
             raise IndexError(item)
+        if self.lengths is None:
+            return self.make(*self._example(item))
+        step, place = divmod(item, self.step)
+        if step != self._sorted_step:
+            own = [self._example(other) for other in range(step * self.step, min(self.total, (step + 1) * self.step))]
+            self._sorted = sorted(own, key=lambda example: -int(self.lengths[example[1]]))
+            self._sorted_step = step
+        return self.make(*self._sorted[place])
+
+    def _example(self, item: int) -> tuple[int, int]:
+        """Epoch and index of an item, before the examples of its step are sorted."""
         epoch, place = divmod(item, self.examples)
         if epoch != self._epoch:
             self._order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
             self._epoch = epoch
-        return self.make(epoch, int(self._order[place]))
+        return epoch, int(self._order[place])
 
 
 def total_steps(settings: Any, examples: int) -> int:

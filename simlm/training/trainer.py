@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
@@ -100,6 +101,7 @@ def fit(
     *,
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluate_every: int | None = None,
+    lengths: np.ndarray | None = None,
 ) -> int:
     """Train ``module`` in place; returns the number of optimiser steps.
 
@@ -108,7 +110,7 @@ def fit(
     module
         Called with the collated batch as keywords; returns a mapping with the scalar ``loss``. Other scalars of
         the mapping are averaged into the history; ``tokens`` is summed into a rate instead.
-    examples, make, collate
+    examples, make, collate, lengths
         See :class:`~simlm.training.schedule.Schedule`.
     evaluate
         Returns numbers for the history; called every ``evaluate_every`` steps and at the end, in eval mode,
@@ -134,7 +136,7 @@ def fit(
     trainer = _Trainer(
         model=module,
         args=arguments,
-        train_dataset=Schedule(examples, steps * job.settings.batch_size, job.seed, make),
+        train_dataset=Schedule(examples, steps * job.settings.batch_size, job.seed, make, lengths, job.settings.batch_size),
         data_collator=collate,
         callbacks=[reporter, stopping],
     )

@@ -111,15 +111,15 @@ class Killed(Exception):
 
 def interrupt(encoder, after):
     """Let the encoder die after some blocks, and count the blocks it embeds."""
-    calls, embed = [], encoder.passages
+    calls, embed = [], encoder.embed
 
-    def passages(titles, texts):
+    def embed_or_die(tokens):
         if len(calls) == after:
             raise Killed
-        calls.append(len(texts))
-        return embed(titles, texts)
+        calls.append(len(tokens))
+        return embed(tokens)
 
-    encoder.passages = passages
+    encoder.embed = embed_or_die
     return calls
 
 
@@ -273,3 +273,14 @@ def test_wrong_kind_and_wrong_shard_are_refused(tmp_path, word_tokenizer, tiny_e
         TextEncoder(tmp_path / "b", FP32)
     with pytest.raises(UserError, match="no shard 0 of 2"):
         shard_rows(10, 0, 2)
+
+
+def test_processes_that_tokenize_ahead_give_the_tokens_of_this_one(store, model):
+    encoder = TextEncoder(model, FP32)
+    blocks = [(first, min(first + 32, ROWS)) for first in range(0, ROWS, 32)]
+    here, there = list(encode._tokens_of(encoder, store, blocks)), list(encode._tokenized_ahead(encoder, store, blocks, 2))
+    assert len(here) == len(there) == len(blocks)
+    for own, other in zip(here, there):
+        assert own.ids.tolist() == other.ids.tolist()
+        assert own.offsets.tolist() == other.offsets.tolist()
+        assert own.second.tolist() == other.second.tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from transformers import get_linear_schedule_with_warmup
@@ -79,3 +80,13 @@ def test_history_drops_steps_after_the_checkpoint_and_a_torn_line(tmp_path) -> N
     resumed = History(path, 20)
     resumed.add(30, {"loss": 9.0})
     assert [(line["step"], line["loss"]) for line in read_history(path)] == [(10, 1.0), (20, 2.0), (30, 9.0)]
+
+
+def test_sorting_by_length_changes_the_order_within_a_step_alone():
+    lengths = np.random.default_rng(5).integers(3, 144, 50)
+    plain, by_length = (Schedule(50, 160, 7, lambda epoch, index: (epoch, index), own, step=16) for own in (None, lengths))
+    for first in range(0, 160, 16):
+        step = [by_length[item] for item in range(first, first + 16)]
+        assert sorted(step) == sorted(plain[item] for item in range(first, first + 16))
+        own = [int(lengths[index]) for _, index in step]
+        assert own == sorted(own, reverse=True)

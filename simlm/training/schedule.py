@@ -25,21 +25,32 @@ class Schedule:
         Seed of the permutations.
     make
         Called as ``make(epoch, index)``; its result goes to the collator.
-    lengths, step
-        Length of each example and examples per step. With them the examples of a step come in the order of their lengths, the longest first,
-        so that a micro-batch is padded no further than its own examples need; the step as a whole is the same.
+    lengths, step, micro, processes
+        Length of each example, examples per step and per micro-batch, and processes. With lengths the examples of a step are sorted by them before
+        they are cut into micro-batches, so that each is padded no further than its own examples need; the step as a whole is the same. The
+        processes take the micro-batches in turns, so these come longest first, shortest first, and so on: all processes get about as much to do.
 
     >>> order = Schedule(examples=3, total=7, seed=1, make=lambda epoch, index: (epoch, index))
     >>> [epoch for epoch, _ in (order[i] for i in range(7))], sorted(order[i][1] for i in range(3))
     ([0, 0, 0, 1, 1, 1, 2], [0, 1, 2])
-    >>> by_length = Schedule(4, 8, 1, lambda epoch, index: index, lengths=np.array([5, 9, 7, 6]), step=4)
+    >>> by_length = Schedule(4, 8, 1, lambda epoch, index: index, lengths=np.array([5, 9, 7, 6]), step=4, micro=1, processes=2)
     >>> [by_length[i] for i in range(8)]
-    [1, 2, 3, 0, 1, 2, 3, 0]
+    [1, 2, 0, 3, 1, 2, 0, 3]
     """
 
-    def __init__(self, examples: int, total: int, seed: int, make: Callable[[int, int], Any], lengths: np.ndarray | None = None, step: int = 1) -> None:
+    def __init__(
+        self,
+        examples: int,
+        total: int,
+        seed: int,
+        make: Callable[[int, int], Any],
+        lengths: np.ndarray | None = None,
+        step: int = 1,
+        micro: int = 1,
+        processes: int = 1,
+    ) -> None:
         self.examples, self.total, self.seed, self.make = examples, total, seed, make
-        self.lengths, self.step = lengths, step
+        self.lengths, self.step, self.micro, self.processes = lengths, step, micro, processes
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
         self._sorted_step, self._sorted = -1, []
 
@@ -53,10 +64,16 @@ class Schedule:
             return self.make(*self._example(item))
         step, place = divmod(item, self.step)
         if step != self._sorted_step:
-            own = [self._example(other) for other in range(step * self.step, min(self.total, (step + 1) * self.step))]
-            self._sorted = sorted(own, key=lambda example: -int(self.lengths[example[1]]))
-            self._sorted_step = step
+            self._sorted, self._sorted_step = self._by_length(range(step * self.step, min(self.total, (step + 1) * self.step))), step
         return self.make(*self._sorted[place])
+
+    def _by_length(self, items: range) -> list[tuple[int, int]]:
+        """The examples of a step in the order in which processes and micro-batches take them."""
+        own = sorted(map(self._example, items), key=lambda example: -int(self.lengths[example[1]]))
+        turns = [own[first : first + self.micro] for first in range(0, len(own), self.micro)]
+        for first in range(self.processes, len(turns), 2 * self.processes):
+            turns[first : first + self.processes] = reversed(turns[first : first + self.processes])
+        return [example for turn in turns for example in turn]
 
     def _example(self, item: int) -> tuple[int, int]:
         """Epoch and index of an item, before the examples of its step are sorted."""

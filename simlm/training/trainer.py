@@ -136,7 +136,16 @@ def fit(
     trainer = _Trainer(
         model=module,
         args=arguments,
-        train_dataset=Schedule(examples, steps * job.settings.batch_size, job.seed, make, lengths, job.settings.batch_size),
+        train_dataset=Schedule(
+            examples,
+            steps * job.settings.batch_size,
+            job.seed,
+            make,
+            lengths,
+            job.settings.batch_size,
+            arguments.per_device_train_batch_size,
+            processes.count(),
+        ),
         data_collator=collate,
         callbacks=[reporter, stopping],
     )

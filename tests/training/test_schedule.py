@@ -84,9 +84,19 @@ def test_history_drops_steps_after_the_checkpoint_and_a_torn_line(tmp_path) -> N
 
 def test_sorting_by_length_changes_the_order_within_a_step_alone():
     lengths = np.random.default_rng(5).integers(3, 144, 50)
-    plain, by_length = (Schedule(50, 160, 7, lambda epoch, index: (epoch, index), own, step=16) for own in (None, lengths))
+    plain, by_length = (Schedule(50, 160, 7, lambda epoch, index: (epoch, index), own, step=16, micro=2, processes=2) for own in (None, lengths))
     for first in range(0, 160, 16):
         step = [by_length[item] for item in range(first, first + 16)]
         assert sorted(step) == sorted(plain[item] for item in range(first, first + 16))
-        own = [int(lengths[index]) for _, index in step]
-        assert own == sorted(own, reverse=True)
+
+
+def test_processes_get_micro_batches_of_like_lengths_and_about_as_much_to_do():
+    lengths = np.random.default_rng(6).integers(3, 144, 1000)
+    schedule = Schedule(1000, 256, 1, lambda _, index: int(lengths[index]), lengths, step=256, micro=8, processes=4)
+    taken = [schedule[item] for item in range(256)]
+    micro_batches = [taken[first : first + 8] for first in range(0, 256, 8)]
+    padded = [max(batch) for batch in micro_batches]
+    assert sum(padded) * 8 < 1.1 * sum(taken)
+    # The loader gives process p the micro-batches p, p + 4, and so on.
+    shares = [sum(padded[process::4]) for process in range(4)]
+    assert max(shares) < 1.03 * min(shares)

@@ -195,7 +195,7 @@ def encoding(bench: Bench, passage: float) -> str:
     from simlm.corpus.store import CorpusStore
     from simlm.hardware import choose_precision
     from simlm.hardware import prepare as prepare_torch
-    from simlm.retrieval.encode import BLOCK, _tokens_of
+    from simlm.retrieval.encode import BLOCK, tokens_of_blocks
     from simlm.retrieval.encoder import TextEncoder
 
     settings = bench.experiment.encoding
@@ -204,7 +204,7 @@ def encoding(bench: Bench, passage: float) -> str:
     blocks = [(first, min(first + BLOCK, len(store))) for first in range(0, len(store), BLOCK)] * 3
     passages, start = 0, 0.0
     with Watch() as watch:
-        for number, tokens in enumerate(_tokens_of(encoder, store, blocks)):
+        for number, tokens in enumerate(tokens_of_blocks(encoder, store, blocks)):
             encoder.embed(tokens)
             passages += len(tokens)
             if number == 15:

@@ -230,7 +230,7 @@ def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tupl
     with open(part.partial, "r+b") as vectors, open(journal_file, "a", encoding="utf-8") as journal:
         if not processes.is_main():
             journal.write(json.dumps({"key": part.key}) + "\n")
-        tokens = _tokens_of(encoder, store, missing)
+        tokens = tokens_of_blocks(encoder, store, missing)
         for (first, _), own in progress(zip(missing, tokens), len(missing), "Encoding passages", unit=f"blocks of {BLOCK}"):
             if first != missing[0][0]:  # whatever the time, an attempt gets on by a block
                 clock.check(f"shard {part.manifest.stem}, before row {first:,}")
@@ -246,7 +246,7 @@ def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tupl
     return resumed, time.monotonic() - start
 
 
-def _tokens_of(encoder: TextEncoder, store: CorpusStore, blocks: list[tuple[int, int]]) -> Iterator[Tokens]:
+def tokens_of_blocks(encoder: TextEncoder, store: CorpusStore, blocks: list[tuple[int, int]]) -> Iterator[Tokens]:
     """Tokens of each block. For a GPU, which is faster than a tokenizer, processes of their own make them while it works."""
     import torch
 

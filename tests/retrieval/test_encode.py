@@ -278,7 +278,7 @@ def test_wrong_kind_and_wrong_shard_are_refused(tmp_path, word_tokenizer, tiny_e
 def test_processes_that_tokenize_ahead_give_the_tokens_of_this_one(store, model):
     encoder = TextEncoder(model, FP32)
     blocks = [(first, min(first + 32, ROWS)) for first in range(0, ROWS, 32)]
-    here, there = list(encode._tokens_of(encoder, store, blocks)), list(encode._tokenized_ahead(encoder, store, blocks, 2))
+    here, there = list(encode.tokens_of_blocks(encoder, store, blocks)), list(encode._tokenized_ahead(encoder, store, blocks, 2))
     assert len(here) == len(there) == len(blocks)
     for own, other in zip(here, there):
         assert own.ids.tolist() == other.ids.tolist()

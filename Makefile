@@ -38,7 +38,7 @@ smoke: $(STAMP)
 	@$(MAKE) --no-print-directory all CONFIG=config/smoke.yaml
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP)
 	@$(BIN)/python -m pytest -m "not slow"

@@ -7,14 +7,8 @@ import pytest
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Fast tests first. Where several processes share them, the slow ones first, because whole files of them go to one process.
-
-    A file's tests stay together, since they share what is made once for the file; those of the experiment that has run share one across files.
-    """
+    """Fast tests first; where several processes share them the slow ones first, because whole files of them go to one process."""
     shared = getattr(config, "workerinput", None) is not None
-    for item in items:
-        world = "world" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("world" if world else item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None) == shared)
 
 

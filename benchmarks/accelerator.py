@@ -81,27 +81,25 @@ class Bench:
     def paths(self) -> Paths:
         return Paths(self.folder / "results" / "accelerator")
 
-    def simlm(self, *words: str) -> str:
-        """Run a command of the project; returns what it said."""
+    def simlm(self, *words: str) -> None:
+        """Run a command of the project, with its output in a log."""
         log = self.folder / "logs" / f"{'-'.join(word for word in words if not word.startswith('--'))}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "simlm.cli", words[0], "--config", str(self.folder / "accelerator.yaml"), *words[1:]]
         with open(log, "w") as stream, Watch() as watch:
             code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode
-        said = log.read_text()
         if code:
-            raise SystemExit(f"{' '.join(words)} failed:\n{said[-3000:]}")
+            raise SystemExit(f"{' '.join(words)} failed:\n{log.read_text()[-3000:]}")
         print(f"{' '.join(words)}: {watch}", flush=True)
-        return said
 
     def workload(self, tokens: float) -> Workload:
         """The experiment with passages of ``tokens`` tokens on average, cut as they are, as the plan counts them."""
         words = next(words for words in np.arange(10, 500, 0.25) if mean_cut(tokens_of(words, 30522), 144) >= min(tokens, 143))
         return Workload(self.experiment, dataclasses.replace(count(self.experiment, self.paths), words=float(words)))
 
-    def row(self, what: str, batch: str, rate: str, tokens: float, operations: float, seconds: float) -> str:
-        """A line of the table: operations that took so many seconds."""
-        tflops = operations / seconds / 1e12
+    def row(self, what: str, batch: str, rate: str, tokens: float, operations: float) -> str:
+        """A line of the table; ``operations`` are those of a second."""
+        tflops = operations / 1e12
         return f"| {what} | {batch} | {rate} | {tokens:.0f} | {tflops:.0f} | {tflops / self.peak:.1%} |"
 
 
@@ -178,7 +176,7 @@ def pretraining(bench: Bench, model: str) -> str:
     work, block = bench.workload(tokens / passages), bench.experiment.models[model]
     operations = work.training(model).operations / (block.batch_size * block.steps)
     batch = f"{block.batch_size} passages in pieces of {block.micro_batch_size}"
-    return bench.row("pre-training", batch, f"{tokens:,.0f} tokens/s", tokens / passages, operations * passages, 1)
+    return bench.row("pre-training", batch, f"{tokens:,.0f} tokens/s", tokens / passages, operations * passages)
 
 
 def fine_tuning(bench: Bench, model: str, passage: float) -> str:
@@ -187,7 +185,7 @@ def fine_tuning(bench: Bench, model: str, passage: float) -> str:
     operations = bench.workload(passage).training(model).operations / (block.steps * block.batch_size)
     batch = f"{block.batch_size} queries × {1 + block.hard_negatives} passages"
     pieces = f" in pieces of {block.micro_batch_size}" if block.micro_batch_size else ""
-    return bench.row(f"training the {block.kind}", batch + pieces, f"{queries:,.1f} queries/s", passage, operations * queries, 1)
+    return bench.row(f"training the {block.kind}", batch + pieces, f"{queries:,.1f} queries/s", passage, operations * queries)
 
 
 def encoding(bench: Bench, passage: float) -> str:
@@ -212,7 +210,7 @@ def encoding(bench: Bench, passage: float) -> str:
     speed = passages / (time.monotonic() - start)
     print(f"encoding: {watch}", flush=True)
     batch = f"{settings.batch_size} passages"
-    return bench.row("encoding", batch, f"{speed:,.0f} passages/s", passage, bench.workload(passage).encoding("retriever") * speed, 1)
+    return bench.row("encoding", batch, f"{speed:,.0f} passages/s", passage, bench.workload(passage).encoding("retriever") * speed)
 
 
 def scoring(bench: Bench, passage: float) -> str:
@@ -238,7 +236,7 @@ def scoring(bench: Bench, passage: float) -> str:
     print(f"scoring {len(rows):,} pairs: {watch}", flush=True)
     first = next(i for i, moment in enumerate(times) if moment - times[0] > 0.05)
     speed = sum(pairs[first:]) / (times[-1] - times[0])
-    return bench.row("scoring pairs", "16,384 tokens", f"{speed:,.0f} pairs/s", passage, bench.workload(passage).scoring("reranker") * speed, 1)
+    return bench.row("scoring pairs", "16,384 tokens", f"{speed:,.0f} pairs/s", passage, bench.workload(passage).scoring("reranker") * speed)
 
 
 def searching(bench: Bench, passages: int, queries: int = 6_980, depth: int = 1_000) -> str:
@@ -258,8 +256,8 @@ def searching(bench: Bench, passages: int, queries: int = 6_980, depth: int = 1_
     with Watch() as watch:
         search(asked, depth)
     print(f"searching {passages:,} vectors: {watch}", flush=True)
-    operations = 2 * queries * passages * 768
-    return bench.row("exact search", f"{queries:,} queries", f"{queries * passages / watch.seconds / 1e9:,.1f}·10⁹ pairs/s", 0, operations, watch.seconds)
+    operations = 2 * queries * passages * 768 / watch.seconds
+    return bench.row("exact search", f"{queries:,} queries", f"{queries * passages / watch.seconds / 1e9:,.1f}·10⁹ pairs/s", 0, operations)
 
 
 def main() -> None:

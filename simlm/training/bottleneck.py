@@ -81,8 +81,8 @@ def train(context: Context, name: str) -> None:
         collate = BottleneckCollator(passages, tokenizer, settings, job.seed)
         evaluate = _evaluation(job, model, store, tokenizer, collate, held_out)
         every = settings.probe.every_steps if settings.probe else None
-        lengths = passages.lengths[rows]
-        fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every, lengths=lengths)
+        trained = passages.lengths[rows]
+        fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every, lengths=trained)
         if job.is_main:
             lengths = {"passage": settings.max_length}
             write = bottleneck_writer(model.decoder, model.generator if settings.train_generator else None)

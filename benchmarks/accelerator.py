@@ -245,12 +245,11 @@ def searching(bench: Bench, passages: int, queries: int = 6_980, depth: int = 1_
 
     class Vectors:
         def blocks(self, size: int):
-            random = np.random.default_rng(4)
-            block = random.standard_normal((size, 768), np.float32)
             for first in range(0, passages, size):
                 yield first, block[: passages - first]
 
     search = ShardedSearch(Vectors(), device="cuda")
+    block = np.random.default_rng(4).standard_normal((search.block, 768), np.float32)
     asked = np.random.default_rng(5).standard_normal((queries, 768), np.float32)
     search(asked[:64], depth)
     with Watch() as watch:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simlm.progress import progress
+from simlm.retrieval.keys import NOTHING, keys_of, keys_of_tensors, results_of, same_score
 from simlm.retrieval.queries import QUERIES_AT_ONCE, QueryVectors
 from simlm.retrieval.runs import Ranking
 
 if TYPE_CHECKING:
     import faiss
+    import torch
 
     from simlm.config import Experiment
     from simlm.retrieval.shards import Shards
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 SPARE = 16
 """Passages asked for beyond ``k``, to see whether passages at the cut have the same score."""
 
-Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-"""Vectors (queries, dimension) and k → scores (float32) and rows (int64), both (queries, k); row -1 where there are fewer."""
+Search = Callable[[Any, int], Any]
+"""Vectors (queries, dimension) and k → the best k results of each as sorted keys (`simlm.retrieval.keys`), shape (queries, k)."""
 
 
-def order_ties(search: Search, vectors: np.ndarray, k: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Best ``k`` passages by ``(-score, row)`` from a search that breaks ties as it likes.
+def best_keys(search: Search, vectors: Any, k: int, rows: int) -> Any:
+    """Best ``k`` passages by ``(-score, row)`` from a search that breaks ties at its cut as it likes.
 
     A few passages more than ``k`` are asked for. Where the last of them still has the score of the k-th, others with that
     score may have been left out, so the query is asked again for more.
@@ -35,56 +37,28 @@ def order_ties(search: Search, vectors: np.ndarray, k: int, rows: int) -> tuple[
     search
         The search underneath.
     vectors
-        Shape (queries, dimension), fp32.
+        Shape (queries, dimension), fp32; numpy's, or a tensor if that is what the search takes and gives.
     rows
         Number of passages that can be found.
 
     Returns
     -------
-    tuple of arrays
-        Rows (int64, -1 where there are fewer) and scores (float32, -inf there), shape (queries, min(k, rows)).
+    array or tensor
+        Sorted keys, shape (queries, min(k, rows)).
     """
     k = min(k, rows)
     wanted = min(k + SPARE, rows)
-    best_rows, best_scores = _ordered(*search(vectors, wanted))
+    best = search(vectors, wanted)
     while wanted < rows and k:
-        open_ended = np.flatnonzero((best_scores[:, -1] == best_scores[:, k - 1]) & (best_rows[:, -1] >= 0))
-        if not len(open_ended):
+        open_ended = same_score(best[:, -1], best[:, k - 1]) & (best[:, -1] != NOTHING)
+        if not open_ended.any():
             break
         wanted = min(wanted * 4, rows)
-        again_rows, again_scores = _ordered(*search(vectors[open_ended], wanted))
+        again = search(vectors[open_ended], wanted)
         # Only the first k count from here on, plus a last column that tells whether the query is settled.
-        shown = [*range(k), wanted - 1]
-        best_rows, best_scores = best_rows[:, [*range(k), -1]], best_scores[:, [*range(k), -1]]
-        best_rows[open_ended], best_scores[open_ended] = again_rows[:, shown], again_scores[:, shown]
-    return best_rows[:, :k], best_scores[:, :k]
-
-
-def _ordered(scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
-    order = np.lexsort((rows, -scores), axis=1)
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-def merge_topk(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Merge the best passages of several shards by ``(-score, row)``.
-
-    Parameters
-    ----------
-    parts
-        Rows and scores of each shard, shape (queries, its k); row -1 where there are fewer.
-
-    Returns
-    -------
-    tuple of arrays
-        Rows and scores, shape (queries, k or all there are).
-
-    >>> merge_topk([(np.array([[4, 1]]), np.array([[0.9, 0.2]])), (np.array([[7, 6]]), np.array([[0.9, 0.2]]))], 3)
-    (array([[4, 7, 1]]), array([[0.9, 0.9, 0.2]], dtype=float32))
-    """
-    rows, scores = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
-    rows, scores = _ordered(scores, rows)
-    return rows[:, :k], scores[:, :k]
+        best = best[:, [*range(k), -1]]
+        best[open_ended] = again[:, [*range(k), -1]]
+    return best[:, :k]
 
 
 class IndexSearch:
@@ -107,8 +81,12 @@ class IndexSearch:
         self.index = index
 
     def __call__(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores of the best ``k``, by ``(-score, row)``."""
-        return order_ties(self.index.search, np.ascontiguousarray(vectors, np.float32), k, int(self.index.ntotal))
+        """Rows and scores of the best ``k``, by ``(-score, row)``; shape (queries, k or all there are), row -1 and score -inf where there are fewer."""
+
+        def search(queries: np.ndarray, wanted: int) -> np.ndarray:
+            return np.sort(keys_of(*self.index.search(queries, wanted)), axis=1)
+
+        return results_of(best_keys(search, np.ascontiguousarray(vectors, np.float32), k, int(self.index.ntotal)))
 
 
 class ShardedSearch:
@@ -131,35 +109,55 @@ class ShardedSearch:
         self.shards, self.block, self.device = shards, block, device
 
     def __call__(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores of the best ``k``, by ``(-score, row)``."""
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        best = (np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32))
-        for first, block in self.shards.blocks(self.block):
-            search = _on_device(block, self.device) if self.device else _on_processor(block)
-            rows, scores = order_ties(search, vectors, k, len(block))
-            best = merge_topk([best, (rows + first, scores)], k)
-        return best
+        """Rows and scores of the best ``k``, by ``(-score, row)``; shape (queries, k or all there are)."""
+        search = _search_on_processor if self.device is None else _search_on_device
+        return results_of(search(self.shards.blocks(self.block), np.ascontiguousarray(vectors, np.float32), k, self.device))
 
 
-def _on_processor(block: np.ndarray) -> Search:
+Blocks = Iterable[tuple[int, np.ndarray]]
+"""First row and fp32 vectors of consecutive blocks."""
+
+
+def _search_on_processor(blocks: Blocks, queries: np.ndarray, k: int, device: None) -> np.ndarray:
+    best = np.zeros((len(queries), 0), np.int64)
+    for first, block in blocks:
+        found = best_keys(_nearest(block, first), queries, k, len(block))
+        best = np.sort(np.concatenate([best, found], axis=1), axis=1)[:, :k]
+    return best
+
+
+def _nearest(block: np.ndarray, first: int) -> Search:
     import faiss
 
-    return lambda queries, wanted: faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
+    def search(queries: np.ndarray, wanted: int) -> np.ndarray:
+        scores, rows = faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
+        return np.sort(keys_of(scores, rows + first), axis=1)
+
+    return search
 
 
-def _on_device(block: np.ndarray, device: str) -> Search:
-    """Inner products in fp32 (torch keeps TF32 off unless told otherwise), a slice of the queries at a time."""
+def _search_on_device(blocks: Blocks, queries: np.ndarray, k: int, device: str) -> np.ndarray:
+    """Inner products in fp32 (torch keeps TF32 off unless told otherwise); results stay on the device until the end."""
     import torch
 
-    passages = torch.from_numpy(block).to(device)
+    asked = torch.from_numpy(queries).to(device)
+    best = torch.zeros((len(queries), 0), dtype=torch.int64, device=device)
+    for first, block in blocks:
+        found = best_keys(_nearest_on_device(torch.from_numpy(block).to(device), first), asked, k, len(block))
+        best = torch.cat([best, found], dim=1).sort(dim=1).values[:, :k]
+    return best.cpu().numpy()
 
-    def search(queries: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        scores, rows = [], []
-        for part in torch.from_numpy(queries).split(QUERIES_AT_ONCE):
-            values, places = (part.to(device) @ passages.T).topk(wanted, dim=1)
-            scores.append(values.cpu().numpy())
-            rows.append(places.cpu().numpy())
-        return np.concatenate(scores), np.concatenate(rows)
+
+def _nearest_on_device(passages: torch.Tensor, first: int) -> Search:
+    import torch
+
+    def search(queries: torch.Tensor, wanted: int) -> torch.Tensor:
+        """A slice of the queries at a time."""
+        found = []
+        for part in queries.split(QUERIES_AT_ONCE):
+            scores, rows = (part @ passages.T).topk(wanted, dim=1)
+            found.append(keys_of_tensors(scores, rows + first).sort(dim=1).values)
+        return torch.cat(found)
 
     return search
 

@@ -13,7 +13,8 @@ import pytest
 from simlm.errors import UserError
 from simlm.files import read_json, sha256_file
 from simlm.retrieval.index import build_index, load_index, reserve
-from simlm.retrieval.search import IndexSearch, ShardedSearch, merge_topk, order_ties
+from simlm.retrieval.keys import keys_of, results_of
+from simlm.retrieval.search import IndexSearch, ShardedSearch, best_keys
 from simlm.retrieval.shards import Shards
 
 ROWS, DIMENSION = 1500, 32
@@ -204,49 +205,38 @@ def address(index):
     return int(index.codes.data())
 
 
-def test_ties_at_the_cut_go_to_the_smaller_row():
-    calls = []
+def searching(passages, calls):
+    """A search of given scores that prefers large rows among equal ones, as none promises not to."""
 
     def search(queries, k):
-        """A search that prefers large rows among equal scores, as none promises not to."""
-        calls.append((len(queries), k))
-        scores = queries @ np.array([[0.5] * 300 + [1.0] + [0.25] * 99], np.float32)
-        order = np.stack([np.lexsort((-np.arange(400), -line))[:k] for line in scores])
-        return np.take_along_axis(scores, order, axis=1), order
+        calls.append((queries[:, 0].tolist(), k))
+        scores = passages(queries)
+        order = np.stack([np.lexsort((-np.arange(scores.shape[1]), -line))[:k] for line in scores])
+        return np.sort(keys_of(np.take_along_axis(scores, order, axis=1), order), axis=1)
 
-    rows, scores = order_ties(search, np.array([[1.0], [2.0]], np.float32), 5, 400)
+    return search
+
+
+def test_ties_at_the_cut_go_to_the_smaller_row():
+    calls = []
+    search = searching(lambda queries: queries @ np.array([[0.5] * 300 + [1.0] + [0.25] * 99], np.float32), calls)
+    rows, scores = results_of(best_keys(search, np.array([[1.0], [2.0]], np.float32), 5, 400))
     np.testing.assert_array_equal(rows, [[300, 0, 1, 2, 3]] * 2)
     np.testing.assert_array_equal(scores[1], [2, 1, 1, 1, 1])
-    assert calls == [(2, 21), (2, 84), (2, 336)]
-    rows, _ = order_ties(search, np.array([[1.0]], np.float32), 1, 400)
+    assert [(len(queries), k) for queries, k in calls] == [(2, 21), (2, 84), (2, 336)]
+    rows, _ = results_of(best_keys(search, np.array([[1.0]], np.float32), 1, 400))
     np.testing.assert_array_equal(rows, [[300]])
-    assert order_ties(search, np.array([[1.0]], np.float32), 900, 400)[0].shape == (1, 400)
+    assert best_keys(search, np.array([[1.0]], np.float32), 900, 400).shape == (1, 400)
 
 
 def test_only_unsettled_queries_are_asked_again():
-    asked = []
-
-    def search(queries, k):
-        asked.append(queries[:, 0].tolist())
-        scores = np.stack([np.linspace(1, 0, 200, dtype=np.float32) if query[0] else np.ones(200, np.float32) for query in queries])
-        order = np.stack([np.lexsort((-np.arange(200), -line))[:k] for line in scores])
-        return np.take_along_axis(scores, order, axis=1), order
-
-    rows, _ = order_ties(search, np.array([[1.0], [0.0], [2.0]], np.float32), 3, 200)
+    calls = []
+    falling = np.linspace(1, 0, 200, dtype=np.float32)
+    search = searching(lambda queries: np.stack([falling if query[0] else np.ones(200, np.float32) for query in queries]), calls)
+    rows, _ = results_of(best_keys(search, np.array([[1.0], [0.0], [2.0]], np.float32), 3, 200))
     np.testing.assert_array_equal(rows, [[0, 1, 2]] * 3)
-    assert asked[0] == [1.0, 0.0, 2.0]
-    assert all(again == [0.0] for again in asked[1:])
-
-
-def test_merge_of_shards_is_the_search_of_their_union(vectors, queries):
-    rows, scores = reference(queries, vectors, 20)
-    parts = []
-    for first in range(0, ROWS, 400):
-        part_rows, part_scores = reference(queries, vectors[first : first + 400], 20)
-        parts.append((part_rows + first, part_scores))
-    np.testing.assert_array_equal(merge_topk(parts, 20)[0], rows)
-    np.testing.assert_array_equal(merge_topk(parts[::-1], 20)[0], rows)
-    np.testing.assert_allclose(merge_topk(parts, 20)[1], scores, atol=1e-6)
+    assert calls[0][0] == [1.0, 0.0, 2.0]
+    assert all(again == [0.0] for again, _ in calls[1:])
 
 
 def test_threads_do_not_change_results(tmp_path, vectors):

@@ -27,8 +27,8 @@ POSTINGS_PER_WORD = 0.6
 """Different terms of a passage that are no stop words, per word."""
 PYTHON_PASSAGE = 0.002
 """CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
-FP32_SHARE = 0.04
-"""Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; assumed."""
+FP32_SHARE = 0.011
+"""Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; measured on one H100 (docs/scale.md)."""
 TREC_LINE = 48
 """Bytes of a line of a TREC run."""
 

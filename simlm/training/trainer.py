@@ -22,6 +22,7 @@ from simlm.commands.options import Context
 from simlm.config.code import fingerprint
 from simlm.config.kinds import Training
 from simlm.errors import OutOfTime, UserError
+from simlm.models.dropout import use_byte_dropout
 from simlm.progress import say
 from simlm.record import StageRecord
 from simlm.training import checkpoints
@@ -132,6 +133,7 @@ def fit(
     resume = processes.from_main(checkpoints.claim(folder, job.checkpoint_key) if job.is_main else None)
     history = History(job.context.paths.history(job.name), checkpoints.step_of(resume)) if job.is_main else None
     transformers_logging.set_verbosity_error()
+    use_byte_dropout(module)
     reporter, stopping = Reporter(job, history, steps, evaluate, evaluate_every), StopInTime()
     trainer = _Trainer(
         model=module,

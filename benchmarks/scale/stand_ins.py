@@ -68,12 +68,12 @@ def write_run(paths: Paths, system: str, depth: int, seed: int = 1) -> None:
     write_train_run(paths.train_run(system), rankings(), system=system, depth=depth, corpus_sha256=store.sha256)
 
 
-def write_teacher_scores(paths: Paths, student: str, source: str, passages: int, seed: int = 1) -> None:
-    """Random logits for the positives and the first negatives of every training query."""
+def write_teacher_scores(paths: Paths, student: str, source: str, negatives: int, seed: int = 1) -> None:
+    """Random logits for the positives and the first ``negatives`` hard negatives of every training query."""
     from simlm.retrieval.negatives import read_negatives
     from simlm.training.teacher_scores import write_teacher_scores as write
 
     random = np.random.default_rng(seed)
-    lists = ((query.query_id, np.concatenate([query.positives, query.negatives])[:passages]) for query in read_negatives(paths.negatives(source)))
+    lists = ((query.query_id, np.concatenate([query.positives, query.negatives[:negatives]])) for query in read_negatives(paths.negatives(source)))
     with atomic_file(paths.teacher_scores(student)) as temporary:
         write(temporary, ((query_id, rows, random.standard_normal(len(rows), np.float32)) for query_id, rows in lists), {"student": student})

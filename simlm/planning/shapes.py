@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).with_name("shapes.yaml")
 
+EMBEDDING = 300
+"""Operations that take as long as a number of a token's embedding (look-up, sum, normalisation, dropout: waiting for memory); measured on a CPU."""
+
 
 class Shape(NamedTuple):
     """Shape of a BERT-like encoder; ``embedding`` is the width of the embedding table, 0 where it is ``hidden``."""
@@ -59,6 +62,10 @@ class Shape(NamedTuple):
             attention = 4 * self.heads * tokens * hidden + 2 * hidden
             return (count - 1) * layer + attention + 2 * (4 * hidden * hidden + 2 * hidden * self.intermediate) + projection
         return count * layer + projection
+
+    def reading(self, tokens: float, first_only: bool = False) -> float:
+        """:meth:`forward` of a text from its token ids on, the embeddings included in units of arithmetic."""
+        return self.forward(tokens, first_only=first_only) + EMBEDDING * tokens * self.hidden
 
     def head(self, positions: float) -> float:
         """Operations of the masked-language-model head at ``positions`` positions."""

@@ -83,7 +83,7 @@ class Workload:
     def _mlm(self, name: str, block: Any, shape: Shape) -> float:
         padded = self._padded(name, block)
         masked = getattr(block, "mask_probability", 0.15) * padded
-        return 3 * self.steps(name) * block.batch_size * (shape.forward(padded) + shape.head(masked))
+        return 3 * self.steps(name) * block.batch_size * (shape.reading(padded) + shape.head(masked))
 
     def _padded(self, name: str, block: Any) -> float:
         """Mean length of the micro-batches of pre-training, whose passages are sorted by length within a step."""
@@ -94,25 +94,25 @@ class Workload:
         """Generator over both inputs, encoder, decoder, both losses; then the looks at held-out passages and the probe."""
         generator = shape_of(self.experiment, block.generator).shape
         padded, real = self._padded(name, block), mean_cut(self.passage(name), block.max_length)
-        replaced = 2 * generator.forward(padded) + generator.head((block.encoder_mask + block.decoder_mask) * real)
-        model = shape.forward(padded) + shape.forward(padded, block.decoder_layers) + shape.head(2 * block.label_fraction * real)
+        replaced = 2 * generator.reading(padded) + generator.head((block.encoder_mask + block.decoder_mask) * real)
+        model = shape.reading(padded) + shape.forward(padded, block.decoder_layers) + shape.head(2 * block.label_fraction * real)
         steps, training = self.steps(name), 3 * model + (3 if block.train_generator else 1) * replaced
         looks = 1 + (steps // block.probe.every_steps if block.probe else 0)
         looked = looks * min(block.holdout, self.counts.passages // 10) * (model + replaced)
-        probed = looks * block.probe.passages * SORTED * shape.forward(real) if block.probe else 0
+        probed = looks * block.probe.passages * SORTED * shape.reading(real) if block.probe else 0
         return steps * block.batch_size * training + looked + probed
 
     def _biencoder(self, name: str, block: BiEncoder, shape: Shape) -> float:
         hard = block.hard_negatives if block.negatives else 0
-        passage = shape.forward(SORTED * mean_cut(self.passage(name), block.passage_length), first_only=True)
-        query = shape.forward(SORTED * mean_cut(self.query(name), block.query_length), first_only=True)
+        passage = shape.reading(SORTED * mean_cut(self.passage(name), block.passage_length), first_only=True)
+        query = shape.reading(SORTED * mean_cut(self.query(name), block.query_length), first_only=True)
         # With a smaller micro-batch the activations are computed twice.
         passes = 4 if block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
         looked = self._looks(name, block) * block.holdout * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
         return passes * self.steps(name) * block.batch_size * (query + (1 + hard) * passage) + looked
 
     def _crossencoder(self, name: str, block: CrossEncoder, shape: Shape) -> float:
-        pair = shape.forward(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
+        pair = shape.reading(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
         group = 1 + block.hard_negatives
         kept = max(2, math.ceil(group / block.forward_factor)) if block.forward_factor > 1 else group
         chosen = group * pair if block.forward_factor > 1 else 0
@@ -131,17 +131,17 @@ class Workload:
     def scoring(self, name: str) -> float:
         """Operations for one pair with a cross-encoder."""
         limit = getattr(self.experiment.models[name], "max_length", 192)
-        return self.shape(name).forward(SORTED * mean_cut(self.pair(name), limit), first_only=True)
+        return self.shape(name).reading(SORTED * mean_cut(self.pair(name), limit), first_only=True)
 
     def encoding(self, name: str) -> float:
         """Operations for one passage with a bi-encoder."""
         limit = getattr(self.experiment.models[name], "passage_length", 144)
-        return self.shape(name).forward(SORTED * mean_cut(self.passage(name), limit), first_only=True)
+        return self.shape(name).reading(SORTED * mean_cut(self.passage(name), limit), first_only=True)
 
     def asking(self, name: str) -> float:
         """Operations for one query with a bi-encoder."""
         limit = getattr(self.experiment.models[name], "query_length", 32)
-        return self.shape(name).forward(SORTED * mean_cut(self.query(name), limit), first_only=True)
+        return self.shape(name).reading(SORTED * mean_cut(self.query(name), limit), first_only=True)
 
     def teacher_pairs(self, student: str) -> float:
         """Pairs that a student's training visits, and so its teacher scores."""

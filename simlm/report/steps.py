@@ -12,7 +12,7 @@ from simlm.errors import UserError
 from simlm.evaluation.compare import ComparisonRow, comparison_rows, read_values
 
 _SCIENCE = ("init", "negatives", "teacher")
-_REST = ("hard_negatives", "epochs", "steps", "batch_size", "learning_rate", "contrastive_weight", "temperature")
+_REST = ("hard_negatives", "epochs", "steps", "batch_size", "learning_rate", "contrastive_weight", "temperature", "dropout")
 
 
 @dataclass(frozen=True)

@@ -110,15 +110,15 @@ class ShardedSearch:
 
     def __call__(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores of the best ``k``, by ``(-score, row)``; shape (queries, k or all there are)."""
-        search = _search_on_processor if self.device is None else _search_on_device
-        return results_of(search(self.shards.blocks(self.block), np.ascontiguousarray(vectors, np.float32), k, self.device))
+        blocks, queries = self.shards.blocks(self.block), np.ascontiguousarray(vectors, np.float32)
+        return results_of(_search_on_device(blocks, queries, k, self.device) if self.device else _search_on_processor(blocks, queries, k))
 
 
 Blocks = Iterable[tuple[int, np.ndarray]]
 """First row and fp32 vectors of consecutive blocks."""
 
 
-def _search_on_processor(blocks: Blocks, queries: np.ndarray, k: int, device: None) -> np.ndarray:
+def _search_on_processor(blocks: Blocks, queries: np.ndarray, k: int) -> np.ndarray:
     best = np.zeros((len(queries), 0), np.int64)
     for first, block in blocks:
         found = best_keys(_nearest(block, first), queries, k, len(block))
@@ -131,7 +131,7 @@ def _nearest(block: np.ndarray, first: int) -> Search:
 
     def search(queries: np.ndarray, wanted: int) -> np.ndarray:
         scores, rows = faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
-        return np.sort(keys_of(scores, rows + first), axis=1)
+        return np.sort(keys_of(scores, np.where(rows < 0, -1, rows + first)), axis=1)
 
     return search
 

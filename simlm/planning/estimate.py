@@ -27,7 +27,7 @@ POSTINGS_PER_WORD = 0.6
 """Different terms of a passage that are no stop words, per word."""
 PYTHON_PASSAGE = 0.002
 """CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
-FP32_SHARE = 0.011
+SEARCH_SHARE = 0.011
 """Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; measured on one H100 (docs/scale.md)."""
 TREC_LINE = 48
 """Bytes of a line of a TREC run."""
@@ -237,7 +237,7 @@ class Planner:
         compared = 2 * queries * looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages * shape.hidden
         # The vectors of the queries are there, so that only the exact search on a GPU needs torch.
         if self.experiment.encoding.gpus and factory == "Flat":
-            accelerator = compared / (self.accelerator.peak_tflops * 1e12 * FP32_SHARE)
+            accelerator = compared / (self.accelerator.peak_tflops * 1e12 * SEARCH_SHARE)
             cpu = self.costs.start_torch + writing + accelerator
             # The job holds its GPU while the processor works.
             return cpu, max(accelerator, cpu / self.experiment.encoding.threads), disk, TORCH + 3 * 65_536 * 4 * shape.hidden + 300 * queries

@@ -32,8 +32,7 @@ def keys_of(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     >>> results_of(np.sort(keys_of(np.array([[0.5, -2.0, 0.5, 0.0]], np.float32), np.array([[7, 1, 4, -1]]))))
     (array([[ 4,  7,  1, -1]]), array([[ 0.5,  0.5, -2. , -inf]], dtype=float32))
     """
-    bits = (np.asarray(scores, np.float32) + np.float32(0)).view(np.int32)
-    falling = ~(bits ^ ((bits >> 31) & _ALL_BUT_SIGN))
+    falling = ~_ordered((np.asarray(scores, np.float32) + np.float32(0)).view(np.int32))
     return np.where(rows < 0, NOTHING, (falling.astype(np.int64) << 32) | rows)
 
 
@@ -41,17 +40,20 @@ def keys_of_tensors(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """The same on the device of the tensors; every place has a result."""
     import torch
 
-    bits = (scores + 0).view(torch.int32)
-    falling = ~(bits ^ ((bits >> 31) & _ALL_BUT_SIGN))
+    falling = ~_ordered((scores + 0).view(torch.int32))
     return (falling.to(torch.int64) << 32) | rows
 
 
 def results_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows (int64, -1 where there is none) and scores (fp32, -inf there) of keys."""
-    falling = ~(keys >> 32).astype(np.int32)
-    scores = (falling ^ ((falling >> 31) & _ALL_BUT_SIGN)).view(np.float32)
+    scores = _ordered(~(keys >> 32).astype(np.int32)).view(np.float32)
     missing = keys == NOTHING
     return np.where(missing, -1, keys & _ROW), np.where(missing, np.float32(-np.inf), scores)
+
+
+def _ordered(bits):
+    """Bits of fp32 numbers (int32, numpy's or torch's) as integers in the order of the numbers; applied twice, the bits again."""
+    return bits ^ ((bits >> 31) & _ALL_BUT_SIGN)
 
 
 def same_score(keys, others):

@@ -239,6 +239,14 @@ def test_only_unsettled_queries_are_asked_again():
     assert all(again == [0.0] for again, _ in calls[1:])
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_search_block_by_block_is_the_search_of_their_union(tmp_path, vectors, queries, device):
+    rows, scores = reference(queries, vectors, 20)
+    found_rows, found_scores = ShardedSearch(store_shards(tmp_path / "e", vectors, 4), 400, device)(queries, 20)
+    np.testing.assert_array_equal(found_rows, rows)
+    np.testing.assert_allclose(found_scores, scores, atol=1e-6)
+
+
 def test_threads_do_not_change_results(tmp_path, vectors):
     build_index(store_shards(tmp_path / "e", vectors, 1), tmp_path / "i")
     queries, before = unit(np.random.default_rng(2), 500), faiss.omp_get_max_threads()

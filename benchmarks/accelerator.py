@@ -215,12 +215,12 @@ def encoding(bench: Bench, passage: float) -> str:
 
 def scoring(bench: Bench, passage: float) -> str:
     """The teacher's scores of random pairs, from the end of the first block on."""
-    from simlm.commands.options import Context
+    from simlm.context import Context
     from simlm.corpus.store import CorpusStore
     from simlm.hardware import choose_precision
     from simlm.hardware import prepare as prepare_torch
     from simlm.models.crossencoder import PairScorer
-    from simlm.retrieval.teacher import score_visited
+    from simlm.training.teacher import score_visited
 
     prepare_torch(bench.experiment.models["reranker"].threads)
     context = Context(bench.experiment, bench.paths)

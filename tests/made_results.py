@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from simlm.commands.options import Context
 from simlm.config import Experiment, validate
+from simlm.context import Context
 from simlm.corpus.store import write_corpus
 from simlm.files import sha256_text, write_json, write_text
 from simlm.paths import Paths

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from simlm.commands.options import Context
 from simlm.config import validate
+from simlm.context import Context
 from simlm.corpus.store import write_corpus
 from simlm.files import write_text
 from simlm.paths import Paths

@@ -11,13 +11,13 @@ import pytest
 
 from simlm.errors import OutOfTime
 from simlm.files import atomic_file, atomic_folder
-from simlm.record import only_one
+from simlm.records.record import only_one
 from simlm.walltime import VARIABLE, Clock, end_of_job
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from simlm.record import only_one
+from simlm.records.record import only_one
 lock = only_one(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

@@ -16,7 +16,7 @@ from simlm.files import atomic_file, sha256_file, write_json
 from simlm.models.folder import load_tokenizer, model_fingerprint
 from simlm.paths import Paths
 from simlm.retrieval.encode import BLOCK, DTYPES, shard_rows
-from simlm.retrieval.runs import Ranking, write_train_run
+from simlm.runs.runs import Ranking, write_train_run
 
 
 def write_encoder(folder: Path, tokenizer: str = "pretrained/pydocs-base", width: int = 768) -> None:
@@ -70,7 +70,7 @@ def write_run(paths: Paths, system: str, depth: int, seed: int = 1) -> None:
 
 def write_teacher_scores(paths: Paths, student: str, source: str, negatives: int, seed: int = 1) -> None:
     """Random logits for the positives and the first ``negatives`` hard negatives of every training query."""
-    from simlm.retrieval.negatives import read_negatives
+    from simlm.runs.negatives import read_negatives
     from simlm.training.teacher_scores import write_teacher_scores as write
 
     random = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.corpus.store import CorpusStore
     from simlm.models.folder import model_fingerprint
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
     from simlm.retrieval.index import build_index
     from simlm.retrieval.shards import Shards
 

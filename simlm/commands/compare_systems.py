@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from simlm.evaluation import compare
     from simlm.evaluation.table import comparisons_text, metrics_text
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     context = load_context(arguments)
     experiment, paths = context.experiment, context.paths

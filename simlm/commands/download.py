@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.config.stages import settings_of
     from simlm.files import write_json
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     context = load_context(arguments)
     experiment, paths = context.experiment, context.paths

@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from simlm.commands.options import Context, add_experiment_options, load_context, model_of
+from simlm.commands.options import add_experiment_options, load_context, model_of
+from simlm.context import Context
 from simlm.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
     from simlm.config.stages import settings_of
     from simlm.corpus.store import CorpusStore
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
     from simlm.retrieval.encode import encode_shard, shard_rows
     from simlm.retrieval.search import planned_runs
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from simlm.commands.options import add_experiment_options, load_context
 
 if TYPE_CHECKING:
-    from simlm.commands.options import Context
+    from simlm.context import Context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def evaluate_by_hand(arguments: argparse.Namespace) -> None:
     from simlm.errors import UserError
     from simlm.evaluation.metrics import evaluate_run, parse_metrics
     from simlm.evaluation.qrels import read_qrels
-    from simlm.retrieval.runs import read_trec_run
+    from simlm.runs.runs import read_trec_run
 
     if not (arguments.run and arguments.qrels):
         raise UserError("a run is judged by hand with both --run FILE and --qrels FILE")
@@ -67,7 +67,7 @@ def evaluate_by_hand(arguments: argparse.Namespace) -> None:
 def evaluate_experiment(context: Context, systems: list[str] | None, splits: list[str] | None) -> None:
     """Judge the runs of an experiment and write averages, values per query and the record."""
     from simlm.evaluation.stage import evaluate_systems
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     settings, paths = context.experiment.evaluate, context.paths
     systems, splits = _chosen(systems, settings.systems, "evaluated system"), _chosen(splits, list(settings.splits), "evaluated split")

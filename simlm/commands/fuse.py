@@ -24,9 +24,9 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.corpus.store import CorpusStore
     from simlm.errors import UserError
     from simlm.progress import progress
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
     from simlm.retrieval.fusion import fuse_runs
-    from simlm.retrieval.runs import write_trec_run
+    from simlm.runs.runs import write_trec_run
 
     name, paths, experiment = arguments.model, context.paths, context.experiment
     settings, depth = model_of(context, name, "fusion"), experiment.evaluate.depth

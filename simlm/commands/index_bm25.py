@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     context = load_context(arguments)
     from simlm.corpus.store import CorpusStore
     from simlm.lexical.stage import build_best_index
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     paths, experiment = context.paths, context.experiment
     store = CorpusStore(paths.corpus)

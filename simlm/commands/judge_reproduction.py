@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 
-from simlm.commands.options import Context, add_experiment_options, load_context
+from simlm.commands.options import add_experiment_options, load_context
+from simlm.context import Context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def judge(context: Context) -> list:
     from simlm.evaluation.compare import MetricRow, read_rows, write_rows
     from simlm.evaluation.published import published_file
     from simlm.files import read_json
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     experiment, paths = context.experiment, context.paths
     stage = "judge_reproduction"

@@ -28,9 +28,9 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.corpus.store import CorpusStore
     from simlm.errors import UserError
     from simlm.progress import progress, say
-    from simlm.record import StageRecord
-    from simlm.retrieval.negatives import MiningCounts, mine_negatives, write_negatives
-    from simlm.retrieval.runs import read_train_run, train_run_metadata
+    from simlm.records.record import StageRecord
+    from simlm.runs.negatives import MiningCounts, mine_negatives, write_negatives
+    from simlm.runs.runs import read_train_run, train_run_metadata
 
     source, paths, experiment = arguments.source, context.paths, context.experiment
     if source != LEXICAL:

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from simlm.context import Context
 from simlm.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from simlm.config import Experiment
-    from simlm.paths import Paths
-
-
-@dataclass(frozen=True)
-class Context:
-    """An experiment and its files."""
-
-    experiment: Experiment
-    paths: Paths
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:

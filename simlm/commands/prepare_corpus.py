@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prepare the corpus and leave the record `prepare_corpus`."""
     from simlm.corpus.prepare import prepare_corpus
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     context = load_context(arguments)
     block, paths = context.experiment.corpus, context.paths

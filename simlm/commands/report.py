@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from simlm.commands.options import load_context
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
     from simlm.report.page import write_report
 
     context = load_context(arguments)

@@ -23,6 +23,6 @@ def run(arguments: argparse.Namespace) -> None:
     context = load_context(arguments)
     if model_of(context, arguments.model, "biencoder").teacher is None:
         raise UserError(f"'{arguments.model}' has no teacher; name a model whose block gives one")
-    from simlm.retrieval.teacher import score_teacher
+    from simlm.training.teacher import score_teacher
 
     score_teacher(context, arguments.model)

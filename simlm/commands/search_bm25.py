@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.corpus.store import CorpusStore
     from simlm.lexical.bm25 import Bm25Index
     from simlm.lexical.search import search_split
-    from simlm.record import StageRecord
-    from simlm.retrieval.runs import write_train_run, write_trec_run
+    from simlm.records.record import StageRecord
+    from simlm.runs.runs import write_train_run, write_trec_run
 
     paths, experiment = context.paths, context.experiment
     mined, judged = needed_runs(experiment, LEXICAL)

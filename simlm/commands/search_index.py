@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 
 from simlm.commands.encode import vectors_of_queries
-from simlm.commands.options import Context, add_experiment_options, load_context, model_of
+from simlm.commands.options import add_experiment_options, load_context, model_of
+from simlm.context import Context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +37,11 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
     from simlm.corpus.store import CorpusStore
     from simlm.models.folder import model_fingerprint
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
     from simlm.retrieval.index import faiss_threads, load_index
-    from simlm.retrieval.runs import write_train_run, write_trec_run
     from simlm.retrieval.search import IndexSearch, ShardedSearch, planned_runs, search_split
     from simlm.retrieval.shards import Shards
+    from simlm.runs.runs import write_train_run, write_trec_run
 
     experiment, paths = context.experiment, context.paths
     plan = planned_runs(experiment, name, splits)

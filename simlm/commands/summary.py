@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `snakemake --cores 2 all` goes on with it")
     from simlm.evaluation.compare import MetricRow, read_rows
     from simlm.evaluation.table import metrics_text
-    from simlm.tracking.stages import cautions, read_stages
+    from simlm.records.stages import cautions, read_stages
 
     splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
     print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))

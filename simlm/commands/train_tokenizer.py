@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.models.folder import load_tokenizer
     from simlm.models.tokenizer import train_wordpiece
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     context = load_context(arguments)
     settings, paths = context.experiment.tokenizer, context.paths

@@ -21,11 +21,11 @@ STAGES: dict[str, str] = {
     "train_tokenizer": "simlm.models.tokenizer",
     "index_bm25": "simlm.lexical.stage",
     "search_bm25": "simlm.lexical.search",
-    "mine_negatives": "simlm.retrieval.negatives",
+    "mine_negatives": "simlm.runs.negatives",
     "encode": "simlm.retrieval.encode",
     "build_index": "simlm.retrieval.index",
     "search_index": "simlm.retrieval.search",
-    "score_teacher": "simlm.retrieval.teacher",
+    "score_teacher": "simlm.training.teacher",
     "rerank": "simlm.retrieval.rerank",
     "fuse": "simlm.retrieval.fusion",
     "evaluate": "simlm.evaluation.stage",
@@ -37,9 +37,9 @@ STAGES: dict[str, str] = {
 """Stage → module or package that does its work; for ``train`` it is the module of the kind's ``trainer``."""
 
 PLUMBING = (
-    "simlm.cli", "simlm.commands", "simlm.config", "simlm.corpus", "simlm.devices", "simlm.errors", "simlm.files", "simlm.hardware", "simlm.hub",
-    "simlm.launch", "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.processes", "simlm.progress", "simlm.record",
-    "simlm.tracking", "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
+    "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus", "simlm.devices", "simlm.errors", "simlm.files", "simlm.hardware",
+    "simlm.hub", "simlm.launch", "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.processes", "simlm.progress",
+    "simlm.records.record", "simlm.tracking", "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
 )  # fmt: skip
 """Modules whose change cannot change what a stage computes that merely imports them: settings are compared by value,
 files and corpora by their digests, and the rest only reports."""

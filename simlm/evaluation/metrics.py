@@ -17,7 +17,7 @@ import numpy as np
 
 from simlm.errors import UserError, nearest
 from simlm.evaluation.qrels import Qrels
-from simlm.retrieval.runs import TrecRanking
+from simlm.runs.runs import TrecRanking
 
 if TYPE_CHECKING:
     from ir_measures import Measure

@@ -14,7 +14,7 @@ from simlm.evaluation.qrels import read_qrels
 from simlm.files import sha256_file
 from simlm.hardware import available_cores
 from simlm.progress import say
-from simlm.retrieval.runs import read_trec_run
+from simlm.runs.runs import read_trec_run
 
 if TYPE_CHECKING:
     from simlm.config.experiment import Evaluate

@@ -20,7 +20,7 @@ from simlm.interactive.page import Column, Page, render
 from simlm.interactive.systems import LONGEST_QUERY, Answer, Systems, default_system, kind_of, searchable
 
 if TYPE_CHECKING:
-    from simlm.commands.options import Context
+    from simlm.context import Context
 
 ADDRESS = "127.0.0.1"
 MOST_SHOWN = 100

@@ -16,8 +16,8 @@ from simlm.config.graph import LEXICAL, retrieving_systems
 from simlm.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from simlm.commands.options import Context
     from simlm.config import Experiment
+    from simlm.context import Context
     from simlm.hardware import Precision
 
 LONGEST_QUERY = 1000
@@ -175,7 +175,7 @@ class Systems:
         from simlm.lexical.hints import LexicalHints
         from simlm.models.crossencoder import PairScorer
         from simlm.retrieval.rerank import reranked
-        from simlm.retrieval.runs import Ranking
+        from simlm.runs.runs import Ranking
 
         settings = self.experiment.models[system]
         scorer, candidates = PairScorer.open(self.paths.model(system), self._prepared()), self.open(settings.candidates())

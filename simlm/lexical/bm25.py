@@ -22,7 +22,7 @@ import numpy as np
 from simlm.errors import UserError
 from simlm.files import atomic_folder, read_manifest, write_json
 from simlm.lexical.analyzers import ANALYZERS, Analyzer
-from simlm.retrieval.runs import best_first
+from simlm.runs.runs import best_first
 
 if TYPE_CHECKING:
     import bm25s

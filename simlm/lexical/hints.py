@@ -15,7 +15,7 @@ from simlm.corpus.store import CorpusStore
 from simlm.lexical.bm25 import Bm25Index
 
 if TYPE_CHECKING:
-    from simlm.commands.options import Context
+    from simlm.context import Context
 
 
 class LexicalHints:

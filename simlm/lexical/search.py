@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from simlm.hardware import available_cores
 from simlm.lexical.bm25 import Bm25Index
 from simlm.progress import progress
-from simlm.retrieval.runs import Ranking
+from simlm.runs.runs import Ranking
 
 if TYPE_CHECKING:
     from simlm.corpus.store import CorpusStore

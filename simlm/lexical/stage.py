@@ -9,7 +9,7 @@ from simlm.evaluation.metrics import evaluate_run, parse_metrics
 from simlm.lexical.bm25 import Bm25Index, passages_of
 from simlm.lexical.search import search_split
 from simlm.progress import progress, say
-from simlm.retrieval.runs import TrecRanking
+from simlm.runs.runs import TrecRanking
 
 if TYPE_CHECKING:
     from simlm.config.experiment import Bm25, Evaluate

@@ -11,7 +11,7 @@ from simlm.errors import UserError
 from simlm.files import write_text
 
 if TYPE_CHECKING:
-    from simlm.commands.options import Context
+    from simlm.context import Context
 
 CARD = "README.md"
 

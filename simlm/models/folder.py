@@ -17,7 +17,7 @@ from simlm.hardware import attention_implementation
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from simlm.commands.options import Context
+    from simlm.context import Context
 
 MANIFEST = "simlm.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"

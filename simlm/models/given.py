@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from simlm.commands.options import Context
 from simlm.config.kinds import GivenBiEncoder, GivenModel
 from simlm.config.remote import is_hub_id
+from simlm.context import Context
 from simlm.models.card import add_card
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, load_trained_classifier, save_model
-from simlm.record import StageRecord
+from simlm.records.record import StageRecord
 
 
 def take_over(context: Context, name: str) -> None:

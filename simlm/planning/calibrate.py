@@ -25,7 +25,7 @@ WORDS, LENGTH = 50, 64
 """Words of a made-up passage, and tokens of a text in the measured forward passes."""
 WIDTHS = (64, 256, 768)
 STARTS = {
-    "start_light": "import simlm.corpus.store, simlm.retrieval.negatives, pyarrow.parquet, simlm.lexical.bm25",
+    "start_light": "import simlm.corpus.store, simlm.runs.negatives, pyarrow.parquet, simlm.lexical.bm25",
     "start_torch": "import simlm.retrieval.encoder; from transformers import AutoModel, AutoTokenizer, BertModel, BertTokenizerFast",
     "start_training": "import simlm.training.biencoder, simlm.training.trainer; from transformers import BertForMaskedLM, BertTokenizerFast",
 }
@@ -91,8 +91,8 @@ def _text(folder: Path, count: int) -> dict[str, Any]:
     from simlm.lexical.bm25 import Bm25Index, passages_of
     from simlm.models.text import tokenize_passages
     from simlm.models.tokenizer import train_wordpiece
-    from simlm.retrieval.negatives import sample_negatives
-    from simlm.retrieval.runs import Ranking, read_trec_run, write_trec_run
+    from simlm.runs.negatives import sample_negatives
+    from simlm.runs.runs import Ranking, read_trec_run, write_trec_run
 
     found: dict[str, Any] = {}
     texts, names = _made_up(count), [f"q{i}" for i in range(min(500, count // 4))]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simlm.commands.options import Context
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.evaluation.files import read_per_query
-from simlm.retrieval.runs import read_trec_run
+from simlm.runs.runs import read_trec_run
 
 SNIPPET = 420
 """Characters of a passage that are shown."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simlm.commands.options import Context
 from simlm.config import load_experiment
+from simlm.context import Context
 from simlm.errors import UserError
 from simlm.evaluation.compare import MetricRow
 from simlm.files import write_text
 from simlm.paths import Paths
+from simlm.records.stages import read_metrics
 from simlm.report.page import published
-from simlm.tracking.stages import read_metrics
 
 
 @dataclass(frozen=True)

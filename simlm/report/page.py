@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import simlm
-from simlm.commands.options import Context
+from simlm.context import Context
 from simlm.errors import UserError
 from simlm.evaluation import gate
 from simlm.evaluation.compare import ComparisonRow, MetricRow, read_rows
 from simlm.evaluation.table import relevance_text
 from simlm.files import read_manifest, write_text
+from simlm.records.stages import Stage, cautions, read_comparisons, read_metrics, read_stages
 from simlm.report import charts, tables
 from simlm.report.examples import examples
 from simlm.report.graph import graph_svg
 from simlm.report.steps import steps
 from simlm.tracking.headline import headline_system
-from simlm.tracking.stages import Stage, cautions, read_comparisons, read_metrics, read_stages
 
 TEMPLATES = Path(__file__).parent / "templates"
 

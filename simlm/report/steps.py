@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simlm.commands.options import Context
 from simlm.config import Experiment
 from simlm.config.kinds import Fusion, ModelBlock
+from simlm.context import Context
 from simlm.errors import UserError
 from simlm.evaluation.compare import ComparisonRow, comparison_rows, read_values
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simlm.commands.options import Context
 from simlm.config import Experiment
+from simlm.context import Context
 from simlm.evaluation.compare import ComparisonRow, MetricRow
 from simlm.files import read_manifest
-from simlm.tracking.stages import Stage
+from simlm.records.stages import Stage
 
 LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simlm.retrieval.runs import Ranking, best_first, read_run
+from simlm.runs.runs import Ranking, best_first, read_run
 
 if TYPE_CHECKING:
     from simlm.corpus.store import CorpusStore

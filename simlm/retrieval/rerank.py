@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.lexical.bm25 import Bm25Index
 from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
 from simlm.progress import progress
-from simlm.retrieval.runs import Ranking, best_first, read_run, write_trec_run
+from simlm.runs.runs import Ranking, best_first, read_run, write_trec_run
 from simlm.training.passage_cache import PassageCache
 
 QUERIES_AT_ONCE = 128
@@ -81,12 +81,12 @@ def _query_texts(texts: dict[str, str], rankings: list[Ranking]) -> list[str]:
     return [texts[ranking.query_id] for ranking in rankings]
 
 
-def rerank(context: Any, name: str) -> None:
+def rerank(context: Context, name: str) -> None:
     """Re-rank the runs of a cross-encoder's candidates on all judged splits, and write the stage's record."""
     from simlm import hardware
     from simlm.config.stages import settings_of
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
 
     experiment, paths = context.experiment, context.paths
     settings, stage, store = experiment.models[name], f"rerank.{name}", CorpusStore(paths.corpus)

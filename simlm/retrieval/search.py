@@ -10,7 +10,7 @@ import numpy as np
 from simlm.progress import progress
 from simlm.retrieval.keys import NOTHING, keys_of, keys_of_tensors, results_of, same_score
 from simlm.retrieval.queries import QUERIES_AT_ONCE, QueryVectors
-from simlm.retrieval.runs import Ranking
+from simlm.runs.runs import Ranking
 
 if TYPE_CHECKING:
     import faiss

@@ -13,7 +13,7 @@ from typing import Any
 
 from simlm.files import sha256_file, sha256_text
 from simlm.paths import Paths
-from simlm.tracking.stages import Stage
+from simlm.records.stages import Stage
 
 SMALL, SMALL_RUN, LARGEST_REPORT = 1 << 20, 10 << 20, 50 << 20
 """Bytes up to which ordinary files, run files and the report are stored."""

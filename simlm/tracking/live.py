@@ -9,10 +9,10 @@ import threading
 import time
 from typing import Any
 
-from simlm.commands.options import Context
+from simlm.context import Context
 from simlm.progress import say
+from simlm.records.stages import number
 from simlm.tracking.names import mlflow_name
-from simlm.tracking.stages import number
 
 
 class LiveMirror:

@@ -19,11 +19,11 @@ from simlm.evaluation.compare import read_rows
 from simlm.files import read_manifest
 from simlm.paths import Paths
 from simlm.progress import progress
+from simlm.records.stages import Stage, number, read_metrics, read_stages
 from simlm.tracking import identity
 from simlm.tracking.artifacts import experiment_artifacts, folder_digest, stage_artifacts
 from simlm.tracking.headline import description, headline_metrics, metrics_of_systems, shared_view
 from simlm.tracking.names import flatten, mlflow_name, safe_key
-from simlm.tracking.stages import Stage, number, read_metrics, read_stages
 from simlm.tracking.store import Store, exclusive, initialise
 
 if TYPE_CHECKING:

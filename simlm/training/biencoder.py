@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from simlm import processes
-from simlm.commands.options import Context
 from simlm.config.kinds import BiEncoder
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
@@ -23,10 +23,11 @@ from simlm.models.text import Tokens, pad, tokenize_queries
 from simlm.progress import say
 from simlm.training.distributed import gather, scale_gradient
 from simlm.training.groups import Groups, groups_without_negatives, read_groups
+from simlm.training.job import TrainingJob
 from simlm.training.losses import contrastive_loss, distillation_loss
 from simlm.training.passages import tokenize_corpus
 from simlm.training.teacher_scores import TeacherScores
-from simlm.training.trainer import TrainingJob, fit, start_job
+from simlm.training.trainer import fit, start_job
 
 HOLDOUT_NEGATIVES = 15
 """Hard negatives per held-out query in the pool that the held-out queries are ranked against."""

@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from simlm.commands.options import Context
 from simlm.config.kinds import BiEncoder, Bottleneck
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
 from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
 from simlm.models.masked_language_model import bottleneck_writer, load_decoder, load_masked_language_model
 from simlm.models.text import Tokens, pad
+from simlm.training.job import TrainingJob
 from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, word_ids
 from simlm.training.passages import Vocabulary, tokenize_corpus
 from simlm.training.probe import RetrievalProbe
 from simlm.training.randomness import uniform
-from simlm.training.trainer import TrainingJob, fit, start_job
+from simlm.training.trainer import fit, start_job
 
 _REPLACEMENT_STREAMS, _LABEL_STREAM = (2, 3), 4
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from simlm.commands.options import Context
 from simlm.config.kinds import CrossEncoder
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
@@ -21,9 +21,10 @@ from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 from simlm.training.biencoder import epoch_steps, training_groups
 from simlm.training.groups import Groups
+from simlm.training.job import TrainingJob
 from simlm.training.losses import ranking_loss, rdrop_loss
 from simlm.training.passage_cache import PassageCache
-from simlm.training.trainer import TrainingJob, fit, start_job
+from simlm.training.trainer import fit, start_job
 
 HOLDOUT_NEGATIVES = 15
 """Hard negatives that a held-out query's positive is ranked against."""

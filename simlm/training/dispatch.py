@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from simlm import processes
-from simlm.commands.options import Context
+from simlm.context import Context
 from simlm.training import checkpoints
 
 

@@ -163,7 +163,7 @@ def read_groups(path: Path, store: CorpusStore, n: int, folder: Path) -> Groups:
     UserError
         If the file is missing, truncated, foreign, made from another corpus, or lists a positive among the negatives.
     """
-    from simlm.retrieval.negatives import negatives_metadata, read_negatives
+    from simlm.runs.negatives import negatives_metadata, read_negatives
 
     again = f"delete it and run simlm mine-negatives --source {path.stem} again"
     about = negatives_metadata(path)

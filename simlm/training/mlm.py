@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from simlm.commands.options import Context
 from simlm.config.kinds import MaskedLanguageModel
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import attention_implementation
 from simlm.models.bottleneck import filled_up, generator_states, output_layer

@@ -20,7 +20,7 @@ from simlm.training.averages import Averages
 from simlm.training.history import History
 
 if TYPE_CHECKING:
-    from simlm.training.trainer import TrainingJob
+    from simlm.training.job import TrainingJob
 
 
 class Reporter(TrainerCallback):

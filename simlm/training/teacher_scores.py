@@ -51,7 +51,7 @@ class TeacherScores:
         UserError
             If the file is missing, truncated or foreign.
         """
-        from simlm.retrieval.lists import iter_lists, open_lists
+        from simlm.runs.lists import iter_lists, open_lists
 
         number = {query_id: i for i, query_id in enumerate(groups.query_ids)}
         starts, ends = np.zeros(len(groups), np.int64), np.zeros(len(groups), np.int64)

@@ -6,7 +6,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,49 +17,21 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from simlm import hardware, processes
-from simlm.commands.options import Context
-from simlm.config.code import fingerprint
 from simlm.config.kinds import Training
+from simlm.context import Context
 from simlm.errors import OutOfTime, UserError
 from simlm.models.dropout import use_byte_dropout
 from simlm.progress import say
-from simlm.record import StageRecord
+from simlm.records.record import StageRecord
 from simlm.training import checkpoints
 from simlm.training.checkpoint_files import ClearCheckpointErrors
 from simlm.training.distributed import put_shares
 from simlm.training.history import History
+from simlm.training.job import TrainingJob
 from simlm.training.reporter import Reporter
 from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
 from simlm.training.stopping import StopInTime
 from simlm.walltime import out_of_time
-
-
-@dataclass
-class TrainingJob:
-    """One model of the graph while it is trained."""
-
-    context: Context
-    name: str
-    settings: Training
-    seed: int
-    precision: hardware.Precision
-    threads: int
-    record: StageRecord
-
-    @property
-    def key(self) -> str:
-        """Stage key: the identity of the model."""
-        return self.record.key
-
-    @property
-    def checkpoint_key(self) -> str:
-        """Identity of the checkpoints: the stage key and the code that trains, so that changed code never goes on from what the old code did."""
-        return f"{self.key}-{fingerprint(self.settings.trainer.split(':')[0])}"
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes files (rank 0 under torchrun)."""
-        return processes.is_main()
 
 
 def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJob:

@@ -10,8 +10,8 @@ import yaml
 
 from simlm.cli import main
 from simlm.corpus.store import CorpusStore, write_corpus
-from simlm.retrieval.negatives import negatives_metadata, read_negatives
-from simlm.retrieval.runs import read_train_run, read_trec_run
+from simlm.runs.negatives import negatives_metadata, read_negatives
+from simlm.runs.runs import read_train_run, read_trec_run
 
 CONFIG = {
     "name": "tiny",

@@ -11,7 +11,7 @@ import pytrec_eval
 from simlm.errors import UserError
 from simlm.evaluation import metrics
 from simlm.evaluation.metrics import evaluate_run, parse_metrics
-from simlm.retrieval.runs import TrecRanking
+from simlm.runs.runs import TrecRanking
 
 NAMES = ["RR@10", "R@50", "R@1000", "nDCG@10", "AP"]
 

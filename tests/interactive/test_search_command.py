@@ -17,7 +17,7 @@ from simlm.corpus.store import CorpusStore
 from simlm.interactive.snippets import snippet
 from simlm.interactive.systems import Systems, default_system
 from simlm.interactive.table import print_answer
-from simlm.retrieval.runs import read_run
+from simlm.runs.runs import read_run
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from published_models import write_all, write_tokenizer
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from simlm.commands.options import Context
 from simlm.config import validate
+from simlm.context import Context
 from simlm.corpus.store import write_corpus
 from simlm.errors import UserError
 from simlm.hardware import Precision

@@ -108,7 +108,7 @@ def test_collections_known_and_unknown(tmp_path):
 
 
 def test_counts_of_a_folder_and_of_a_prepared_corpus(tmp_path):
-    from simlm.commands.options import Context
+    from simlm.context import Context
     from simlm.corpus.prepare import prepare_corpus
 
     folder = tmp_path / "beir"

@@ -6,9 +6,9 @@ from made_results import HOSTILE, MadeResults
 
 from simlm.cli import main
 from simlm.errors import UserError
+from simlm.records.stages import read_comparisons
 from simlm.report.page import write_report
 from simlm.report.steps import counterpart, steps
-from simlm.tracking.stages import read_comparisons
 
 
 class Page(HTMLParser):

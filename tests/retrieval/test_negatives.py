@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from simlm.config.experiment import Negatives
 from simlm.errors import UserError
-from simlm.retrieval.negatives import MinedQuery, MiningCounts, mine_negatives, negatives_metadata, read_negatives, sample_negatives, write_negatives
-from simlm.retrieval.runs import Ranking
+from simlm.runs.negatives import MinedQuery, MiningCounts, mine_negatives, negatives_metadata, read_negatives, sample_negatives, write_negatives
+from simlm.runs.runs import Ranking
 
 
 def ranking(rows, query_id: str = "q") -> Ranking:
@@ -93,7 +93,7 @@ def test_dropped_queries_are_counted_and_noted(tmp_path):
 
 
 def test_files_are_the_same_bytes_and_come_back_whole(tmp_path, monkeypatch):
-    from simlm.retrieval import negatives
+    from simlm.runs import negatives
 
     monkeypatch.setattr(negatives, "ROW_GROUP", 7)
     queries = [MinedQuery(f"q{i}", np.array([i], np.int32), np.arange(i, dtype=np.int32)) for i in range(20)]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from simlm.commands.options import Context
 from simlm.config import validate
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
 from simlm.hardware import Precision
@@ -18,7 +18,7 @@ from simlm.models.crossencoder import PairScorer
 from simlm.models.folder import save_model
 from simlm.paths import Paths
 from simlm.retrieval.rerank import rerank, reranked
-from simlm.retrieval.runs import Ranking, read_run, write_trec_run
+from simlm.runs.runs import Ranking, read_run, write_trec_run
 
 TEXTS = ["swap two columns", "invert a matrix", "sort the list", "find a row", "join and split", "read numbers", "write numbers", "columns of a matrix"]
 

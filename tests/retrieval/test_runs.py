@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
-from simlm.retrieval import runs
-from simlm.retrieval.runs import Ranking, best_first, read_run, read_train_run, read_trec_run, train_run_metadata, write_train_run, write_trec_run
+from simlm.runs import runs
+from simlm.runs.runs import Ranking, best_first, read_run, read_train_run, read_trec_run, train_run_metadata, write_train_run, write_trec_run
 
 
 @pytest.fixture

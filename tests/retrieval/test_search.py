@@ -14,9 +14,9 @@ from simlm.corpus.store import CorpusStore
 from simlm.hardware import Precision
 from simlm.retrieval.encoder import TextEncoder
 from simlm.retrieval.queries import QueryVectors
-from simlm.retrieval.runs import read_run, read_train_run
 from simlm.retrieval.search import ShardedSearch, planned_runs, search_split
 from simlm.retrieval.shards import Shards
+from simlm.runs.runs import read_run, read_train_run
 
 
 @pytest.fixture

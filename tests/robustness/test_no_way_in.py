@@ -127,10 +127,10 @@ def test_sentences_do_not_move_the_cursor(tmp_path, capfd):
 
 
 def test_a_record_cannot_publish_files_of_this_machine(place):
-    from simlm.commands.options import Context
     from simlm.config import validate
+    from simlm.context import Context
+    from simlm.records.stages import read_stages
     from simlm.tracking.artifacts import stage_artifacts
-    from simlm.tracking.stages import read_stages
 
     secret = place.root / "secret.txt"
     secret.write_text("secret")

@@ -20,7 +20,7 @@ from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError, one_line
 from simlm.evaluation.qrels import read_qrels
 from simlm.files import read_manifest
-from simlm.retrieval.runs import Ranking, read_run, read_trec_run, write_trec_run
+from simlm.runs.runs import Ranking, read_run, read_trec_run, write_trec_run
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from made_results import MadeResults
 
-from simlm.tracking.stages import read_stages
+from simlm.records.stages import read_stages
 
 PROCESSES = 6
 

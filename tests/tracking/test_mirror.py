@@ -4,10 +4,10 @@ import pytest
 from made_results import MadeResults
 
 from simlm.cli import main
+from simlm.records.stages import read_stages
 from simlm.tracking import identity
 from simlm.tracking.live import LiveMirror
 from simlm.tracking.mirror import mirror
-from simlm.tracking.stages import read_stages
 from simlm.tracking.store import initialise
 
 

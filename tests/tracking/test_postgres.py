@@ -16,7 +16,7 @@ from services import MlflowServer, running_postgres, why_no_postgres
 
 from simlm.cli import main
 from simlm.paths import Paths
-from simlm.tracking.stages import read_stages
+from simlm.records.stages import read_stages
 from simlm.training.history import read_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))]

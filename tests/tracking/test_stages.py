@@ -4,7 +4,7 @@ import pytest
 
 from simlm.errors import UserError
 from simlm.files import write_text
-from simlm.tracking.stages import number, read_metrics, read_stages
+from simlm.records.stages import number, read_metrics, read_stages
 
 
 def test_records_come_in_the_order_they_ran(made):

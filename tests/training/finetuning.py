@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertModel
 
-from simlm.commands.options import Context
 from simlm.config import validate
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.models.folder import save_model
 from simlm.paths import Paths
-from simlm.retrieval.negatives import MinedQuery, MiningCounts, write_negatives
+from simlm.runs.negatives import MinedQuery, MiningCounts, write_negatives
 
 THINGS = ["matrix", "list", "row", "columns", "numbers", "numpy"]
 DEEDS = ["swap", "invert", "sort", "find", "join", "split", "read", "write"]

@@ -19,9 +19,9 @@ import yaml
 from torch import distributed
 
 from simlm import processes
-from simlm.commands.options import Context
 from simlm.config import load_experiment
 from simlm.config.kinds import Bottleneck
+from simlm.context import Context
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions
 from simlm.models.crossencoder import CrossEncoderModel

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
-from simlm.retrieval.negatives import MinedQuery, MiningCounts, write_negatives
-from simlm.retrieval.teacher import visited_passages, visits_per_query
+from simlm.runs.negatives import MinedQuery, MiningCounts, write_negatives
 from simlm.training.groups import groups_without_negatives, query_key, read_groups, visits
 from simlm.training.schedule import Schedule
+from simlm.training.teacher import visited_passages, visits_per_query
 from simlm.training.teacher_scores import TeacherScores, write_teacher_scores
 
 

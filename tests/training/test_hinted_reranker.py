@@ -17,10 +17,10 @@ from simlm.lexical.bm25 import Bm25Index, passages_of
 from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
 from simlm.retrieval.rerank import rerank
-from simlm.retrieval.runs import Ranking, read_run, write_trec_run
-from simlm.retrieval.teacher import score_teacher
+from simlm.runs.runs import Ranking, read_run, write_trec_run
 from simlm.training.biencoder import training_groups
 from simlm.training.crossencoder import train
+from simlm.training.teacher import score_teacher
 from simlm.training.teacher_scores import TeacherScores
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 import yaml
 
-from simlm.commands.options import Context
 from simlm.config import load_experiment
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
 from simlm.paths import Paths

@@ -23,8 +23,6 @@ from simlm.config.stages import (
     bm25_splits,
     canonical,
     encoders,
-    is_reproduction,
-    record_names,
     settings_of,
     systems_mined,
     systems_with_runs,
@@ -35,6 +33,7 @@ from simlm.evaluation.published import published_file
 from simlm.files import sha256_file, sha256_text, write_text
 from simlm.hardware import available_cores
 from simlm.paths import Paths
+from simlm.records.names import is_reproduction, record_names
 from snakemake.exceptions import WorkflowError
 
 try:

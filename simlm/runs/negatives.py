@@ -16,8 +16,8 @@ import numpy as np
 
 from simlm.errors import UserError
 from simlm.files import atomic_file
-from simlm.retrieval.lists import iter_lists, metadata, open_lists
-from simlm.retrieval.runs import ROW_GROUP, Ranking
+from simlm.runs.lists import iter_lists, metadata, open_lists
+from simlm.runs.runs import ROW_GROUP, Ranking
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
@@ -99,13 +100,13 @@ def _chunks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def score_teacher(context: Any, student: str) -> None:
+def score_teacher(context: Context, student: str) -> None:
     """Score what the bi-encoder ``student`` will visit with its teacher, and write the stage's record."""
     from simlm import hardware
     from simlm.config.stages import model_seed, settings_of
     from simlm.models.folder import model_fingerprint
     from simlm.progress import say
-    from simlm.record import StageRecord
+    from simlm.records.record import StageRecord
     from simlm.training.biencoder import hard_negatives, training_groups
     from simlm.training.schedule import total_steps
     from simlm.training.teacher_scores import write_teacher_scores

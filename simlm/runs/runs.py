@@ -93,7 +93,7 @@ def read_train_run(path: str | Path) -> Iterator[Ranking]:
     UserError
         If the file is missing, truncated, or no run.
     """
-    from simlm.retrieval.lists import iter_lists, open_lists
+    from simlm.runs.lists import iter_lists, open_lists
 
     with open_lists(path, _train_schema(), "a run of the training split", "the search of the split 'train'") as file:
         for (query_ids,), (passages, scores) in iter_lists(file, ["query_id"], ["passages", "scores"]):
@@ -105,7 +105,7 @@ def read_train_run(path: str | Path) -> Iterator[Ranking]:
 
 def train_run_metadata(path: str | Path) -> dict[str, Any]:
     """System, depth and corpus digest of a Parquet run."""
-    from simlm.retrieval.lists import metadata, open_lists
+    from simlm.runs.lists import metadata, open_lists
 
     with open_lists(path, _train_schema(), "a run of the training split", "the search of the split 'train'") as file:
         return metadata(file)

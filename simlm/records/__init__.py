@@ -1,0 +1,1 @@
+"""The record every stage leaves, and what reads them."""

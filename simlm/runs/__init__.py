@@ -1,0 +1,1 @@
+"""Runs and negatives: what the stations hand to each other."""

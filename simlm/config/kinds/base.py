@@ -21,12 +21,18 @@ class ModelBlock(Block):
     kind: str
     trainer: ClassVar[str | None] = None
     """``module:function`` that makes the model folder of this kind, or None for systems that have none."""
-    made_by: ClassVar[str] = "train"
-    """Stage that calls ``trainer``."""
+    made_by: ClassVar[str | None] = "train"
+    """Stage that calls ``trainer`` and writes the model's folder, or None for a system without one."""
+    runs_by: ClassVar[str | None] = None
+    """Stage that writes the runs of the evaluated splits, or None for a model that does not retrieve."""
     acts_as: ClassVar[str | None] = None
     """The kind whose place this one takes in the graph, if that is not its own."""
+    pretrained: ClassVar[bool] = False
+    """Whether the model is a language model that others start from."""
     encodes: ClassVar[bool] = False
     """Whether the model embeds queries and passages, so that it has an index and can be mined."""
+    scores: ClassVar[bool] = False
+    """Whether the model reads a query and a passage together, so that it re-ranks and teaches."""
     not_trained: ClassVar[tuple[str, ...]] = ()
     """Fields that do not change the trained weights: how the job runs, and what only matters afterwards."""
 
@@ -34,6 +40,11 @@ class ModelBlock(Block):
     def role(self) -> str:
         """What the model is to others: its kind, or the kind whose place it takes."""
         return self.acts_as or self.kind
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether the system has runs, so that it can be evaluated, re-ranked and fused."""
+        return self.runs_by is not None
 
     def initial(self) -> str | None:
         """The name, Hugging Face id or folder the weights start from."""

@@ -14,6 +14,7 @@ class BiEncoder(Training):
 
     kind: Literal["biencoder"]
     encodes: ClassVar[bool] = True
+    runs_by: ClassVar[str] = "search_index"
     trainer: ClassVar[str] = "simlm.training.biencoder:train"
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")

@@ -24,6 +24,7 @@ class Bottleneck(Training):
 
     kind: Literal["bottleneck"]
     trainer: ClassVar[str] = "simlm.training.bottleneck:train"
+    pretrained: ClassVar[bool] = True
 
     init: str = Field(description="Base model: a model of the graph, a Hugging Face id or a local folder.")
     generator: str = Field(description="Masked language model that proposes replacements; same vocabulary as `init`.")

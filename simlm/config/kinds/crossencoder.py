@@ -15,6 +15,8 @@ class CrossEncoder(Training):
     kind: Literal["crossencoder"]
     not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, "rerank", "rerank_depth")
     trainer: ClassVar[str] = "simlm.training.crossencoder:train"
+    scores: ClassVar[bool] = True
+    runs_by: ClassVar[str] = "rerank"
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
     negatives: str = Field(description="System whose top passages give the hard negatives: `bm25` or a bi-encoder.")

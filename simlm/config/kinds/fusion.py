@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ class Fusion(ModelBlock):
     """Reciprocal rank fusion (Cormack et al., SIGIR 2009)."""
 
     kind: Literal["fusion"]
+    made_by: ClassVar[None] = None
+    runs_by: ClassVar[str] = "fuse"
     of: list[str] = Field(min_length=2, description="Systems whose runs are fused.")
     k: int = Field(60, ge=0, description="Constant of the formula: a rank r counts 1 / (k + r).")
 

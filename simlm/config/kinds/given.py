@@ -27,6 +27,7 @@ class GivenBiEncoder(GivenModel):
     kind: Literal["given_biencoder"]
     acts_as: ClassVar[str] = "biencoder"
     encodes: ClassVar[bool] = True
+    runs_by: ClassVar[str] = "search_index"
 
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
@@ -37,6 +38,8 @@ class GivenCrossEncoder(GivenModel):
 
     kind: Literal["given_crossencoder"]
     acts_as: ClassVar[str] = "crossencoder"
+    scores: ClassVar[bool] = True
+    runs_by: ClassVar[str] = "rerank"
     not_trained: ClassVar[tuple[str, ...]] = (*GivenModel.not_trained, "rerank", "rerank_depth")
 
     rerank: str = Field(description="System whose top passages are re-ranked in the evaluation.")

@@ -33,6 +33,7 @@ class MaskedLanguageModel(Training):
 
     kind: Literal["mlm"]
     trainer: ClassVar[str] = "simlm.training.mlm:train"
+    pretrained: ClassVar[bool] = True
 
     size: Size | None = Field(None, description="Shape of a model from scratch; give this or `init`.")
     mask_probability: float = Field(0.15, gt=0, lt=1, description="Share of the tokens that are masked, whole words at a time.")

@@ -21,6 +21,8 @@ from simlm.models.card import add_card
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, resolve_init, save_model
 from simlm.models.text import Tokens, pad, tokenize_queries
 from simlm.progress import say
+from simlm.scoring.base import Score
+from simlm.scoring.dot import dot
 from simlm.training.distributed import gather, scale_gradient
 from simlm.training.groups import Groups, groups_without_negatives, read_groups
 from simlm.training.job import TrainingJob
@@ -42,11 +44,13 @@ class BiEncoderTraining(nn.Module):
         Embeds queries and passages.
     temperature, contrastive_weight, terms
         See :func:`~simlm.training.losses.contrastive_loss` and the configuration of ``biencoder``.
+    score
+        Compares what ``model`` makes of queries and passages.
     """
 
-    def __init__(self, model: BiEncoderModel, temperature: float, contrastive_weight: float = 1.0, terms: str = "paper") -> None:
+    def __init__(self, model: nn.Module, temperature: float, contrastive_weight: float = 1.0, terms: str = "paper", score: Score = dot) -> None:
         super().__init__()
-        self.model, self.temperature, self.contrastive_weight, self.terms = model, temperature, contrastive_weight, terms
+        self.model, self.temperature, self.contrastive_weight, self.terms, self.score = model, temperature, contrastive_weight, terms, score
 
     def forward(
         self, queries: dict[str, torch.Tensor], passages: dict[str, torch.Tensor], rows: torch.Tensor, teacher: torch.Tensor | None = None
@@ -70,13 +74,11 @@ class BiEncoderTraining(nn.Module):
         with torch.autocast(query.device.type, enabled=False):
             loss = query.new_zeros(())
             if self.contrastive_weight:
-                contrastive = contrastive_loss(query, passage, gather(rows), self.temperature, self.terms)
+                contrastive = contrastive_loss(query, passage, gather(rows), self.temperature, self.terms, self.score)
                 values["contrastive_loss"] = contrastive.detach()
                 loss = loss + self.contrastive_weight * contrastive
             if teacher is not None:
-                group = passage.view(len(query), -1, passage.shape[-1])
-                student = torch.einsum("qw,qgw->qg", query, group) / self.temperature
-                distillation = distillation_loss(student, gather(teacher))
+                distillation = distillation_loss(self.score.own(query, passage) / self.temperature, gather(teacher))
                 values["distillation_loss"] = distillation.detach()
                 loss = loss + distillation
         return {"loss": scale_gradient(loss), **values}
@@ -211,7 +213,7 @@ def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator,
         device = next(model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=job.precision.bf16):
             query, passage = (_embed(model, tokens, collate.tokenizer) for tokens in (collate.queries.take(held_out), collate.passages.take(pool)))
-        scores = (query @ passage.T).numpy()
+        scores = dot(query, passage).numpy()
         scores[np.stack(others) & (np.arange(len(pool)) != positives[:, None])] = -np.inf
         ranks = (scores >= scores[np.arange(len(scores)), positives][:, None]).sum(1)
         return {"held_out/RR": float(np.mean(1 / ranks))}

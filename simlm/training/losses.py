@@ -1,15 +1,20 @@
-"""Losses of the fine-tuning stages (paper, sections 3.2 and 3.3)."""
+"""Losses of the fine-tuning stages (paper, sections 3.2 and 3.3). They read scores, or ask a :class:`~simlm.scoring.base.Score` for them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch.nn import functional
 
+from simlm.scoring.base import Score
+from simlm.scoring.dot import dot
 
-def contrastive_loss(queries: torch.Tensor, passages: torch.Tensor, rows: torch.Tensor, temperature: float, terms: str = "paper") -> torch.Tensor:
+
+def contrastive_loss(queries: Any, passages: Any, rows: torch.Tensor, temperature: float, terms: str = "paper", score: Score = dot) -> torch.Tensor:
     r"""Mean contrastive loss of a global batch.
 
-    With :math:`\varphi(a, b) = \exp(a \cdot b / \tau)` the paper's Equation 3 is, per query,
+    With :math:`\varphi(a, b) = \exp(s(a, b) / \tau)`, where :math:`s` is the score (:math:`a \cdot b` for a bi-encoder), the paper's Equation 3 is, per query,
     :math:`-\log \frac{\varphi(q, d^+)}{\varphi(q, d^+) + \sum_{n}(\varphi(q, n) + \varphi(d^+, n))}`, where :math:`n` runs over all
     other passages of the batch. A copy of the query's own :math:`d^+` (listed for another query) is no negative
     and is left out; positives of other queries are negatives, as in the paper.
@@ -17,9 +22,9 @@ def contrastive_loss(queries: torch.Tensor, passages: torch.Tensor, rows: torch.
     Parameters
     ----------
     queries
-        Unit vectors, shape (queries, width).
+        Embedded queries, whatever ``score`` reads; for :data:`~simlm.scoring.dot.dot` unit vectors, shape (queries, width).
     passages
-        Unit vectors, shape (queries × group, width); the first of each group is the positive.
+        Embedded passages, queries × group of them; the first of each group is the positive.
     rows
         Corpus rows of the passages, shape (queries × group,).
     temperature
@@ -27,22 +32,24 @@ def contrastive_loss(queries: torch.Tensor, passages: torch.Tensor, rows: torch.
     terms
         ``paper``, or ``code`` for what the authors' code sums: :math:`q \cdot d` over all passages (copies of
         :math:`d^+` too), and :math:`d^+ \cdot q'`, :math:`q \cdot q'`, :math:`d^+ \cdot d'^+` over the other queries and their positives.
+    score
+        Gives all scores of two batches; called once per term.
 
     >>> unit = torch.eye(2)
     >>> round(contrastive_loss(unit, unit, torch.tensor([0, 1]), 1.0).item(), 4)  # log(1 + 2 / e)
     0.5514
     """
     group = len(passages) // len(queries)
-    first = torch.arange(len(queries), device=queries.device) * group
+    first = torch.arange(len(queries), device=rows.device) * group
     positives = passages[first]
-    to_passages = queries @ passages.T
+    to_passages = score(queries, passages)
     if terms == "paper":
         own = torch.zeros_like(to_passages, dtype=torch.bool).scatter_(1, first[:, None], True)
         copies = rows[None, :] == rows[first][:, None]
-        scores = [to_passages.masked_fill(copies & ~own, -torch.inf), (positives @ passages.T).masked_fill(copies | own, -torch.inf)]
+        scores = [to_passages.masked_fill(copies & ~own, -torch.inf), score(positives, passages).masked_fill(copies | own, -torch.inf)]
     else:
-        diagonal = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
-        others = [positives @ queries.T, queries @ queries.T, positives @ positives.T]
+        diagonal = torch.eye(len(queries), dtype=torch.bool, device=rows.device)
+        others = [score(positives, queries), score(queries, queries), score(positives, positives)]
         scores = [to_passages, *(part.masked_fill(diagonal, -torch.inf) for part in others)]
     return functional.cross_entropy(torch.cat(scores, dim=1) / temperature, first)
 

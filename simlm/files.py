@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,21 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from simlm.durable import clean_beside, make_folder, prefix_beside, put_file, put_folder, restore
 from simlm.errors import UserError
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` only if the block succeeds."""
+    """Yield a temporary path beside ``path``; rename it to ``path``, once it is on the disk, only if the block succeeds."""
     path, temporary = Path(path), None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".tmp")
+        make_folder(path.parent)
+        clean_beside(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix_beside(path), suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        put_file(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another place") from error
     finally:
@@ -38,51 +37,19 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it replaces ``path`` only if the block succeeds."""
+    """Yield a temporary folder beside ``path``; it replaces ``path``, once all of it is on the disk, only if the block succeeds."""
     path, temporary = Path(path), None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".tmp"))
+        make_folder(path.parent)
+        clean_beside(path)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix_beside(path), suffix=".tmp"))
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".old"))
-            os.replace(path, old / "content")
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
+        put_folder(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another place") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _prefix(path: Path) -> str:
-    """Beginning of a temporary name beside ``path``; what killed processes of this machine left there for ``path`` is removed."""
-    host = platform.node().replace(".", "-")
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}-*.*"):
-        pid = stale.name.removeprefix(f".{path.name}.{host}-").split(".")[0]
-        if stale.suffix in (".tmp", ".old") and pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
-    return f".{path.name}.{host}-{os.getpid()}."
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -105,6 +72,7 @@ def read_json(path: str | Path, made_by: str) -> Any:
         If the file is absent or truncated; the sentence names the stage to run again.
     """
     path = Path(path)
+    restore(path.parent)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -24,6 +24,7 @@ import numpy as np
 from simlm import processes
 from simlm.ahead import ahead
 from simlm.config.code import STAGES, fingerprint
+from simlm.durable import put_file
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
 from simlm.models.text import Tokens, tokenize_passages
@@ -161,7 +162,7 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, manifest: Path, shard
     try:
         resumed, seconds = _write_blocks(part, encoder, store)
         if processes.is_main():
-            os.replace(part.partial, part.vectors)
+            put_file(part.partial, part.vectors)
     except OSError as error:
         raise UserError(
             f"{part.vectors}: cannot be written ({error.strerror or error}); free space and run the command again, it goes on from there"

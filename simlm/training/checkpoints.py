@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from simlm.durable import settle, sync_folder
 from simlm.files import write_json
 from simlm.progress import say
 
@@ -55,7 +56,9 @@ def step_of(checkpoint: Path | None) -> int:
 
 
 def stamp(checkpoint: Path, about: dict[str, Any]) -> None:
-    """Declare a checkpoint complete, once all processes have written their files."""
+    """Declare a checkpoint complete, once all processes have written their files and these have reached the disk."""
+    settle(checkpoint)
+    sync_folder(checkpoint.parent)
     sizes = {str(file.relative_to(checkpoint)): file.stat().st_size for file in sorted(checkpoint.rglob("*")) if file.is_file()}
     write_json(checkpoint / STAMP, {"files": sizes, **about})
 

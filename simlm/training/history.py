@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from simlm.durable import settle
 from simlm.files import write_text
 
 
@@ -27,6 +28,10 @@ class History:
         """Append one line."""
         with open(self.path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **values}) + "\n")
+
+    def settle(self) -> None:
+        """Wait until all lines have reached the disk: what is saved after them goes on from them."""
+        settle(self.path)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

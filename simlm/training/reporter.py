@@ -56,6 +56,7 @@ class Reporter(TrainerCallback):
         processes.wait()
         if processes.is_main():
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self.history.settle()
             checkpoints.stamp(folder, {"processes": processes.count(), "averages": self.averages.state() if self.averages.calls else None})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:

@@ -133,6 +133,8 @@ def fit(
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if stopping.stopped_at is not None and stopping.stopped_at < steps:
         raise OutOfTime(out_of_time(f"{job.name}, step {stopping.stopped_at} of {steps}"))
+    if history is not None:
+        history.settle()
     job.record.metrics |= {"steps": steps, "train_seconds": round(time.monotonic() - start, 2), "examples": examples, **reporter.last}
     return steps
 

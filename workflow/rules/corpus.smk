@@ -21,7 +21,7 @@ rule write_config:
     message:
         "Writing the resolved configuration"
     shell:
-        "cp {params.source:q} {output:q} > {log:q} 2>&1"
+        "{{ cp {params.source:q} {output:q} && sync {output:q}; }} > {log:q} 2>&1"
 
 
 # On the machine that Snakemake runs on: compute nodes may have no network.

@@ -9,6 +9,8 @@ from pydantic import Field
 from simlm.config.base import Block
 from simlm.config.corpora import Corpus
 from simlm.config.kinds import Model
+from simlm.config.kinds.base import System
+from simlm.config.kinds.bm25 import LEXICAL, Bm25
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """Pattern of an experiment's name, which becomes a folder."""
@@ -21,21 +23,6 @@ class Tokenizer(Block):
     vocabulary: int = Field(4096, ge=256, description="Size of a vocabulary trained on the corpus.")
     lowercase: bool = Field(True, description="Lower-case the text of a vocabulary trained on the corpus.")
     split_names: bool = Field(False, description="Cut identifiers at `_`, `.` and changes of case (`read_csv`, `StandardScaler`), for corpora about code.")
-
-
-class Bm25(Block):
-    """Lucene's BM25 over title and text."""
-
-    k1: float = Field(0.82, gt=0, description="Saturation of term frequency.")
-    b: float = Field(0.68, ge=0, le=1, description="Length normalisation.")
-    analyzers: list[Literal["words", "stemmed", "split_names", "split_names_stemmed"]] = Field(
-        ["stemmed"],
-        min_length=1,
-        description="Tokenisations to try; the one with the best main metric on `select_on` is kept. `split_names` cuts names at `_`, `.` and case changes; "
-        "`stemmed` applies stop words and the English stemmer.",
-    )
-    titles: bool = Field(True, description="Index title and text; false: the text alone, as in published figures of BM25 on MS MARCO.")
-    select_on: str = Field("dev", description="Split on which the analyzer is chosen (only read when there are several).")
 
 
 class Negatives(Block):
@@ -83,7 +70,7 @@ class Evaluate(Block):
     metrics: list[str] = Field(
         ["RR@10", "R@50", "R@1000", "nDCG@10", "AP"], min_length=1, description="ir-measures names; the relevance level is put in per split."
     )
-    baseline: str = Field("bm25", description="System that all others are tested against.")
+    baseline: str = Field(LEXICAL, description="System that all others are tested against.")
     depth: int = Field(1000, ge=1, description="Passages per query in the run files.")
     test: Literal["t-test", "randomisation"] = Field("t-test", description="Paired significance test; p-values are Holm-corrected.")
     resamples: int = Field(2000, ge=100, description="Bootstrap samples of the confidence intervals (and draws of the randomisation test).")
@@ -124,3 +111,22 @@ class Experiment(Block):
     evaluate: Evaluate = Field(description="Systems, splits and metrics.")
     gate: Gate = Field(Gate(), description="Comparison with published figures.")
     tracking: Tracking = Field(Tracking(), description="MLflow.")
+
+    @property
+    def systems(self) -> dict[str, System]:
+        """Everything that has a name in the graph: BM25, the models, and the parts of models (``joint.retriever``)."""
+        found: dict[str, System] = {LEXICAL: self.bm25}
+        for name, model in self.models.items():
+            found[name] = model
+            found |= {f"{name}.{part}": block for part, block in model.parts().items()}
+        return found
+
+    def system(self, name: str) -> System:
+        """What declares a system: its block, whatever it is.
+
+        Raises
+        ------
+        KeyError
+            If nothing is called so.
+        """
+        return self.systems[name]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
+from collections.abc import Callable, Iterable
 from graphlib import CycleError, TopologicalSorter
 
 from simlm.config.experiment import Experiment
-from simlm.config.kinds import ModelBlock
+from simlm.config.kinds.base import ROLES, System
+from simlm.config.kinds.bm25 import LEXICAL
+from simlm.config.kinds.roles import relatedness
 from simlm.config.remote import HUB_ID
 from simlm.errors import nearest
-
-LEXICAL = "bm25"
-"""Name of the system that every experiment has without a model."""
-
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Names of models: they become folders, and words of the jobs' command lines."""
@@ -36,41 +36,75 @@ def is_external(name: str) -> bool:
     return os.path.isdir(name) or name.startswith((".", "/", "~")) or bool(HUB_ID.match(name))
 
 
+def node_of(name: str) -> str:
+    """The model of the graph that a name belongs to: itself, or the model that a part is of.
+
+    >>> node_of("joint.retriever"), node_of("retriever1")
+    ('joint', 'retriever1')
+    """
+    return name.partition(".")[0]
+
+
+def folders_of(experiment: Experiment, name: str) -> list[str]:
+    """Names of the model folders that a model of the graph writes: its parts', or its own; none for a system without a folder."""
+    model = experiment.models[name]
+    return [f"{name}.{part}" for part in model.parts()] or ([name] if model.trainer else [])
+
+
 def initial_model(experiment: Experiment, name: str) -> str | None:
-    """The model of the graph whose weights ``name`` starts from, or None when it starts from outside or from scratch."""
-    start = experiment.models[name].initial()
-    return start if start in experiment.models else None
+    """The model or part whose weights ``name`` starts from, or None when it starts from outside or from scratch."""
+    start = experiment.system(name).initial()
+    return start if start in experiment.systems else None
+
+
+def references(system: System) -> dict[str, str]:
+    """Field → what it names, for everything that a system refers to, models outside the graph included."""
+    named = {"init": system.initial(), **system.reads_models(), "negatives": system.reads_negatives(), **system.reads_runs()}
+    return {field: target for field, target in named.items() if target}
 
 
 def training_needs(experiment: Experiment, name: str) -> list[str]:
     """Models of the graph that must be trained before ``name`` can be."""
     model = experiment.models[name]
-    needs = [initial_model(experiment, name), *model.reads_models().values(), model.reads_negatives()]
-    return [need for need in needs if need in experiment.models]
+    needs = [model.initial(), *model.reads_models().values(), model.reads_negatives()]
+    return [node_of(need) for need in needs if need in experiment.systems and node_of(need) in experiment.models]
 
 
 def training_order(experiment: Experiment) -> list[str]:
-    """All trained models, each after those it needs."""
+    """All models that have a folder, each after those it needs."""
     graph = {name: training_needs(experiment, name) for name, model in experiment.models.items() if model.trainer}
     return list(TopologicalSorter(graph).static_order())
 
 
 def needed_models(experiment: Experiment) -> list[str]:
-    """Trained models that the evaluated systems need, in an order in which they can be trained."""
-    wanted, stack = set(), list(experiment.evaluate.systems)
-    while stack:
-        name = stack.pop()
-        if name in wanted or name not in experiment.models:
-            continue
-        wanted.add(name)
-        stack += [*training_needs(experiment, name), *experiment.models[name].reads_runs().values()]
-    return [name for name in training_order(experiment) if name in wanted]
+    """Models with a folder that the evaluated systems need, in an order in which they can be made."""
+    needed = _closure(
+        [node_of(name) for name in systems_with_runs(experiment)],
+        lambda name: [*training_needs(experiment, name), *_nodes(experiment.models[name].reads_runs())] if name in experiment.models else [],
+    )
+    return [name for name in training_order(experiment) if name in needed]
 
 
-def mined_systems(experiment: Experiment) -> list[str]:
-    """Systems whose top passages serve as hard negatives, in graph order."""
-    sources = [experiment.models[name].reads_negatives() for name in needed_models(experiment)]
+def systems_with_runs(experiment: Experiment) -> list[str]:
+    """Systems whose evaluated splits are searched, the evaluated ones first: then those whose runs they read (re-ranked, fused)."""
+    return _closure(experiment.evaluate.systems, lambda name: experiment.system(name).reads_runs().values())
+
+
+def mined_systems(experiment: Experiment, models: Iterable[str] | None = None) -> list[str]:
+    """Systems whose top passages serve as hard negatives of ``models``, by default of those that the evaluated systems need."""
+    sources = [experiment.models[name].reads_negatives() for name in (needed_models(experiment) if models is None else models)]
     return list(dict.fromkeys(source for source in sources if source))
+
+
+def encoders(experiment: Experiment) -> list[str]:
+    """Models and parts that embed passages, in the order of the file."""
+    return [name for name, system in experiment.systems.items() if system.encodes]
+
+
+def needed_runs(experiment: Experiment, system: str) -> tuple[bool, list[str]]:
+    """Which runs of a system the graph needs: the training split's (to mine it), and those of the evaluated splits."""
+    splits = list(experiment.evaluate.splits) if system in systems_with_runs(experiment) else []
+    return system in mined_systems(experiment), splits
 
 
 def trainings_waiting(experiment: Experiment, system: str) -> int:
@@ -78,26 +112,58 @@ def trainings_waiting(experiment: Experiment, system: str) -> int:
     chains: dict[str, int] = {}
     for name in reversed(needed_models(experiment)):
         chains.setdefault(name, 0)
-        for need in {*training_needs(experiment, name), experiment.models[name].reads_negatives()} - {None}:
+        for need in {*training_needs(experiment, name), *_nodes({"negatives": experiment.models[name].reads_negatives()})}:
             chains[need] = max(chains.get(need, 0), 1 + chains[name])
-    return chains.get(system, 0)
+    return chains.get(node_of(system), 0)
 
 
-def retrieving_systems(experiment: Experiment) -> list[str]:
-    """Evaluated systems and those whose runs they read (re-ranked, fused), in graph order."""
-    wanted, stack = set(), list(experiment.evaluate.systems)
-    while stack:
-        name = stack.pop()
-        if name not in wanted:
-            wanted.add(name)
-            stack += experiment.models[name].reads_runs().values() if name in experiment.models else []
-    return [name for name in (LEXICAL, *experiment.models) if name in wanted]
+def headline_system(experiment: Experiment) -> str:
+    """The system that a configuration builds up to, which answers a search unless another is named.
+
+    It is the last evaluated model that embeds, or else the last system. In the default graph this is ``distilled``, the one
+    that the paper's headline is about.
+    """
+    systems = experiment.evaluate.systems
+    return next((name for name in reversed(systems) if experiment.system(name).encodes), systems[-1])
 
 
-def needed_runs(experiment: Experiment, system: str) -> tuple[bool, list[str]]:
-    """Which runs of a system the graph needs: the training split's (to mine it), and those of the evaluated splits."""
-    splits = list(experiment.evaluate.splits) if system in retrieving_systems(experiment) else []
-    return system in mined_systems(experiment), splits
+def counterparts(experiment: Experiment, name: str) -> list[str]:
+    """Evaluated systems that a system is a step from, the most telling first; empty for the first of them.
+
+    They are those that it builds on (the list that a re-ranker sorts, the parts of a fusion, the retriever that a training
+    starts from). A model none of whose starts is evaluated is compared with the earlier one of its role whose settings
+    differ least, and the first of its role with the baseline.
+    """
+    systems, block = experiment.evaluate.systems, experiment.system(name)
+    on = [other for other in block.builds_on() if other in systems and other != name]
+    if not on and block.compared_by:
+        earlier = [other for other in systems[: systems.index(name)] if experiment.system(other).compared_by == block.compared_by]
+        # Of equally close ones the latest.
+        on = [min(reversed(earlier), key=lambda other: relatedness(block, experiment.system(other)))] if earlier else []
+    baseline = experiment.evaluate.baseline
+    on = on or ([baseline] if name != baseline else [])
+    return sorted(on, key=lambda other: other == baseline)
+
+
+def compared_pairs(experiment: Experiment) -> list[tuple[str, str]]:
+    """Each evaluated system against the baseline and against its :func:`counterparts`, every pair once."""
+    evaluate = experiment.evaluate
+    pairs = [(name, other) for name in evaluate.systems for other in (evaluate.baseline, *counterparts(experiment, name)) if other != name]
+    return [pair for i, pair in enumerate(pairs) if pair not in pairs[:i] and pair[::-1] not in pairs[:i]]
+
+
+def _closure(start: Iterable[str], follow: Callable[[str], Iterable[str]]) -> list[str]:
+    """The names of ``start`` and all that can be reached from them, in the order in which they are met."""
+    found, queue = dict.fromkeys(start), deque(start)
+    while queue:
+        new = [name for name in follow(queue.popleft()) if name not in found]
+        found |= dict.fromkeys(new)
+        queue += new
+    return list(found)
+
+
+def _nodes(fields: dict[str, str | None]) -> list[str]:
+    return [node_of(name) for name in fields.values() if name]
 
 
 def check_graph(experiment: Experiment) -> None:
@@ -113,32 +179,32 @@ def check_graph(experiment: Experiment) -> None:
             raise GraphError(("models", name), f"the model name '{name}' becomes a file name; use letters, digits, '_' and '-', at most 64")
     if LEXICAL in experiment.models:
         raise GraphError(("models", LEXICAL), f"'{LEXICAL}' is the name of the lexical baseline; choose another")
-    for name, model in experiment.models.items():
-        _check_references(experiment, name, model)
-    _check_cycles(experiment, "training", lambda name: training_needs(experiment, name) if experiment.models[name].trainer else [])
-    _check_cycles(experiment, "evaluation", lambda name: [n for n in experiment.models[name].reads_runs().values() if n in experiment.models])
+    for name in experiment.models:
+        _check_references(experiment, name)
+    _check_cycles("training", {name: training_needs(experiment, name) for name, model in experiment.models.items() if model.trainer})
+    _check_cycles("evaluation", {name: system.reads_runs().values() for name, system in experiment.systems.items()})
     _check_evaluation(experiment)
 
 
-def _check_references(experiment: Experiment, name: str, model: ModelBlock) -> None:
-    references = dict(model.reads_models()) | dict(model.reads_runs())
-    if model.initial():
-        references["init"] = model.initial()
-    if model.reads_negatives():
-        references["negatives"] = model.reads_negatives()
-    known = [LEXICAL, *experiment.models]
-    for field, target in references.items():
+def _check_references(experiment: Experiment, name: str) -> None:
+    model, known = experiment.models[name], experiment.systems
+    named = [(field, target, model) for field, target in references(model).items()]
+    # The runs that a part reads are named by its model, or are those of another part.
+    named += [(field, target, part) for part in model.parts().values() for field, target in references(part).items()]
+    for field, target, block in named:
         place: tuple[str | int, ...] = ("models", name, *_field_path(field))
-        kinds = model.accepts().get(field, ())
+        outside = field in block.outside
         if target not in known:
-            if field in ("init", "generator") and is_external(target):
+            if outside and is_external(target):
                 continue
-            hint = " (a Hugging Face id is written owner/name, a folder must exist)" if field in ("init", "generator") else ""
+            hint = " (a Hugging Face id is written owner/name, a folder must exist)" if outside else ""
             raise GraphError(place, f"no model is called '{target}'{nearest(target, known)}{hint}")
-        role = LEXICAL if target == LEXICAL else experiment.models[target].role
-        if role not in kinds:
-            kind = LEXICAL if target == LEXICAL else experiment.models[target].kind
-            raise GraphError(place, f"'{target}' is of kind {kind}, but {field} takes {' or '.join(kinds) or 'a Hugging Face id or a folder'}")
+        roles = block.accepts().get(field, ())
+        if not any(getattr(known[target], role) for role in roles):
+            wanted = " or ".join(ROLES[role] for role in roles) or "a Hugging Face id or a folder"
+            fitting = [one for one, other in known.items() if one != name and any(getattr(other, role) for role in roles)]
+            there = f" (there are {', '.join(fitting)})" if fitting else ""
+            raise GraphError(place, f"'{target}' is of kind {known[target].kind}, but {field} takes {wanted}{there}")
 
 
 def _field_path(field: str) -> tuple[str | int, ...]:
@@ -146,36 +212,30 @@ def _field_path(field: str) -> tuple[str | int, ...]:
     return (indexed[1], int(indexed[2])) if indexed else (field,)
 
 
-def _check_cycles(experiment: Experiment, what: str, needs) -> None:
+def _check_cycles(what: str, needs: dict[str, Iterable[str]]) -> None:
     try:
-        TopologicalSorter({name: needs(name) for name in experiment.models}).prepare()
+        TopologicalSorter(needs).prepare()
     except CycleError as error:
         circle = error.args[1]
         raise GraphError(("models", circle[0]), f"the {what} of these models waits for itself: {' → '.join(reversed(circle))}") from None
 
 
 def _check_evaluation(experiment: Experiment) -> None:
-    evaluate, known = experiment.evaluate, [LEXICAL, *experiment.models]
+    evaluate, known = experiment.evaluate, experiment.systems
     for i, system in enumerate(evaluate.systems):
         if system not in known:
             raise GraphError(("evaluate", "systems", i), f"no model is called '{system}'{nearest(system, known)}")
-        kind = LEXICAL if system == LEXICAL else experiment.models[system].kind
-        if kind in ("mlm", "bottleneck"):
-            raise GraphError(
-                ("evaluate", "systems", i), f"'{system}' is of kind {kind}, which does not retrieve; evaluate a biencoder, a crossencoder or a fusion"
-            )
+        if not known[system].retrieves:
+            able = [name for name, block in known.items() if block.retrieves]
+            raise GraphError(("evaluate", "systems", i), f"'{system}' is of kind {known[system].kind}, which does not retrieve; choose of {', '.join(able)}")
     if len(set(evaluate.systems)) < len(evaluate.systems):
         raise GraphError(("evaluate", "systems"), "a system is listed twice")
     if evaluate.baseline not in evaluate.systems:
         raise GraphError(("evaluate", "baseline"), f"'{evaluate.baseline}' is not among the evaluated systems{nearest(evaluate.baseline, evaluate.systems)}")
     splits = experiment.corpus.split_names()
     places = [(("evaluate", "splits", split), split) for split in evaluate.splits]
-    if len(experiment.bm25.analyzers) > 1:
-        places.append((("bm25", "select_on"), experiment.bm25.select_on))
-    for name, model in experiment.models.items():
-        probe = getattr(model, "probe", None)
-        if probe is not None:
-            places.append((("models", name, "probe", "split"), probe.split))
+    blocks = [(("bm25",), experiment.bm25), *((("models", name), model) for name, model in experiment.models.items())]
+    places += [((*place, *field.split(".")), split) for place, block in blocks for field, split in block.reads_splits().items()]
     for place, split in places:
         if split not in splits:
             raise GraphError(place, f"the corpus has no split '{split}'{nearest(split, splits)} (it has {', '.join(splits)})")

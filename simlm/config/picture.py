@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL, needed_models
-from simlm.config.stages import systems_with_runs
+from simlm.config.graph import LEXICAL, needed_models, systems_with_runs
 
 SHAPES = {"mlm": ("[", "]"), "bottleneck": ("[[", "]]"), "biencoder": ("(", ")"), "crossencoder": ("{{", "}}"), "fusion": ("([", "])")}
 

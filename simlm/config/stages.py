@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL, mined_systems
+from simlm.config.graph import LEXICAL, mined_systems, systems_with_runs
 from simlm.config.kinds import ModelBlock
 from simlm.config.remote import remote_inputs
 
@@ -34,33 +34,15 @@ def teacher_of(model: ModelBlock) -> str | None:
     return model.reads_models().get("teacher")
 
 
-def systems_with_runs(experiment: Experiment) -> list[str]:
-    """Systems whose evaluated splits are searched: the evaluated ones and those whose runs they read."""
-    found: dict[str, None] = {}
-    stack = list(reversed(experiment.evaluate.systems))
-    while stack:
-        name = stack.pop()
-        if name not in found:
-            found[name] = None
-            stack += experiment.models[name].reads_runs().values() if name != LEXICAL else ()
-    return list(found)
-
-
 def systems_mined(experiment: Experiment) -> list[str]:
     """Systems that search the training queries: sources of negatives of any model of the graph."""
-    everyone = [model.reads_negatives() for model in experiment.models.values()]
-    return list(dict.fromkeys([*mined_systems(experiment), *filter(None, everyone)]))
+    return mined_systems(experiment, experiment.models)
 
 
 def bm25_splits(experiment: Experiment) -> list[str]:
     """Splits that BM25 searches: ``train`` when it is mined, the judged ones when its runs are read."""
     judged = list(experiment.evaluate.splits) if LEXICAL in systems_with_runs(experiment) else []
     return [*(["train"] if LEXICAL in systems_mined(experiment) else []), *(split for split in judged if split != "train")]
-
-
-def encoders(experiment: Experiment) -> list[str]:
-    """Models that embed passages, in the order of the file."""
-    return [name for name, model in experiment.models.items() if model.encodes]
 
 
 def settings_of(experiment: Experiment, stage: str, name: str | None = None) -> dict[str, Any]:

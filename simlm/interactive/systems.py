@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simlm.config.graph import LEXICAL, retrieving_systems
+from simlm.config.graph import LEXICAL, systems_with_runs
 from simlm.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Answer:
 
 def searchable(experiment: Experiment) -> list[str]:
     """Systems that can be asked: the evaluated ones in their order, then those that they build on."""
-    return list(dict.fromkeys([*experiment.evaluate.systems, *retrieving_systems(experiment)]))
+    return systems_with_runs(experiment)
 
 
 def default_system(experiment: Experiment) -> str:

@@ -12,7 +12,8 @@ from simlm.progress import progress, say
 from simlm.runs.runs import TrecRanking
 
 if TYPE_CHECKING:
-    from simlm.config.experiment import Bm25, Evaluate
+    from simlm.config.experiment import Evaluate
+    from simlm.config.kinds.bm25 import Bm25
     from simlm.corpus.store import CorpusStore
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
-from simlm.config.graph import LEXICAL, needed_models, needed_runs
-from simlm.config.stages import bm25_splits, systems_mined, systems_with_runs
+from simlm.config.graph import LEXICAL, needed_models, needed_runs, systems_with_runs
+from simlm.config.stages import bm25_splits, systems_mined
 from simlm.paths import Paths
 from simlm.planning.costs import Accelerator, Costs
 from simlm.planning.counts import Counts

@@ -13,19 +13,19 @@ from simlm.config import merge, read_values, validate
 from simlm.config.code import STAGES, fingerprint
 from simlm.config.graph import (
     LEXICAL,
+    encoders,
     initial_model,
     mined_systems,
     needed_models,
+    systems_with_runs,
     trainings_waiting,
 )
 from simlm.config.remote import remote_inputs
 from simlm.config.stages import (
     bm25_splits,
     canonical,
-    encoders,
     settings_of,
     systems_mined,
-    systems_with_runs,
     teacher_of,
 )
 from simlm.errors import UserError

@@ -1,57 +1,96 @@
-"""What a kind of model declares: its settings, what it reads, and the function that trains it.
+"""What every system of an experiment declares about itself: BM25, the models of the graph, and the parts of a model.
 
-A new kind is one file in this folder plus one line in ``__init__.py``; nothing else names kinds.
+Everything else asks these attributes and methods and never the name of a kind, so that a new kind is a file of its own
+(``docs/kinds.md``). The roles that kinds have in common are in :mod:`simlm.config.kinds.roles`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from simlm.config.base import Block
 
+if TYPE_CHECKING:
+    from simlm.planning.work import Workload
+
 Untitled = Literal["text", "dash"]
 """How a cross-encoder reads a passage without a title: the text alone, or ``-: text``."""
 
+ROLES = {
+    "generates": "a masked language model",
+    "pretrained": "a pre-trained language model",
+    "encodes": "a retriever that embeds texts",
+    "scores": "a re-ranker",
+    "mined": "a system whose runs can be mined",
+    "retrieves": "a system that retrieves",
+}
+"""What a system can be to others, by attribute of :class:`System`, in the words of an error message; the most telling first."""
 
-class ModelBlock(Block):
-    """One entry of ``models:``."""
 
-    kind: str
+class Card(NamedTuple):
+    """What the card of a model says of its kind; ``usage`` is Markdown in which ``{query}``, ``{passage}`` and ``{pair}`` stand for lengths in tokens."""
+
+    sentence: str
+    task: str = "feature-extraction"
+    tags: tuple[str, ...] = ()
+    library: str = "transformers"
+    usage: str = ""
+
+
+class System(Block):
+    """What has a name in an experiment: what it is to others, what it reads, and how it is described."""
+
+    noun: ClassVar[str] = "system"
+    """What it is, in at most three words."""
+    shape: ClassVar[tuple[str, str]] = ("[", "]")
+    """Brackets of its box in a mermaid diagram."""
+
     trainer: ClassVar[str | None] = None
     """``module:function`` that makes the model folder of this kind, or None for systems that have none."""
-    made_by: ClassVar[str | None] = "train"
+    made_by: ClassVar[str | None] = None
     """Stage that calls ``trainer`` and writes the model's folder, or None for a system without one."""
     runs_by: ClassVar[str | None] = None
     """Stage that writes the runs of the evaluated splits, or None for a model that does not retrieve."""
-    acts_as: ClassVar[str | None] = None
-    """The kind whose place this one takes in the graph, if that is not its own."""
+
     pretrained: ClassVar[bool] = False
     """Whether the model is a language model that others start from."""
+    generates: ClassVar[bool] = False
+    """Whether it is a masked language model whose predictions can replace tokens."""
     encodes: ClassVar[bool] = False
-    """Whether the model embeds queries and passages, so that it has an index and can be mined."""
+    """Whether the model embeds queries and passages, so that it has an index and others can start from it."""
     scores: ClassVar[bool] = False
     """Whether the model reads a query and a passage together, so that it re-ranks and teaches."""
+    mined: ClassVar[bool] = False
+    """Whether it searches the training queries as well, so that hard negatives can be mined from it."""
+
     not_trained: ClassVar[tuple[str, ...]] = ()
     """Fields that do not change the trained weights: how the job runs, and what only matters afterwards."""
-
-    @property
-    def role(self) -> str:
-        """What the model is to others: its kind, or the kind whose place it takes."""
-        return self.acts_as or self.kind
+    how_not_what: ClassVar[tuple[str, ...]] = ()
+    """Fields that change no result at all; those of ``not_trained`` that only say how a job runs are among them."""
+    outside: ClassVar[tuple[str, ...]] = ("init",)
+    """Fields that may also name a Hugging Face id or a local folder."""
+    compared_by: ClassVar[tuple[str, ...]] = ()
+    """Fields that tell two systems of one role apart as steps of a method; fewer differences are closer relatives."""
 
     @property
     def retrieves(self) -> bool:
         """Whether the system has runs, so that it can be evaluated, re-ranked and fused."""
         return self.runs_by is not None
 
+    @property
+    def style(self) -> str:
+        """The most telling role (a key of :data:`ROLES`), which colours the system in pictures."""
+        return next((role for role in ROLES if getattr(self, role)), "none")
+
     def initial(self) -> str | None:
         """The name, Hugging Face id or folder the weights start from."""
         return getattr(self, "init", None)
 
     def reads_models(self) -> dict[str, str]:
-        """Field name → model of the graph that must be trained before this one is trained (initial model excepted)."""
+        """Field name → model that must be trained before this one is trained (initial model excepted)."""
         return {}
 
     def reads_negatives(self) -> str | None:
@@ -63,18 +102,73 @@ class ModelBlock(Block):
         return False
 
     def reads_runs(self) -> dict[str, str]:
-        """Field name → system whose runs are needed when this model is evaluated."""
+        """Field name → system whose runs are needed when this one is evaluated."""
+        return {}
+
+    def reads_splits(self) -> dict[str, str]:
+        """Field (nested ones with dots) → split of the corpus that is read beside ``train``."""
         return {}
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        """Field name → kinds that the named model may have."""
+        """Field name → roles (keys of :data:`ROLES`) of which the named system must have one."""
         return {}
+
+    def builds_on(self) -> list[str]:
+        """Systems that this one improves on when they are evaluated as well, the nearest first; it is compared with them."""
+        return list(dict.fromkeys(self.reads_runs().values()))
+
+    def about(self) -> str:
+        """One line on what it is, for the table of results."""
+        return self.noun
+
+    def change(self, against: str, other: System, systems: Mapping[str, System]) -> str:
+        """What is new in comparison with the system ``other``, called ``against``, in words; ``systems`` are all of the experiment."""
+        return f"{self.noun} instead of {other.noun}"
+
+    def card(self) -> Card:
+        """What the card beside the weights says of the kind."""
+        return Card(f"A model of kind {self.kind}.")
+
+    def operations(self, work: Workload, name: str) -> float | None:
+        """Floating-point operations of all of its training, for ``simlm plan``; None: as many as masked language modelling takes.
+
+        ``work`` knows the size of the collection, lengths of texts and shapes of models (:class:`simlm.planning.work.Workload`);
+        a backward pass counts as two forward passes.
+        """
+        return None
+
+
+class ModelBlock(System):
+    """One entry of ``models:``."""
+
+    kind: str
+    made_by: ClassVar[str | None] = "train"
+    acts_as: ClassVar[str | None] = None
+    """The kind whose place this one takes in the graph, if that is not its own."""
+
+    @property
+    def role(self) -> str:
+        """What the model is to others: its kind, or the kind whose place it takes."""
+        return self.acts_as or self.kind
+
+    def parts(self) -> dict[str, System]:
+        """Name → part, for a model that writes several folders: ``joint`` with a part ``retriever`` has ``models/joint.retriever``.
+
+        A part is a system of its own, ``joint.retriever`` in the rest of the graph; the model itself has no folder then. All
+        parts come from one training: one rule, one record.
+        """
+        return {}
+
+
+RESOURCES = ("threads", "gpus", "processes", "checkpoint_steps", "log_steps")
+"""Settings that say where and how a job runs, not what it computes."""
 
 
 class Training(ModelBlock):
     """Settings of the optimisation, common to every trained kind."""
 
-    not_trained: ClassVar[tuple[str, ...]] = ("threads", "gpus", "processes", "log_steps", "checkpoint_steps")
+    not_trained: ClassVar[tuple[str, ...]] = RESOURCES
+    how_not_what: ClassVar[tuple[str, ...]] = (*RESOURCES, "micro_batch_size")
 
     init: str | None = Field(
         None, description="Where the weights start: a model of the graph, a Hugging Face id (`owner/name` or `owner/name@revision`) or a local folder."

@@ -7,14 +7,13 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from simlm.config.kinds.base import Training
+from simlm.config.kinds.roles import Retriever
 
 
-class BiEncoder(Training):
+class BiEncoder(Training, Retriever):
     """Dense retriever (paper sections 3.2 and 3.3)."""
 
     kind: Literal["biencoder"]
-    encodes: ClassVar[bool] = True
-    runs_by: ClassVar[str] = "search_index"
     trainer: ClassVar[str] = "simlm.training.biencoder:train"
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
@@ -53,4 +52,8 @@ class BiEncoder(Training):
         return self.negatives
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"init": ("mlm", "bottleneck", "biencoder"), "negatives": ("bm25", "biencoder"), "teacher": ("crossencoder",)}
+        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "teacher": ("scores",)}
+
+    def about(self) -> str:
+        parts = [f"from {self.init}", f"negatives from {self.negatives or 'the batch'}"]
+        return ", ".join([*parts, *(f"teacher {name}" for name in self.reads_models().values())])

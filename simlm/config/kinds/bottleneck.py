@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from simlm.config.base import Block
-from simlm.config.kinds.base import Training
+from simlm.config.kinds.base import Card, Training
+from simlm.config.kinds.roles import Pretrained
 
 
 class Probe(Block):
@@ -19,12 +20,14 @@ class Probe(Block):
     passages: int = Field(2000, ge=10, description="Most passages searched: the relevant ones plus random others.")
 
 
-class Bottleneck(Training):
+class Bottleneck(Training, Pretrained):
     """SimLM (paper section 3.1): a deep encoder whose [CLS] feeds a shallow decoder, both restore replaced tokens."""
 
     kind: Literal["bottleneck"]
     trainer: ClassVar[str] = "simlm.training.bottleneck:train"
-    pretrained: ClassVar[bool] = True
+    noun: ClassVar[str] = "SimLM pre-training"
+    shape: ClassVar[tuple[str, str]] = ("[[", "]]")
+    outside: ClassVar[tuple[str, ...]] = ("init", "generator")
 
     init: str = Field(description="Base model: a model of the graph, a Hugging Face id or a local folder.")
     generator: str = Field(description="Masked language model that proposes replacements; same vocabulary as `init`.")
@@ -53,4 +56,14 @@ class Bottleneck(Training):
         return {"generator": self.generator}
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"init": ("mlm", "bottleneck"), "generator": ("mlm",)}
+        return {"init": ("pretrained",), "generator": ("generates",)}
+
+    def reads_splits(self) -> dict[str, str]:
+        return {"probe.split": self.probe.split} if self.probe else {}
+
+    def card(self) -> Card:
+        sentence = (
+            "An encoder pre-trained through a representation bottleneck (SimLM). It does not retrieve yet: fine-tune it as a bi-encoder. Decoder and "
+            "language-model head are kept, so that pre-training can go on."
+        )
+        return super().card()._replace(sentence=sentence, tags=("information-retrieval", "simlm"))

@@ -7,16 +7,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from simlm.config.kinds.base import Training, Untitled
+from simlm.config.kinds.roles import Reranker
 
 
-class CrossEncoder(Training):
+class CrossEncoder(Training, Reranker):
     """Re-ranker (paper section 3.3), trained with a localised softmax over hard negatives and R-Drop."""
 
     kind: Literal["crossencoder"]
     not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, "rerank", "rerank_depth")
     trainer: ClassVar[str] = "simlm.training.crossencoder:train"
-    scores: ClassVar[bool] = True
-    runs_by: ClassVar[str] = "rerank"
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
     negatives: str = Field(description="System whose top passages give the hard negatives: `bm25` or a bi-encoder.")
@@ -36,7 +35,6 @@ class CrossEncoder(Training):
     holdout: int = Field(200, ge=0, description="Training queries kept for model selection, never trained on (at most a tenth).")
 
     def candidates(self) -> str:
-        """The system whose runs are re-ranked."""
         return self.rerank or self.negatives
 
     def reads_negatives(self) -> str | None:
@@ -45,8 +43,8 @@ class CrossEncoder(Training):
     def reads_lexical_index(self) -> bool:
         return self.lexical_hints
 
-    def reads_runs(self) -> dict[str, str]:
-        return {"rerank": self.candidates()}
-
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"init": ("mlm", "bottleneck", "biencoder"), "negatives": ("bm25", "biencoder"), "rerank": ("bm25", "biencoder", "fusion")}
+        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "rerank": ("retrieves",)}
+
+    def about(self) -> str:
+        return f"from {self.init}, re-ranks the top {self.rerank_depth} of {self.candidates()}"

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from simlm.config.kinds.base import ModelBlock, Untitled
+from simlm.config.kinds.roles import Reranker, Retriever
 
 
 class GivenModel(ModelBlock):
@@ -15,31 +16,33 @@ class GivenModel(ModelBlock):
     trainer: ClassVar[str] = "simlm.models.given:take_over"
     made_by: ClassVar[str] = "import_model"
     not_trained: ClassVar[tuple[str, ...]] = ("threads", "gpus")
+    how_not_what: ClassVar[tuple[str, ...]] = not_trained
 
     init: str = Field(description="The published model: a Hugging Face id (`owner/name` or `owner/name@revision`) or a local folder.")
     threads: int = Field(8, ge=1, description="CPU threads asked for; never more than the machine has.")
     gpus: int = Field(0, ge=0, description="GPUs asked for.")
 
+    def about(self) -> str:
+        return f"published model {self.init}"
 
-class GivenBiEncoder(GivenModel):
+
+class GivenBiEncoder(GivenModel, Retriever):
     """A published dense retriever: [CLS] of the last layer, L2-normalised."""
 
     kind: Literal["given_biencoder"]
     acts_as: ClassVar[str] = "biencoder"
-    encodes: ClassVar[bool] = True
-    runs_by: ClassVar[str] = "search_index"
+    noun: ClassVar[str] = "given retriever"
 
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
 
 
-class GivenCrossEncoder(GivenModel):
+class GivenCrossEncoder(GivenModel, Reranker):
     """A published re-ranker with one logit."""
 
     kind: Literal["given_crossencoder"]
     acts_as: ClassVar[str] = "crossencoder"
-    scores: ClassVar[bool] = True
-    runs_by: ClassVar[str] = "rerank"
+    noun: ClassVar[str] = "given re-ranker"
     not_trained: ClassVar[tuple[str, ...]] = (*GivenModel.not_trained, "rerank", "rerank_depth")
 
     rerank: str = Field(description="System whose top passages are re-ranked in the evaluation.")
@@ -47,12 +50,8 @@ class GivenCrossEncoder(GivenModel):
     max_length: int = Field(192, ge=8, description="Longest (query, passage) in tokens.")
     untitled: Untitled = Field("text", description="A passage without a title is its text alone, or `-: text`, which the authors' released re-ranker reads.")
 
-    def candidates(self) -> str:
-        """The system whose runs are re-ranked."""
-        return self.rerank
-
-    def reads_runs(self) -> dict[str, str]:
-        return {"rerank": self.rerank}
-
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"rerank": ("bm25", "biencoder", "fusion")}
+        return {"rerank": ("retrieves",)}
+
+    def about(self) -> str:
+        return f"{super().about()}, re-ranks the top {self.rerank_depth} of {self.candidates()}"

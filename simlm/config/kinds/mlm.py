@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from simlm.config.base import Block
-from simlm.config.kinds.base import Training
+from simlm.config.kinds.base import Card, Training
+from simlm.config.kinds.roles import Pretrained
 
 
 class Size(Block):
@@ -28,12 +29,13 @@ class Size(Block):
         return self
 
 
-class MaskedLanguageModel(Training):
+class MaskedLanguageModel(Training, Pretrained):
     """A BERT trained on the corpus by whole-word masked language modelling."""
 
     kind: Literal["mlm"]
     trainer: ClassVar[str] = "simlm.training.mlm:train"
-    pretrained: ClassVar[bool] = True
+    noun: ClassVar[str] = "masked LM"
+    generates: ClassVar[bool] = True
 
     size: Size | None = Field(None, description="Shape of a model from scratch; give this or `init`.")
     mask_probability: float = Field(0.15, gt=0, lt=1, description="Share of the tokens that are masked, whole words at a time.")
@@ -46,4 +48,7 @@ class MaskedLanguageModel(Training):
         return self
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"init": ("mlm", "bottleneck")}
+        return {"init": ("pretrained",)}
+
+    def card(self) -> Card:
+        return super().card()._replace(sentence="A masked language model, the start or the generator of SimLM's pre-training.")

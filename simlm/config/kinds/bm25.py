@@ -1,0 +1,42 @@
+"""BM25, the lexical system that every experiment has without naming it among its models."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from simlm.config.kinds.base import System
+
+LEXICAL = "bm25"
+"""Name of the system."""
+
+
+class Bm25(System):
+    """Lucene's BM25 over title and text."""
+
+    kind: ClassVar[str] = LEXICAL
+    noun: ClassVar[str] = "lexical search"
+    shape: ClassVar[tuple[str, str]] = ("[(", ")]")
+    mined: ClassVar[bool] = True
+    runs_by: ClassVar[str] = "search_bm25"
+
+    k1: float = Field(0.82, gt=0, description="Saturation of term frequency.")
+    b: float = Field(0.68, ge=0, le=1, description="Length normalisation.")
+    analyzers: list[Literal["words", "stemmed", "split_names", "split_names_stemmed"]] = Field(
+        ["stemmed"],
+        min_length=1,
+        description="Tokenisations to try; the one with the best main metric on `select_on` is kept. `split_names` cuts names at `_`, `.` and case changes; "
+        "`stemmed` applies stop words and the English stemmer.",
+    )
+    titles: bool = Field(True, description="Index title and text; false: the text alone, as in published figures of BM25 on MS MARCO.")
+    select_on: str = Field("dev", description="Split on which the analyzer is chosen (only read when there are several).")
+
+    def reads_lexical_index(self) -> bool:
+        return True
+
+    def reads_splits(self) -> dict[str, str]:
+        return {"select_on": self.select_on} if len(self.analyzers) > 1 else {}
+
+    def about(self) -> str:
+        return f"Lucene's BM25, k1 {self.k1:g}, b {self.b:g}" + ("" if self.titles else ", without titles")

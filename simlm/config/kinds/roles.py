@@ -1,0 +1,127 @@
+"""Roles that several kinds have in common: what is asked of a kind that embeds, scores or fuses, and how it is described.
+
+The stage that a role names reads these of the block, beside what :class:`~simlm.config.kinds.base.System` declares:
+
+=============  ==========================================
+``runs_by``    reads
+=============  ==========================================
+search_index   ``query_length``, ``passage_length``
+rerank         ``candidates()``, ``rerank_depth``, ``threads``, ``gpus``
+fuse           ``of``, ``k``
+=============  ==========================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from simlm.config.kinds.base import Card, System
+from simlm.config.kinds.usage import EMBEDDING, HINTED, MASKED, PAIRS
+
+
+class Pretrained(System):
+    """A language model that others start from; it does not retrieve."""
+
+    noun: ClassVar[str] = "language model"
+    pretrained: ClassVar[bool] = True
+
+    def card(self) -> Card:
+        return Card("A language model.", "fill-mask", ("simlm",), usage=MASKED)
+
+
+class Retriever(System):
+    """A model that embeds queries and passages; its index is searched, also for hard negatives."""
+
+    noun: ClassVar[str] = "dense retriever"
+    shape: ClassVar[tuple[str, str]] = ("(", ")")
+    encodes: ClassVar[bool] = True
+    mined: ClassVar[bool] = True
+    runs_by: ClassVar[str] = "search_index"
+    compared_by: ClassVar[tuple[str, ...]] = ("init", "negatives", "teacher")
+    _rest: ClassVar[tuple[str, ...]] = ("hard_negatives", "epochs", "steps", "batch_size", "learning_rate", "contrastive_weight", "temperature", "dropout")
+
+    def builds_on(self) -> list[str]:
+        return [start] if (start := self.initial()) else []
+
+    def change(self, against: str, other: System, systems: Mapping[str, System]) -> str:
+        if not other.encodes:
+            return f"a {self.noun} instead of {other.noun}"
+        parts = []
+        for field, old, new in _differences(self, other, self.compared_by):
+            if field == "init":
+                noun = f" ({systems[new].noun})" if new in systems and systems[new].pretrained else ""
+                parts.append(f"starts from {new}{noun} instead of {old}")
+            elif field == "negatives":
+                parts.append(f"hard negatives from {new or 'the batch alone'} instead of {old or 'the batch alone'}")
+            elif field == "teacher":
+                parts.append(f"distils {new}" if new else f"without the teacher {old}")
+            else:
+                parts.append(f"{field} {_short(old)} → {_short(new)}")
+        parts += [f"{field} {_short(old)} → {_short(new)}" for field, old, new in _differences(self, other, self._rest)]
+        return "; ".join(parts) or "nothing but the name"
+
+    def card(self) -> Card:
+        sentence = (
+            "A bi-encoder (dense retriever): one encoder for queries and passages. The embedding of a text is the last hidden state of its first "
+            "token, L2-normalised; a passage's score is the inner product of the two embeddings."
+        )
+        return Card(sentence, "sentence-similarity", ("sentence-transformers", "information-retrieval", "simlm"), "sentence-transformers", EMBEDDING)
+
+
+class Reranker(System):
+    """A model that reads a query and a passage together and re-orders what another system found."""
+
+    noun: ClassVar[str] = "re-ranker"
+    shape: ClassVar[tuple[str, str]] = ("{{", "}}")
+    scores: ClassVar[bool] = True
+    runs_by: ClassVar[str] = "rerank"
+
+    def candidates(self) -> str:
+        """The system whose runs are re-ranked."""
+        return self.rerank
+
+    def reads_runs(self) -> dict[str, str]:
+        return {"rerank": self.candidates()}
+
+    def change(self, against: str, other: System, systems: Mapping[str, System]) -> str:
+        if against == self.candidates():
+            return f"its top {self.rerank_depth} re-ranked by a cross-encoder"
+        return f"the top {self.rerank_depth} of {self.candidates()} re-ranked by a cross-encoder"
+
+    def card(self) -> Card:
+        sentence = "A cross-encoder (re-ranker): it reads a query and a passage together and gives one logit, the higher the more relevant."
+        hinted = self.reads_lexical_index()
+        usage = PAIRS.replace("{hint}", "57 " if hinted else "") + (HINTED if hinted else "")
+        return Card(sentence, "text-ranking", ("reranker", "information-retrieval", "simlm"), usage=usage)
+
+
+class Fused(System):
+    """A system that merges the runs of others; it has no model."""
+
+    noun: ClassVar[str] = "fusion"
+    shape: ClassVar[tuple[str, str]] = ("([", "])")
+    runs_by: ClassVar[str] = "fuse"
+
+    def reads_runs(self) -> dict[str, str]:
+        return {f"of[{i}]": name for i, name in enumerate(self.of)}
+
+    def accepts(self) -> dict[str, tuple[str, ...]]:
+        return dict.fromkeys(self.reads_runs(), ("retrieves",))
+
+    def change(self, against: str, other: System, systems: Mapping[str, System]) -> str:
+        return f"{self.noun} with {' and '.join(name for name in self.of if name != against)}"
+
+
+def _differences(new: System, old: System, fields: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
+    pairs = [(field, getattr(old, field, None), getattr(new, field, None)) for field in fields]
+    return [(field, one, other) for field, one, other in pairs if one != other]
+
+
+def relatedness(system: System, other: System) -> int:
+    """Number of fields of ``compared_by`` in which two systems differ."""
+    return len(_differences(system, other, system.compared_by))
+
+
+def _short(value: Any) -> str:
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

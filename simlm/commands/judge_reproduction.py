@@ -35,10 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def judge(context: Context) -> list:
     """Write ``reproduction.tsv`` and the record; returns the verdicts."""
+    from simlm.config.published import published_file
     from simlm.config.stages import settings_of
     from simlm.evaluation import gate
     from simlm.evaluation.compare import MetricRow, read_rows, write_rows
-    from simlm.evaluation.published import published_file
     from simlm.files import read_json
     from simlm.records.record import StageRecord
 

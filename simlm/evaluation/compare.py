@@ -162,3 +162,13 @@ def read_rows(path: Path, kind: type) -> list:
         raise UserError(f"{path} does not exist; run simlm compare-systems first") from None
     except ValueError:
         raise UserError(f"{path} is truncated or foreign; delete it and run simlm compare-systems again") from None
+
+
+def read_metrics(path: Path) -> list[MetricRow]:
+    """The table of all systems, splits and metrics; empty when it does not exist yet. Raises like :func:`read_rows`."""
+    return read_rows(path, MetricRow) if path.exists() else []
+
+
+def read_comparisons(path: Path) -> list[ComparisonRow]:
+    """The paired tests; empty when there are none yet. Raises like :func:`read_rows`."""
+    return read_rows(path, ComparisonRow) if path.exists() else []

@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simlm.config.published import Published, counterparts, load_published, origin_of, published_file, titles_of
 from simlm.evaluation.compare import MetricRow
-from simlm.evaluation.published import Published, counterparts, load_published, origin_of, published_file, titles_of
 
 if TYPE_CHECKING:
     from simlm.config import Experiment

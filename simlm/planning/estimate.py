@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
 from simlm.config.graph import LEXICAL, needed_models, needed_runs, systems_with_runs
+from simlm.config.jobs import record_names
 from simlm.config.stages import bm25_splits, systems_mined
 from simlm.paths import Paths
 from simlm.planning.costs import Accelerator, Costs
@@ -15,7 +16,6 @@ from simlm.planning.counts import Counts
 from simlm.planning.index_size import looked_at, vector_bytes
 from simlm.planning.lengths import mean_cut
 from simlm.planning.work import Workload
-from simlm.records.names import record_names
 
 MIB = 2**20
 PROCESS = 100 * MIB

@@ -7,15 +7,12 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simlm.config import Experiment
 from simlm.errors import UserError
 from simlm.files import read_manifest, sha256_text
 from simlm.paths import Paths
-
-if TYPE_CHECKING:
-    from simlm.evaluation.compare import ComparisonRow, MetricRow
 
 ORDER = (
     "download_inputs", "prepare_corpus", "train_tokenizer", "import_model",
@@ -182,23 +179,3 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(value, dict):
             found.append(value)
     return found
-
-
-def read_metrics(path: Path) -> list[MetricRow]:
-    """The table of all systems, splits and metrics; empty when it does not exist yet.
-
-    Raises
-    ------
-    UserError
-        If it is truncated or foreign.
-    """
-    from simlm.evaluation.compare import MetricRow, read_rows
-
-    return read_rows(path, MetricRow) if path.exists() else []
-
-
-def read_comparisons(path: Path) -> list[ComparisonRow]:
-    """The paired tests; empty when there are none yet. Raises like :func:`read_metrics`."""
-    from simlm.evaluation.compare import ComparisonRow, read_rows
-
-    return read_rows(path, ComparisonRow) if path.exists() else []

@@ -8,10 +8,9 @@ from pathlib import Path
 from simlm.config import load_experiment
 from simlm.context import Context
 from simlm.errors import UserError
-from simlm.evaluation.compare import MetricRow
+from simlm.evaluation.compare import MetricRow, read_metrics
 from simlm.files import write_text
 from simlm.paths import Paths
-from simlm.records.stages import read_metrics
 from simlm.report.page import published
 
 

@@ -10,10 +10,10 @@ import simlm
 from simlm.context import Context
 from simlm.errors import UserError
 from simlm.evaluation import gate
-from simlm.evaluation.compare import ComparisonRow, MetricRow, read_rows
+from simlm.evaluation.compare import ComparisonRow, MetricRow, read_comparisons, read_metrics, read_rows
 from simlm.evaluation.table import relevance_text
 from simlm.files import read_manifest, write_text
-from simlm.records.stages import Stage, cautions, read_comparisons, read_metrics, read_stages
+from simlm.records.stages import Stage, cautions, read_stages
 from simlm.report import charts, tables
 from simlm.report.examples import examples
 from simlm.report.graph import graph_svg
@@ -118,7 +118,7 @@ def published(context: Context, rows: list[MetricRow] | None = None) -> list[dic
     Each entry has ``split``, ``system``, ``titles``, ``source``, ``values`` (metric → figure), and, where a system of
     this experiment is its counterpart, ``ours`` (metric → our figure) and ``counterpart``.
     """
-    from simlm.evaluation.published import published_for
+    from simlm.config.published import published_for
 
     evaluate = context.experiment.evaluate
     own = {(row.split, row.system, row.metric): row.value for row in rows or []}

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
 from simlm.evaluation import gate
-from simlm.evaluation.compare import read_rows
+from simlm.evaluation.compare import read_metrics, read_rows
 from simlm.files import read_manifest
 from simlm.paths import Paths
 from simlm.progress import progress
-from simlm.records.stages import Stage, number, read_metrics, read_stages
+from simlm.records.stages import Stage, number, read_stages
 from simlm.tracking import identity
 from simlm.tracking.artifacts import experiment_artifacts, folder_digest, stage_artifacts
 from simlm.tracking.headline import description, headline_metrics, metrics_of_systems, shared_view

@@ -10,10 +10,10 @@ import yaml
 
 from simlm.config import load_experiment, validate
 from simlm.config.graph import initial_model, is_external, mined_systems, needed_models, systems_with_runs, training_needs, training_order
+from simlm.config.jobs import record_names
 from simlm.config.picture import mermaid, outline
 from simlm.config.stages import bm25_splits, settings_of, systems_mined
 from simlm.errors import UserError
-from simlm.records.names import record_names
 
 ROOT = Path(__file__).resolve().parents[2]
 

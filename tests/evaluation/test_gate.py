@@ -10,10 +10,10 @@ import yaml
 from simlm.commands import judge_reproduction
 from simlm.config import validate
 from simlm.config.kinds import BiEncoder
+from simlm.config.published import FILE, counterparts, load_published, origin_of, titles_of
 from simlm.errors import UserError
 from simlm.evaluation import gate
 from simlm.evaluation.compare import MetricRow, read_rows
-from simlm.evaluation.published import FILE, counterparts, load_published, origin_of, titles_of
 
 SPLITS = {"train": "msmarco-passage/train/judged", "dev": "msmarco-passage/dev/small", "dl19": "msmarco-passage/trec-dl-2019/judged"}
 TRAINED = {"kind": "biencoder", "init": "a/b", "steps": 1, "negatives": "bm25"}

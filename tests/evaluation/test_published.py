@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simlm.config.load import validate
+from simlm.config.published import load_published, published_for
 from simlm.evaluation.metrics import parse_metrics
-from simlm.evaluation.published import load_published, published_for
 
 
 def experiment(**corpus):

@@ -6,7 +6,7 @@ from made_results import HOSTILE, MadeResults
 
 from simlm.cli import main
 from simlm.errors import UserError
-from simlm.records.stages import read_comparisons
+from simlm.evaluation.compare import read_comparisons
 from simlm.report.page import write_report
 from simlm.report.steps import counterpart, steps
 

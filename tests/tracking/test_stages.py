@@ -3,8 +3,9 @@ import json
 import pytest
 
 from simlm.errors import UserError
+from simlm.evaluation.compare import read_metrics
 from simlm.files import write_text
-from simlm.records.stages import number, read_metrics, read_stages
+from simlm.records.stages import number, read_stages
 
 
 def test_records_come_in_the_order_they_ran(made):

@@ -29,11 +29,11 @@ from simlm.config.stages import (
     teacher_of,
 )
 from simlm.errors import UserError
-from simlm.evaluation.published import published_file
+from simlm.config.published import published_file
 from simlm.files import sha256_file, sha256_text, write_text
 from simlm.hardware import available_cores
 from simlm.paths import Paths
-from simlm.records.names import is_reproduction, record_names
+from simlm.config.jobs import is_reproduction, record_names
 from snakemake.exceptions import WorkflowError
 
 try:

@@ -7,14 +7,11 @@ Everything else asks these attributes and methods and never the name of a kind, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from simlm.config.base import Block
-
-if TYPE_CHECKING:
-    from simlm.planning.work import Workload
 
 Untitled = Literal["text", "dash"]
 """How a cross-encoder reads a passage without a title: the text alone, or ``-: text``."""
@@ -129,7 +126,7 @@ class System(Block):
         """What the card beside the weights says of the kind."""
         return Card(f"A model of kind {self.kind}.")
 
-    def operations(self, work: Workload, name: str) -> float | None:
+    def operations(self, work: Any, name: str) -> float | None:
         """Floating-point operations of all of its training, for ``simlm plan``; None: as many as masked language modelling takes.
 
         ``work`` knows the size of the collection, lengths of texts and shapes of models (:class:`simlm.planning.work.Workload`);

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from simlm.config.experiment import Experiment
 from simlm.config.graph import LEXICAL, mined_systems, needed_models, systems_with_runs
+from simlm.config.published import counterparts
 from simlm.config.remote import remote_inputs
 from simlm.config.stages import teacher_of
-from simlm.evaluation.published import counterparts
 
 
 def is_reproduction(experiment: Experiment) -> bool:

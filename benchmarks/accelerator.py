@@ -195,14 +195,16 @@ def encoding(bench: Bench, passage: float) -> str:
     from simlm.hardware import prepare as prepare_torch
     from simlm.retrieval.encode import BLOCK, tokens_of_blocks
     from simlm.retrieval.encoder import TextEncoder
+    from simlm.text.token_cache import TokenCache
 
     settings = bench.experiment.encoding
     prepare_torch(settings.threads)
     store, encoder = CorpusStore(bench.paths.corpus), TextEncoder(bench.paths.model("retriever"), choose_precision("auto"), settings.batch_size)
     blocks = [(first, min(first + BLOCK, len(store))) for first in range(0, len(store), BLOCK)] * 3
+    cache = TokenCache(store, encoder.tokenizer, encoder.lengths["passage"], bench.paths.tokens)
     passages, start = 0, 0.0
     with Watch() as watch:
-        for number, tokens in enumerate(tokens_of_blocks(encoder, store, blocks)):
+        for number, tokens in enumerate(tokens_of_blocks(encoder, cache, blocks)):
             encoder.embed(tokens)
             passages += len(tokens)
             if number == 15:
@@ -283,6 +285,10 @@ def main() -> None:
 def measure(bench: Bench) -> None:
     import torch
 
+    from simlm.corpus.store import CorpusStore
+    from simlm.models.folder import load_tokenizer
+    from simlm.text.token_cache import TokenCache
+
     lines = ["| stage | a step, or a batch | speed | tokens per passage | Tflop/s | of the peak |", "|---|---|---|---|---|---|"]
     table = bench.folder / "accelerator.md"
 
@@ -293,8 +299,8 @@ def measure(bench: Bench) -> None:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     add(pretraining(bench, "simlm"))
-    lengths = np.diff(np.load(bench.paths.tokenized(144) / "offsets.npy"))
-    passage = float(lengths.mean())
+    cache = TokenCache(CorpusStore(bench.paths.corpus), load_tokenizer(bench.paths.tokenizer), 144, bench.paths.tokens)
+    passage = float(cache.whole().lengths.mean())
     add(fine_tuning(bench, "retriever", passage))
     add(encoding(bench, passage))
     add(fine_tuning(bench, "reranker", passage))

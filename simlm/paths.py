@@ -45,9 +45,10 @@ class Paths:
         """Checkpoints and training state of a model; never an output of a rule."""
         return self.root / "training" / name
 
-    def tokenized(self, length: int) -> Path:
-        """The corpus as token ids cut to ``length``; a cache that pre-training stages share, never an output of a rule."""
-        return self.root / "training" / f".tokenized-{length}"
+    @property
+    def tokens(self) -> Path:
+        """Tokens of the passages, a folder per tokenizer and length; a cache that trainings and embeddings share, never an output of a rule."""
+        return self.root / "tokens"
 
     def history(self, name: str) -> Path:
         """Loss, learning rate, gradient norm, throughput and probe per step, one JSON object a line."""

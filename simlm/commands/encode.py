@@ -61,7 +61,7 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
     for shard in which:
         stage = f"encode.{name}.{shard}-of-{shards}"
         with StageRecord(paths.record(stage), stage, settings_of(experiment, "encode", name), inputs) as record:
-            manifest = encode_shard(encoder, store, paths.shard_manifest(name, shard, shards), shard, shards, experiment.encoding.dtype)
+            manifest = encode_shard(encoder, store, paths.tokens, paths.shard_manifest(name, shard, shards), shard, shards, experiment.encoding.dtype)
             record.metrics |= {"passages": manifest["rows"], "passages_per_second": manifest["passages_per_second"]}
             record.notes |= {
                 "precision": f"{precision.name}: {precision.reason}",

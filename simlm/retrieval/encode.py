@@ -27,13 +27,12 @@ from simlm.config.code import STAGES, fingerprint
 from simlm.durable import put_file
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
-from simlm.models.text import Tokens, tokenize_passages
+from simlm.models.text import Tokens
 from simlm.progress import progress, say
+from simlm.text.token_cache import PART, TokenCache, tokenizer_digest
 from simlm.walltime import Clock
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
     from simlm.corpus.store import CorpusStore
     from simlm.retrieval.encoder import TextEncoder
 
@@ -133,11 +132,13 @@ class Shard:
         return stream.getvalue()
 
 
-def encode_shard(encoder: TextEncoder, store: CorpusStore, manifest: Path, shard: int, shards: int, dtype: str = "fp32") -> dict[str, Any]:
+def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifest: Path, shard: int, shards: int, dtype: str = "fp32") -> dict[str, Any]:
     """Embed one shard of the corpus, or keep it if it is there already.
 
     Parameters
     ----------
+    tokens
+        ``Paths.tokens``: what a training has tokenized is not tokenized again.
     manifest
         Where the shard's manifest goes, such as ``embeddings/distilled/1-of-2.json``; the vectors are written beside it as ``.npy``,
         shape (rows of the shard, dimension).
@@ -160,7 +161,7 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, manifest: Path, shard
         return there
     part.manifest.parent.mkdir(parents=True, exist_ok=True)
     try:
-        resumed, seconds = _write_blocks(part, encoder, store)
+        resumed, seconds = _write_blocks(part, encoder, TokenCache(store, encoder.tokenizer, encoder.lengths["passage"], tokens))
         if processes.is_main():
             put_file(part.partial, part.vectors)
     except OSError as error:
@@ -197,7 +198,7 @@ def _identity(encoder: TextEncoder, store: CorpusStore) -> dict[str, Any]:
     """What the vectors depend on, beside their rows and type."""
     return {
         "model_sha256": encoder.sha256,
-        "tokenizer_sha256": sha256_text(encoder.tokenizer.backend_tokenizer.to_str()),
+        "tokenizer_sha256": tokenizer_digest(encoder.tokenizer),
         "corpus_sha256": store.sha256,
         "passage_length": encoder.lengths["passage"],
         "batch_size": encoder.batch_size,
@@ -217,7 +218,7 @@ def _finished(part: Shard) -> dict[str, Any] | None:
         return None
 
 
-def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tuple[int, float]:
+def _write_blocks(part: Shard, encoder: TextEncoder, cache: TokenCache) -> tuple[int, float]:
     """Write the missing blocks; returns the rows that were there already and the seconds that the others took."""
     if processes.is_main():
         part.manifest.unlink(missing_ok=True)
@@ -231,7 +232,7 @@ def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tupl
     with open(part.partial, "r+b") as vectors, open(journal_file, "a", encoding="utf-8") as journal:
         if not processes.is_main():
             journal.write(json.dumps({"key": part.key}) + "\n")
-        tokens = tokens_of_blocks(encoder, store, missing)
+        tokens = tokens_of_blocks(encoder, cache, missing)
         for (first, _), own in progress(zip(missing, tokens), len(missing), "Encoding passages", unit=f"blocks of {BLOCK}"):
             if first != missing[0][0]:  # whatever the time, an attempt gets on by a block
                 clock.check(f"shard {part.manifest.stem}, before row {first:,}")
@@ -247,43 +248,39 @@ def _write_blocks(part: Shard, encoder: TextEncoder, store: CorpusStore) -> tupl
     return resumed, time.monotonic() - start
 
 
-def tokens_of_blocks(encoder: TextEncoder, store: CorpusStore, blocks: list[tuple[int, int]]) -> Iterator[Tokens]:
-    """Tokens of each block. For a GPU, which is faster than a tokenizer, processes of their own make them while it works."""
+def tokens_of_blocks(encoder: TextEncoder, cache: TokenCache, blocks: list[tuple[int, int]]) -> Iterator[Tokens]:
+    """Tokens of each block, from the cache. What it lacks is made; for a GPU, which is faster than a tokenizer, by processes of their own while it works."""
     import torch
 
-    workers = torch.get_num_threads()
-    if encoder.device.type == "cpu" or workers == 1 or len(blocks) < BLOCKS_WORTH_PROCESSES:
-        return map(_Tokenizing(encoder.tokenizer, store, encoder.lengths["passage"]), blocks)
-    return _tokenized_ahead(encoder, store, blocks, workers)
+    workers, parts = torch.get_num_threads(), sorted({part for first, last in blocks for part in range(first // PART, -(-last // PART))})
+    missing = cache.missing(parts)
+    if encoder.device.type != "cpu" and workers > 1 and len(missing) * PART >= BLOCKS_WORTH_PROCESSES * BLOCK:
+        return _tokenized_ahead(cache, parts, blocks, workers)
+    if processes.count() > 1:  # each begins at another part
+        cache.make(missing[processes.rank() :: processes.count()])
+    return (cache.block(*block) for block in blocks)
 
 
-def _tokenized_ahead(encoder: TextEncoder, store: CorpusStore, blocks: list[tuple[int, int]], workers: int) -> Iterator[Tokens]:
+def _tokenized_ahead(cache: TokenCache, parts: list[int], blocks: list[tuple[int, int]], workers: int) -> Iterator[Tokens]:
     # Threads would not do: Python's lock, held while lists become arrays, kept the GPU idle for four fifths of the time.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_tokenizing, (encoder.tokenizer, store, encoder.lengths["passage"])) as pool:
-        yield from ahead(pool, _tokenize, blocks, 2 * workers)
-
-
-@dataclass(frozen=True)
-class _Tokenizing:
-    """Tokens of a block of the corpus, given by its first row and end."""
-
-    tokenizer: PreTrainedTokenizerFast
-    store: CorpusStore
-    length: int
-
-    def __call__(self, block: tuple[int, int]) -> Tokens:
-        batch = next(self.store.iter_batches(*block, block[1] - block[0]))
-        return tokenize_passages(self.tokenizer, batch.titles, batch.texts, self.length)
+    start = (cache.store, cache.tokenizer, cache.length, cache.folder.parent)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_tokenizing, start) as pool:
+        made, reached = ahead(pool, _tokenize, parts, 2 * workers), -1
+        for first, last in blocks:
+            while reached < (last - 1) // PART:
+                reached = next(made)
+            yield cache.block(first, last)
 
 
 def _start_tokenizing(*arguments: Any) -> None:
-    global _tokenizing
+    global _cache
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _tokenizing = _Tokenizing(*arguments)
+    _cache = TokenCache(*arguments)
 
 
-def _tokenize(block: tuple[int, int]) -> Tokens:
-    return _tokenizing(block)
+def _tokenize(part: int) -> int:
+    _cache.make([part])
+    return part
 
 
 def _resume(part: Shard) -> set[int]:

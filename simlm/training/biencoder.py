@@ -23,11 +23,11 @@ from simlm.models.text import Tokens, pad, tokenize_queries
 from simlm.progress import say
 from simlm.scoring.base import Score
 from simlm.scoring.dot import dot
+from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.training.distributed import gather, scale_gradient
 from simlm.training.groups import Groups, groups_without_negatives, read_groups
 from simlm.training.job import TrainingJob
 from simlm.training.losses import contrastive_loss, distillation_loss
-from simlm.training.passages import tokenize_corpus
 from simlm.training.teacher_scores import TeacherScores
 from simlm.training.trainer import fit, start_job
 
@@ -101,7 +101,7 @@ class GroupCollator:
         self,
         groups: Groups,
         queries: Tokens,
-        passages: Tokens,
+        passages: PassageTokens,
         tokenizer: Any,
         settings: BiEncoder,
         seed: int,
@@ -136,7 +136,7 @@ def train(context: Context, name: str) -> None:
         check_vocabulary(encoder, tokenizer, init)
         check_length(encoder, settings.query_length, f"models.{name}.query_length", init)
         check_length(encoder, settings.passage_length, f"models.{name}.passage_length", init)
-        passages = tokenize_corpus(store, tokenizer, settings.passage_length, paths.tokenized(settings.passage_length))
+        passages = TokenCache(store, tokenizer, settings.passage_length, paths.tokens).whole()
         cut = float(np.mean(passages.lengths >= settings.passage_length))
         say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
         job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
@@ -192,7 +192,7 @@ def _inputs(context: Context, name: str, settings: BiEncoder) -> dict[str, Path]
 
 
 def _collator(
-    job: TrainingJob, groups: Groups, queries: Tokens, passages: Tokens, tokenizer: Any, teacher: TeacherScores | None, encoder: Any
+    job: TrainingJob, groups: Groups, queries: Tokens, passages: PassageTokens, tokenizer: Any, teacher: TeacherScores | None, encoder: Any
 ) -> tuple[GroupCollator, BiEncoderModel]:
     settings = job.settings
     share = settings.batch_size // processes.count()

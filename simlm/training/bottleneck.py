@@ -15,10 +15,11 @@ from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
 from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
 from simlm.models.masked_language_model import bottleneck_writer, load_decoder, load_masked_language_model
-from simlm.models.text import Tokens, pad
+from simlm.models.text import pad
+from simlm.text.token_cache import PassageTokens, TokenCache
+from simlm.text.vocabulary import Vocabulary
 from simlm.training.job import TrainingJob
 from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, word_ids
-from simlm.training.passages import Vocabulary, tokenize_corpus
 from simlm.training.probe import RetrievalProbe
 from simlm.training.randomness import uniform
 from simlm.training.trainer import fit, start_job
@@ -32,7 +33,7 @@ class BottleneckCollator:
     An item is (epoch, row); all randomness is a function of (seed, epoch, row).
     """
 
-    def __init__(self, passages: Tokens, tokenizer, settings: Bottleneck, seed: int) -> None:
+    def __init__(self, passages: PassageTokens, tokenizer, settings: Bottleneck, seed: int) -> None:
         self.passages, self.tokenizer, self.settings, self.seed = passages, tokenizer, settings, seed
         self.vocabulary = Vocabulary.of(tokenizer)
 
@@ -76,7 +77,7 @@ def train(context: Context, name: str) -> None:
         tokenizer = load_tokenizer(paths.tokenizer)
         model = build(context, name, tokenizer)
         check_length(model.encoder, settings.max_length, f"models.{name}.max_length", settings.init)
-        passages = tokenize_corpus(store, tokenizer, settings.max_length, paths.tokenized(settings.max_length))
+        passages = TokenCache(store, tokenizer, settings.max_length, paths.tokens).whole()
         rows, held_out = split_holdout(len(store), settings)
         job.record.metrics["held_out_passages"] = len(held_out)
         collate = BottleneckCollator(passages, tokenizer, settings, job.seed)

@@ -16,9 +16,10 @@ from simlm.models.bottleneck import filled_up, generator_states, output_layer
 from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
 from simlm.models.linear_cross_entropy import linear_cross_entropy
 from simlm.models.masked_language_model import load_masked_language_model
-from simlm.models.text import Tokens, pad
+from simlm.models.text import pad
+from simlm.text.token_cache import PassageTokens, TokenCache
+from simlm.text.vocabulary import Vocabulary
 from simlm.training.masking import ENCODER_STREAM, whole_word_mask, word_ids
-from simlm.training.passages import Vocabulary, tokenize_corpus
 from simlm.training.randomness import uniform
 from simlm.training.trainer import fit, start_job
 
@@ -51,7 +52,7 @@ class MaskedLanguageModelling(nn.Module):
 class MaskingCollator:
     """Batches of masked passages; an item is (epoch, row), from which all randomness follows."""
 
-    def __init__(self, passages: Tokens, tokenizer, probability: float, seed: int) -> None:
+    def __init__(self, passages: PassageTokens, tokenizer, probability: float, seed: int) -> None:
         self.passages, self.tokenizer, self.probability, self.seed = passages, tokenizer, probability, seed
         self.vocabulary = Vocabulary.of(tokenizer)
 
@@ -80,7 +81,7 @@ def train(context: Context, name: str) -> None:
         tokenizer = load_tokenizer(paths.tokenizer)
         model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(resolve_init(context, settings.init), tokenizer)
         check_length(model, settings.max_length, f"models.{name}.max_length", name)
-        passages = tokenize_corpus(store, tokenizer, settings.max_length, paths.tokenized(settings.max_length))
+        passages = TokenCache(store, tokenizer, settings.max_length, paths.tokens).whole()
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
         fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)
         if job.is_main:

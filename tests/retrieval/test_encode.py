@@ -19,6 +19,7 @@ from simlm.retrieval import encode
 from simlm.retrieval.encode import encode_shard, shard_rows
 from simlm.retrieval.encoder import TextEncoder
 from simlm.retrieval.shards import Shards
+from simlm.text.token_cache import TokenCache
 
 WORDS = ["swap", "two", "columns", "invert", "a", "matrix", "of", "numbers", "and", "the", "numpy", "row", "sort", "list", "find", "join"]
 FP32, BF16 = Precision("fp32", "test"), Precision("bf16", "test")
@@ -51,7 +52,7 @@ def model(tmp_path, word_tokenizer, tiny_encoder):
 
 def vectors_of(encoder, store, folder, shards, dtype="fp32"):
     for shard in range(1, shards + 1):
-        encode_shard(encoder, store, folder / f"{shard}-of-{shards}.json", shard, shards, dtype)
+        encode_shard(encoder, store, store.folder.parent / "tokens", folder / f"{shard}-of-{shards}.json", shard, shards, dtype)
     return np.concatenate([np.load(folder / f"{shard}-of-{shards}.npy") for shard in range(1, shards + 1)])
 
 
@@ -130,7 +131,7 @@ def test_a_killed_shard_goes_on_where_it_stopped(tmp_path, store, model, damage)
     encoder = TextEncoder(model, FP32)
     interrupt(encoder, 3)
     with pytest.raises(Killed):
-        encode_shard(encoder, store, manifest, 1, 1)
+        encode_shard(encoder, store, store.folder.parent / "tokens", manifest, 1, 1)
     assert not manifest.exists()
     assert not (tmp_path / "e" / "1-of-1.npy").exists()
     partial, journal = tmp_path / "e" / ".1-of-1.npy.partial", tmp_path / "e" / ".1-of-1.journal"
@@ -146,7 +147,7 @@ def test_a_killed_shard_goes_on_where_it_stopped(tmp_path, store, model, damage)
         journal.unlink()
     encoder = TextEncoder(model, FP32)
     calls = interrupt(encoder, 99)
-    written = encode_shard(encoder, store, manifest, 1, 1)
+    written = encode_shard(encoder, store, store.folder.parent / "tokens", manifest, 1, 1)
     assert np.load(tmp_path / "e" / "1-of-1.npy").tobytes() == whole.tobytes()
     kept = {"none": 3, "torn block": 2, "flipped byte": 2, "no journal": 0}[damage]
     assert len(calls) == 5 - kept
@@ -160,37 +161,37 @@ def test_a_shard_stops_before_its_job_ends_and_goes_on(tmp_path, store, model, m
     monkeypatch.setenv("SIMLM_END_TIME", str(time.time() + 5))
     for rows in (32, 64):
         with pytest.raises(OutOfTime, match=f"shard 1-of-1, before row {rows}: stopped before the end"):
-            encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)
+            encode_shard(TextEncoder(model, FP32), store, store.folder.parent / "tokens", manifest, 1, 1)
     monkeypatch.delenv("SIMLM_END_TIME")
-    assert encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)["resumed_rows"] == 64
+    assert encode_shard(TextEncoder(model, FP32), store, store.folder.parent / "tokens", manifest, 1, 1)["resumed_rows"] == 64
     assert np.load(tmp_path / "e" / "1-of-1.npy").tobytes() == whole.tobytes()
 
 
 def test_a_finished_shard_whose_manifest_was_deleted_is_only_checked(tmp_path, store, model):
     """Snakemake deletes the outputs of a job that ended unseen before it starts it again."""
     manifest = tmp_path / "e" / "1-of-1.json"
-    first = encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)
+    first = encode_shard(TextEncoder(model, FP32), store, store.folder.parent / "tokens", manifest, 1, 1)
     manifest.unlink()
     encoder = TextEncoder(model, FP32)
     calls = interrupt(encoder, 99)
-    again = encode_shard(encoder, store, manifest, 1, 1)
+    again = encode_shard(encoder, store, store.folder.parent / "tokens", manifest, 1, 1)
     assert not calls
     assert again["vectors"] == first["vectors"]
 
 
 def test_a_finished_shard_is_kept_and_a_stale_one_is_not(tmp_path, store, model, word_tokenizer, tiny_encoder):
     manifest = tmp_path / "e" / "1-of-1.json"
-    first = encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)
+    first = encode_shard(TextEncoder(model, FP32), store, store.folder.parent / "tokens", manifest, 1, 1)
     encoder = TextEncoder(model, FP32)
     calls = interrupt(encoder, 99)
-    assert encode_shard(encoder, store, manifest, 1, 1) == first
+    assert encode_shard(encoder, store, store.folder.parent / "tokens", manifest, 1, 1) == first
     assert calls == []
     with torch.no_grad():
         tiny_encoder.embeddings.word_embeddings.weight[5] += 1
     save_model(model, tiny_encoder, word_tokenizer, kind="biencoder", key="k2", lengths={"query": 8, "passage": 24})
     encoder = TextEncoder(model, FP32)
     calls = interrupt(encoder, 99)
-    assert encode_shard(encoder, store, manifest, 1, 1)["model_sha256"] != first["model_sha256"]
+    assert encode_shard(encoder, store, store.folder.parent / "tokens", manifest, 1, 1)["model_sha256"] != first["model_sha256"]
     assert len(calls) == 5
 
 
@@ -199,11 +200,11 @@ def test_a_killed_shard_of_another_model_starts_anew(tmp_path, store, model, wor
     encoder = TextEncoder(model, FP32)
     interrupt(encoder, 3)
     with pytest.raises(Killed):
-        encode_shard(encoder, store, manifest, 1, 1)
+        encode_shard(encoder, store, store.folder.parent / "tokens", manifest, 1, 1)
     with torch.no_grad():
         tiny_encoder.embeddings.word_embeddings.weight += 0.1
     save_model(model, tiny_encoder, word_tokenizer, kind="biencoder", key="k2", lengths={"query": 8, "passage": 24})
-    assert encode_shard(TextEncoder(model, FP32), store, manifest, 1, 1)["resumed_rows"] == 0
+    assert encode_shard(TextEncoder(model, FP32), store, store.folder.parent / "tokens", manifest, 1, 1)["resumed_rows"] == 0
 
 
 def test_shards_read_as_one_array(tmp_path, store, model):
@@ -275,10 +276,11 @@ def test_wrong_kind_and_wrong_shard_are_refused(tmp_path, word_tokenizer, tiny_e
         shard_rows(10, 0, 2)
 
 
-def test_processes_that_tokenize_ahead_give_the_tokens_of_this_one(store, model):
+def test_processes_that_tokenize_ahead_give_the_tokens_of_this_one(tmp_path, store, model):
     encoder = TextEncoder(model, FP32)
     blocks = [(first, min(first + 32, ROWS)) for first in range(0, ROWS, 32)]
-    here, there = list(encode.tokens_of_blocks(encoder, store, blocks)), list(encode._tokenized_ahead(encoder, store, blocks, 2))
+    caches = [TokenCache(store, encoder.tokenizer, 24, tmp_path / name) for name in ("here", "there")]
+    here, there = list(encode.tokens_of_blocks(encoder, caches[0], blocks)), list(encode._tokenized_ahead(caches[1], [0], blocks, 2))
     assert len(here) == len(there) == len(blocks)
     for own, other in zip(here, there):
         assert own.ids.tolist() == other.ids.tolist()

@@ -270,7 +270,7 @@ def test_two_processes_embed_the_same_bits(made, tmp_path):
     torch.set_num_threads(1)
     try:
         encoder = TextEncoder(context.paths.model("retriever"), Precision("fp32", "test"), context.experiment.encoding.batch_size)
-        encode.encode_shard(encoder, CorpusStore(context.paths.corpus), tmp_path / "1-of-1.json", 1, 1)
+        encode.encode_shard(encoder, CorpusStore(context.paths.corpus), tmp_path / "tokens", tmp_path / "1-of-1.json", 1, 1)
     finally:
         encode.BLOCK = block
         torch.set_num_threads(threads)

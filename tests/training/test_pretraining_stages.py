@@ -20,9 +20,10 @@ from simlm.context import Context
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
 from simlm.paths import Paths
+from simlm.text.token_cache import TokenCache
+from simlm.text.vocabulary import Vocabulary
 from simlm.training.dispatch import train_model
 from simlm.training.history import read_history
-from simlm.training.passages import Vocabulary, tokenize_corpus
 
 SMALL = {"layers": 3, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 48, "dropout": 0.1}
 
@@ -221,7 +222,7 @@ def test_tokenized_corpus_is_what_the_tokenizer_says(trained: Context) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(trained.paths.tokenizer)
     store = CorpusStore(trained.paths.corpus)
-    passages = tokenize_corpus(store, tokenizer, 32, trained.paths.tokenized(32))
+    passages = TokenCache(store, tokenizer, 32, trained.paths.tokens).whole()
     titles, texts = store.texts([5])
     assert passages[5].tolist() == tokenizer(titles[0], texts[0], truncation=True, max_length=32)["input_ids"]
     vocabulary = Vocabulary.of(tokenizer)

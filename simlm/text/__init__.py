@@ -1,0 +1,1 @@
+"""Tokens of the corpus, made once for all stages that read them."""

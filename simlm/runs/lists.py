@@ -1,20 +1,61 @@
-"""Parquet files of lists per query (runs, negatives): opening with clear errors, streaming by row group."""
+"""Parquet files of lists per query (runs, negatives, teacher scores): written and streamed by row group, opened with clear errors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simlm.errors import UserError
+from simlm.files import atomic_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+
+ROW_GROUP = 1024
+"""Queries per row group; readers and writers hold one at a time."""
+
+
+def write_lists(path: str | Path, schema: pa.Schema, queries: Iterable[Sequence[Any]], about: Callable[[], dict[str, Any]]) -> int:
+    """Write a file of lists per query, one row group in memory at a time.
+
+    Parameters
+    ----------
+    schema
+        A column of query ids, then columns of lists of numbers.
+    queries
+        A query id and its lists, in the order of the columns.
+    about
+        What the file says of itself (schema metadata ``simlm``), asked for when all queries are written.
+
+    Returns
+    -------
+    int
+        Number of queries.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    written, remaining = 0, iter(queries)
+    # Without a stored Arrow schema the file's own keys, which can be written last, become the schema's metadata.
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True, store_schema=False) as writer:
+        while group := list(islice(remaining, ROW_GROUP)):
+            columns = [pa.array([query_id for query_id, *_ in group], pa.string())]
+            for place, field in enumerate(list(schema)[1:], 1):
+                lists = [query[place] for query in group]
+                values = pa.array(np.concatenate(lists).astype(field.type.value_type.to_pandas_dtype(), copy=False))
+                columns.append(pa.ListArray.from_arrays(pa.array(np.cumsum([0, *map(len, lists)]), pa.int32()), values))
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
+            written += len(group)
+        writer.add_key_value_metadata({"simlm": json.dumps(about(), sort_keys=True)})
+    return written
 
 
 @contextmanager

@@ -6,7 +6,6 @@ What a query gets is a pure function of the seed, its id and its own ranking; it
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.files import atomic_file
-from simlm.runs.lists import iter_lists, metadata, open_lists
-from simlm.runs.runs import ROW_GROUP, Ranking
+from simlm.runs.lists import iter_lists, metadata, open_lists, write_lists
+from simlm.runs.runs import Ranking
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,22 +147,14 @@ def write_negatives(path: str | Path, queries: Iterable[MinedQuery], facts: dict
     UserError
         If nothing is left to train on.
     """
-    import pyarrow.parquet as pq
 
-    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, _schema(), write_page_checksum=True, store_schema=False) as writer:
-        group: list[MinedQuery] = []
-        for query in queries:
-            group.append(query)
-            if len(group) == ROW_GROUP:
-                writer.write_table(_table(group))
-                group = []
-        if group:
-            writer.write_table(_table(group))
+    def about() -> dict[str, Any]:
         if not counts.queries:
             dropped = f"{counts.no_positive:,} without a relevant passage, {counts.no_run_entry:,} for which the run has nothing"
             raise UserError(f"{path}: no training query is left ({dropped}); is the run from another corpus?")
-        # The counts are complete only now. Without a stored Arrow schema the file's own keys become the schema's metadata.
-        writer.add_key_value_metadata({"simlm": json.dumps({**facts, "counts": asdict(counts)}, sort_keys=True)})
+        return {**facts, "counts": asdict(counts)}  # complete only when all queries are written
+
+    write_lists(path, _schema(), queries, about)
 
 
 def read_negatives(path: str | Path) -> Iterator[MinedQuery]:
@@ -184,13 +174,3 @@ def _schema() -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([("query_id", pa.string()), ("positives", pa.list_(pa.int32())), ("negatives", pa.list_(pa.int32()))])
-
-
-def _table(group: list[MinedQuery]) -> pa.Table:
-    import pyarrow as pa
-
-    columns = [pa.array([query.query_id for query in group], pa.string())]
-    for lists in ([query.positives for query in group], [query.negatives for query in group]):
-        offsets = pa.array(np.cumsum([0] + [len(rows) for rows in lists]), pa.int32())
-        columns.append(pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(lists).astype(np.int32))))
-    return pa.table(columns, schema=_schema())

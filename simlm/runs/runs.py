@@ -7,7 +7,6 @@ tools that read rounded scores break the new ties by passage id.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from simlm.corpus.store import CorpusStore
-
-ROW_GROUP = 1024
-"""Queries per Parquet row group; readers and writers hold one at a time."""
 
 SMALL_CORPUS = 200_000
 """Corpora up to this size have all their external ids in memory while a TREC run is written."""
@@ -65,24 +61,10 @@ def write_train_run(path: str | Path, rankings: Iterable[Ranking], *, system: st
 
     A query without any passage keeps its line, with empty lists. Scores are stored as float32.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from simlm.runs.lists import write_lists
 
-    about = {"system": system, "depth": depth, "corpus_sha256": corpus_sha256}
-    schema = _train_schema().with_metadata({"simlm": json.dumps(about, sort_keys=True)})
-    queries = 0
-    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
-        for group in _groups(rankings, ROW_GROUP):
-            ordered = [best_first(passages, np.asarray(scores, dtype=np.float32), depth) for _, passages, scores in group]
-            offsets = pa.array(np.cumsum([0] + [len(passages) for passages, _ in ordered]), pa.int32())
-            columns = [
-                pa.array([ranking.query_id for ranking in group], pa.string()),
-                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([passages for passages, _ in ordered]).astype(np.int32))),
-                pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([scores for _, scores in ordered]))),
-            ]
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
-            queries += len(group)
-    return queries
+    ordered = ((query_id, *best_first(passages, np.asarray(scores, np.float32), depth)) for query_id, passages, scores in rankings)
+    return write_lists(path, _train_schema(), ordered, lambda: {"system": system, "depth": depth, "corpus_sha256": corpus_sha256})
 
 
 def read_train_run(path: str | Path) -> Iterator[Ranking]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.files import atomic_file
 from simlm.training.groups import Groups
 from simlm.training.spill import Spill
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ROW_GROUP = 1024
-"""Queries per Parquet row group."""
 
 
 @dataclass(frozen=True)
@@ -94,26 +89,17 @@ class TeacherScores:
 
 def write_teacher_scores(path: Path, scored: Iterable[tuple[str, np.ndarray, np.ndarray]], about: dict[str, Any]) -> int:
     """Write (query id, rows, logits) of every query; returns the number of pairs."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from simlm.runs.lists import write_lists
 
-    schema = _schema().with_metadata({"simlm": json.dumps(about, sort_keys=True)})
-    pairs, pending = 0, []
-    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
+    pairs = 0
 
-        def flush() -> None:
-            columns = [[entry[i] for entry in pending] for i in range(3)]
-            arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema)]
-            writer.write_table(pa.table(arrays, schema=schema), row_group_size=ROW_GROUP)
-            pending.clear()
-
+    def counted() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        nonlocal pairs
         for query_id, rows, logits in scored:
-            pending.append((query_id, np.asarray(rows, np.int32), np.asarray(logits, np.float32)))
             pairs += len(rows)
-            if len(pending) == ROW_GROUP:
-                flush()
-        if pending:
-            flush()
+            yield query_id, rows, logits
+
+    write_lists(path, _schema(), counted(), lambda: about)
     return pairs
 
 

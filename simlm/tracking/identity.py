@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
+from simlm.config.experiment import Encoding
 from simlm.files import sha256_text
 
 if TYPE_CHECKING:
@@ -14,17 +15,11 @@ if TYPE_CHECKING:
 
 KEY, PARENT_KEY, STAGE, DIGEST, SUPERSEDED = "simlm.key", "simlm.parent_key", "simlm.stage", "simlm.digest", "simlm.superseded_by"
 
-_HOW_NOT_WHAT = frozenset({"threads", "gpus", "processes", "checkpoint_steps", "log_steps", "micro_batch_size"})
-"""Settings of a model that say how it is computed, not what: the results do not depend on them."""
-
 
 def identifying_settings(experiment: Experiment) -> dict[str, Any]:
     """The resolved configuration without what cannot change a result (folders, threads, shards, tracking)."""
-    values = experiment.model_dump(
-        mode="json", exclude={"results": True, "tracking": True, "encoding": {"shards", "batch_size", "threads", "gpus", "processes"}}
-    )
-    values["models"] = {name: {key: value for key, value in block.items() if key not in _HOW_NOT_WHAT} for name, block in values["models"].items()}
-    return values
+    models = {name: set(block.how_not_what) for name, block in experiment.models.items()}
+    return experiment.model_dump(mode="json", exclude={"results": True, "tracking": True, "encoding": set(Encoding.how_not_what), "models": models})
 
 
 def parent_key(experiment: Experiment) -> str:

@@ -1,87 +1,77 @@
-"""SimLM's pre-training model: encoder, bottleneck, shallow decoder, generator (paper section 3.1, Figure 1)."""
+"""Pre-training of a retriever: texts are corrupted, heads undo it; SimLM (paper section 3.1, Figure 1) is one setting."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from simlm.models.linear_cross_entropy import IGNORED, linear_cross_entropy, rows_at_once
+from simlm.models.heads.bag_of_words import bag_of_words_loss, cosine_weight
+from simlm.models.heads.decoder import decoder_layers, read_enhanced, read_forward
+from simlm.models.heads.detection import DetectionHead
+from simlm.models.heads.language import filled_up, language_loss
+from simlm.models.replacement import replace_tokens
+
+if TYPE_CHECKING:
+    from simlm.config.kinds import Bottleneck
+    from simlm.config.kinds.bottleneck import BagOfWords
 
 
 @dataclass(frozen=True)
 class BottleneckOptions:
-    """Settings of :class:`BottleneckModel`; the names are those of the configuration."""
+    """Settings of :class:`BottleneckModel`; the names are those of the configuration, the defaults are SimLM."""
 
     decoder_layers: int = 2
     decoder_token_types: str = "pair"
     train_generator: bool = False
     generator_weight: float = 0.2
     generator_dropout: bool = False
+    encoder_corruption: str = "replaced"
+    encoder_objective: str = "restore"
+    decoder: str = "shallow"
+    decoder_corruption: str = "replaced"
+    decoder_objective: str = "restore"
+    decoder_init: str = "copied"
+    early_layer: int | None = None
+    bag_of_words: BagOfWords | None = None
 
-
-def sample_from_logits(logits: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Sample one token per row from the full softmax at temperature 1, by inverse CDF.
-
-    The cumulative sum runs over blocks first and then inside the chosen block, which is far cheaper than one over
-    the vocabulary.
-
-    Parameters
-    ----------
-    logits
-        Shape (rows, vocabulary).
-    draws
-        Uniform numbers in [0, 1), shape (rows,).
-
-    >>> sample_from_logits(torch.tensor([[0.0, 0.0, 50.0]]), torch.tensor([0.3]))
-    tensor([2])
-    """
-    rows, vocabulary = logits.shape
-    block = 64
-    logits = logits.float()
-    weights = (logits - logits.amax(1, keepdim=True)).exp_()
-    short = -vocabulary % block
-    if short:
-        weights = nn.functional.pad(weights, (0, short))
-    weights = weights.view(rows, -1, block)
-    cumulated = weights.sum(2).cumsum(1)
-    target = draws.to(cumulated.dtype) * cumulated[:, -1]
-    chosen = (cumulated <= target[:, None]).sum(1).clamp_(max=weights.shape[1] - 1)
-    before = torch.where(chosen > 0, cumulated.gather(1, (chosen - 1).clamp(min=0)[:, None])[:, 0], 0.0)
-    inside = weights[torch.arange(rows, device=logits.device), chosen].cumsum(1)
-    place = (inside <= (target - before)[:, None]).sum(1)
-    # Rounding may push the target past the last word with any weight: step back to it.
-    last = (inside < inside[:, -1:]).sum(1)
-    return (chosen * block + torch.minimum(place, last)).clamp_(max=vocabulary - 1)
+    @classmethod
+    def of(cls, settings: Bottleneck) -> BottleneckOptions:
+        """Those of a configured model."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 class BottleneckModel(nn.Module):
-    """Encoder and decoder restore what the generator replaced; only [CLS] passes from one to the other.
+    """An encoder of corrupted text, with the heads that its settings ask for; a decoder sees the text through [CLS].
 
     Parameters
     ----------
     encoder
         A BERT masked language model; its body is the encoder, its head serves both sides.
     generator
-        A masked language model with the same vocabulary.
+        A masked language model with the same vocabulary, or None where no text is replaced.
     options
         See :class:`BottleneckOptions`.
     """
 
-    def __init__(self, encoder: nn.Module, generator: nn.Module, options: BottleneckOptions) -> None:
+    def __init__(self, encoder: nn.Module, generator: nn.Module | None, options: BottleneckOptions) -> None:
         super().__init__()
-        if encoder.config.vocab_size != generator.config.vocab_size:
+        if generator is not None and encoder.config.vocab_size != generator.config.vocab_size:
             raise ValueError(
                 f"the encoder has {encoder.config.vocab_size} words and the generator {generator.config.vocab_size}; they must share one vocabulary"
             )
         self.options = options
         self.encoder = encoder
         self.generator = generator
-        self.decoder = copy.deepcopy(self.body.encoder.layer[-options.decoder_layers :])
-        for parameter in self.generator.parameters():
+        self.decoder = nn.ModuleList() if options.decoder == "none" else decoder_layers(encoder, options.decoder_layers, options.decoder_init)
+        objectives = {"encoder": options.encoder_objective, "decoder": options.decoder_objective if options.decoder != "none" else "none"}
+        self.detectors = nn.ModuleDict(
+            {side: DetectionHead(encoder.config.hidden_size, encoder.config.initializer_range) for side, what in objectives.items() if what == "detect"}
+        )
+        for parameter in self.generator.parameters() if generator is not None else ():
             parameter.requires_grad_(options.train_generator)
 
     @property
@@ -92,7 +82,7 @@ class BottleneckModel(nn.Module):
     def train(self, mode: bool = True) -> BottleneckModel:
         """Switch training mode; a frozen generator stays in eval mode unless its dropout is asked for."""
         super().train(mode)
-        if not self.options.train_generator and not self.options.generator_dropout:
+        if self.generator is not None and not self.options.train_generator and not self.options.generator_dropout:
             self.generator.eval()
         return self
 
@@ -107,132 +97,122 @@ class BottleneckModel(nn.Module):
         labelled: torch.Tensor,
         mask_id: int,
         shares: torch.Tensor | None = None,
+        hidden_from: torch.Tensor | None = None,
+        content: torch.Tensor | None = None,
+        progress: float = 0.0,
     ) -> dict[str, torch.Tensor]:
-        """One step of replaced language modelling.
+        """The losses of one micro-batch.
 
         Parameters
         ----------
         tokens, token_types, attention_mask
             The passages, shape (passages, length).
         encoder_masked, decoder_masked
-            bool, same shape: positions that the generator fills.
+            bool, same shape: positions that are corrupted.
         draws
             Uniform numbers, shape (2, passages, length), for the encoder's and the decoder's replacements.
         labelled
-            Flat positions (of passages × length) on which the losses are computed.
+            Flat positions (of passages × length) at which tokens are restored or replacements detected; where only masked tokens
+            are restored, all masked positions are.
         mask_id
             Id of [MASK].
         shares
-            Weights of this batch's means in those of the whole step, shape (2,): of the two losses over labelled
-            positions, and of the generator's over masked ones. None: the batch is the whole step.
+            Weights of this batch's means in those of the whole step, shape (4,): of the encoder's and the decoder's loss, the
+            generator's, and the bags of words. None: the batch is the whole step.
+        hidden_from
+            For RetroMAE's decoder: bool (passages, length, length), places that a position may not look at; itself is added.
+        content
+            For bags of words: bool (passages, length), tokens that are neither special nor padding.
+        progress
+            Share of the training that is over, which the weight of the bags of words depends on.
 
         Returns
         -------
         dict
-            ``loss`` and its parts, the share of replaced tokens of either side, and the number of tokens.
+            ``loss`` and its parts, the share of corrupted tokens of either side, and the number of tokens. A part without a
+            single label is 0.
         """
-        replaced, generator_loss = self._replace(tokens, token_types, attention_mask, encoder_masked, decoder_masked, draws, mask_id)
-        encoder_input, decoder_input = replaced[0], replaced[1]
-        hidden = self.body(input_ids=encoder_input, token_type_ids=token_types, attention_mask=attention_mask).last_hidden_state
-        decoded = self.decode(hidden[:, 0], decoder_input, token_types, attention_mask)
-        labelled, labels = filled_up(labelled, tokens.reshape(-1))
-        encoder_loss = self.language_loss(hidden, labelled, labels)
-        decoder_loss = self.language_loss(decoded, labelled, labels)
-        if shares is not None:
-            encoder_loss, decoder_loss, generator_loss = shares[0] * encoder_loss, shares[0] * decoder_loss, shares[1] * generator_loss
-        loss = encoder_loss + decoder_loss
-        if self.options.train_generator:
-            loss = loss + self.options.generator_weight * generator_loss
+        options = self.options
+        masked = {"encoder": encoder_masked, "decoder": decoder_masked}
+        read, generator_loss = self._corrupt(tokens, token_types, attention_mask, masked, draws, mask_id)
+        early = options.decoder == "condenser"
+        extras = {"output_hidden_states": True} if early else {}
+        output = self.body(input_ids=read["encoder"], token_type_ids=token_types, attention_mask=attention_mask, **extras)
+        states = {"encoder": output.last_hidden_state}
+        cls = states["encoder"][:, 0]
+        if options.decoder == "shallow":
+            states["decoder"] = self.decode(cls, read["decoder"], token_types, attention_mask)
+        elif early:
+            beside = output.hidden_states[self.early_layer]
+            states["decoder"] = self._through(torch.cat([cls[:, None], beside[:, 1:]], dim=1), attention_mask)
+        elif options.decoder == "retromae":
+            states["decoder"] = self._enhanced(cls, tokens, token_types, attention_mask, hidden_from)
+
+        flat = tokens.reshape(-1)
+        everywhere = filled_up(labelled, flat)
+        losses = {}
+        for i, side in enumerate(states):
+            objective = getattr(options, f"{side}_objective")
+            if objective == "none":
+                continue
+            places, labels = filled_up(masked[side].reshape(-1).nonzero()[:, 0], flat) if objective == "restore_masked" else everywhere
+            if objective == "detect":
+                value = self.detectors[side].loss(states[side], read[side], places, labels)
+            else:
+                value = language_loss(self.encoder, states[side], places, labels)
+            losses[f"{side}_loss"] = value if shares is None else shares[i] * value
+        loss = sum(losses.values())
+        if options.bag_of_words is not None:
+            value = bag_of_words_loss(self.encoder, cls, tokens, content)
+            losses["bag_of_words_loss"] = value if shares is None else shares[3] * value
+            loss = loss + cosine_weight(options.bag_of_words.weight, options.bag_of_words.final_weight, progress) * losses["bag_of_words_loss"]
+        if options.train_generator:
+            losses["generator_loss"] = generator_loss if shares is None else shares[2] * generator_loss
+            loss = loss + options.generator_weight * losses["generator_loss"]
         real = attention_mask.sum()
-        values = {
-            "loss": loss,
-            "encoder_loss": encoder_loss.detach(),
-            "decoder_loss": decoder_loss.detach(),
-            "encoder_replaced": ((encoder_input != tokens).sum() / real).detach(),
-            "decoder_replaced": ((decoder_input != tokens).sum() / real).detach(),
-            "tokens": real,
-        }
-        return values | ({"generator_loss": generator_loss.detach()} if self.options.train_generator else {})
+        corrupted = {f"{side}_{self._corruption(side)}": ((text != tokens).sum() / real).detach() for side, text in read.items() if text is not tokens}
+        return {"loss": loss, **{name: value.detach() for name, value in losses.items()}, **corrupted, "tokens": real}
+
+    @property
+    def early_layer(self) -> int:
+        """Layer of the encoder whose states Condenser's head reads; 0 is its embeddings."""
+        return self.options.early_layer if self.options.early_layer is not None else len(self.body.encoder.layer) // 2
 
     def decode(self, bottleneck: torch.Tensor, decoder_input: torch.Tensor, token_types: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Run the shallow decoder with the encoder's [CLS] state (passages, width) at position 0 of its input."""
+        return self._through(self._text(bottleneck, decoder_input, token_types), attention_mask)
+
+    def _text(self, bottleneck: torch.Tensor, tokens: torch.Tensor, token_types: torch.Tensor) -> torch.Tensor:
         types = token_types if self.options.decoder_token_types == "pair" else torch.zeros_like(token_types)
-        embedded = self.body.embeddings(input_ids=decoder_input, token_type_ids=types)
-        state = torch.cat([bottleneck[:, None].to(embedded.dtype), embedded[:, 1:]], dim=1)
-        allowed = attention_mask[:, None, None, :].to(torch.bool)
-        if self.body.config._attn_implementation != "sdpa":
-            allowed = torch.zeros(allowed.shape, dtype=state.dtype, device=state.device).masked_fill(~allowed, torch.finfo(state.dtype).min)
-        for layer in self.decoder:
-            state = layer(state, attention_mask=allowed)
-            state = state[0] if isinstance(state, tuple) else state
-        return state
+        embedded = self.body.embeddings(input_ids=tokens, token_type_ids=types)
+        return torch.cat([bottleneck[:, None].to(embedded.dtype), embedded[:, 1:]], dim=1)
 
-    def language_loss(self, hidden: torch.Tensor, labelled: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy of the shared language-model head at the labelled positions."""
-        head = self.encoder.cls.predictions
-        states = head.transform(hidden.reshape(-1, hidden.shape[-1])[labelled])
-        return linear_cross_entropy(states, head.decoder.weight, head.decoder.bias, labels)
+    def _through(self, state: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return read_forward(self.decoder, state, attention_mask, self.body.config._attn_implementation)
 
-    def _replace(self, tokens, token_types, attention_mask, encoder_masked, decoder_masked, draws, mask_id):
-        """Fill both sides' masked positions with the generator's samples: (2, passages, length), and its loss."""
-        masked = torch.stack([encoder_masked, decoder_masked])
-        inputs = torch.where(masked, mask_id, tokens).reshape(-1, tokens.shape[1])
-        originals = tokens.repeat(2, 1).reshape(-1)
-        wanted = masked.reshape(-1).nonzero()[:, 0]
-        places, labels = filled_up(wanted, originals)
-        with torch.set_grad_enabled(self.options.train_generator and torch.is_grad_enabled()):
-            states = self.generator.base_model(
-                input_ids=inputs, token_type_ids=token_types.repeat(2, 1), attention_mask=attention_mask.repeat(2, 1)
-            ).last_hidden_state
-            states = generator_states(self.generator, states.reshape(-1, states.shape[-1])[places])
-            weight, bias = output_layer(self.generator)
-            loss = linear_cross_entropy(states, weight, bias, labels) if self.options.train_generator else torch.zeros(())
-        samples = self._sample(states.detach(), weight.detach(), bias.detach(), draws.reshape(-1)[places])
-        originals[wanted] = samples[: len(wanted)]
-        return originals.view(2, *tokens.shape), loss
+    def _enhanced(self, cls: torch.Tensor, tokens: torch.Tensor, token_types: torch.Tensor, attention_mask: torch.Tensor, hidden_from: torch.Tensor):
+        """RetroMAE's decoder: [CLS] plus a position asks the clean text, of which it may not see itself and its sample."""
+        length = tokens.shape[1]
+        positions = self.body.embeddings.position_embeddings(torch.arange(length, device=tokens.device))
+        text = self._text(cls, tokens, token_types)
+        hidden = hidden_from | torch.eye(length, dtype=torch.bool, device=tokens.device)
+        hidden[:, :, 0] = False  # [CLS] is the bottleneck; without it the last position of a short text would see nothing
+        return read_enhanced(self.decoder, (cls[:, None] + positions).to(text.dtype), text, ~hidden & attention_mask[:, None, :].to(torch.bool))
 
-    @torch.no_grad()
-    def _sample(self, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Sample in chunks, so that the logits of all masked positions never exist at once."""
-        rows = rows_at_once(states.device, len(weight))
-        return torch.cat(
-            [sample_from_logits(nn.functional.linear(states[i : i + rows], weight, bias), draws[i : i + rows]) for i in range(0, len(states), rows)]
-        )
+    def _corruption(self, side: str) -> str:
+        return self.options.encoder_corruption if side == "encoder" else self.options.decoder_corruption
 
-
-def filled_up(places: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions and their labels, filled up with ignored ones to a multiple of 512.
-
-    On a CPU every new shape of a matrix product costs time and memory that is never given back, so that a number
-    of positions that changes from step to step made training twice as slow and let it grow by gigabytes.
-
-    Parameters
-    ----------
-    places
-        Flat positions, shape (n,).
-    tokens
-        The flat tokens that the labels are taken from.
-
-    >>> places, labels = filled_up(torch.tensor([3, 1]), torch.tensor([5, 6, 7, 8]))
-    >>> len(places), labels[:3].tolist()
-    (512, [8, 6, -100])
-    """
-    short = -len(places) % 512
-    labels = nn.functional.pad(tokens[places], (0, short), value=IGNORED)
-    return nn.functional.pad(places, (0, short), value=0), labels
-
-
-def generator_states(generator: nn.Module, states: torch.Tensor) -> torch.Tensor:
-    """What the output layer of a masked language model sees: BERT's transform or ELECTRA's prediction head."""
-    if hasattr(generator, "generator_predictions"):
-        return generator.generator_predictions(states)
-    return generator.cls.predictions.transform(states)
-
-
-def output_layer(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight (vocabulary, width) and bias (vocabulary,) of a masked language model's output layer."""
-    layer = model.get_output_embeddings()
-    return layer.weight, layer.bias
+    def _corrupt(self, tokens, token_types, attention_mask, masked, draws, mask_id) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        """What each side reads, by side, and the generator's loss; the decoder reads a text of its own only where it is SimLM's."""
+        how = {side: self._corruption(side) for side in (("encoder", "decoder") if self.options.decoder == "shallow" else ("encoder",))}
+        read = {side: torch.where(masked[side], mask_id, tokens) if corruption == "masked" else tokens for side, corruption in how.items()}
+        sides = [side for side, corruption in how.items() if corruption == "replaced"]
+        if not sides:
+            return read, None
+        own = draws if len(sides) == 2 else draws[["encoder", "decoder"].index(sides[0])][None]
+        positions = torch.stack([masked[side] for side in sides])
+        filled, loss = replace_tokens(self.generator, tokens, token_types, attention_mask, positions, own, mask_id, self.options.train_generator)
+        return read | dict(zip(sides, filled)), loss
 
 
 def labelled_positions(special: np.ndarray, fraction: float, draws: np.ndarray) -> np.ndarray:

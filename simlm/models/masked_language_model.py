@@ -47,13 +47,17 @@ def _check_words(reference: str | Path, tokenizer: PreTrainedTokenizerFast) -> N
         )
 
 
-def bottleneck_writer(decoder: nn.Module, generator: nn.Module | None) -> Callable[[Path], None]:
-    """A function that adds the decoder (and a trained generator) to a model folder, so that pre-training can go on from it."""
+HEADS = ("decoder", "detectors")
+"""Parts of a bottleneck model that lie beside its encoder, so that pre-training can go on from it."""
+
+
+def bottleneck_writer(model: nn.Module, generator: nn.Module | None) -> Callable[[Path], None]:
+    """A function that adds decoder and heads (and a trained generator) to a model folder."""
 
     def write(folder: Path) -> None:
         from safetensors.torch import save_file
 
-        state = {f"decoder.{name}": value.contiguous() for name, value in decoder.state_dict().items()}
+        state = {name: value.contiguous() for name, value in model.state_dict().items() if name.split(".")[0] in HEADS}
         if generator is not None:
             generator.save_pretrained(folder / "generator")
         save_file(state, folder / STATE, metadata={"format": "pt"})
@@ -61,8 +65,8 @@ def bottleneck_writer(decoder: nn.Module, generator: nn.Module | None) -> Callab
     return write
 
 
-def load_decoder(folder: Path, decoder: nn.Module) -> None:
-    """Continue with the decoder that a bottleneck model keeps.
+def load_heads(folder: Path, model: nn.Module) -> None:
+    """Continue with the decoder and the heads that a bottleneck model keeps.
 
     Raises
     ------
@@ -74,8 +78,12 @@ def load_decoder(folder: Path, decoder: nn.Module) -> None:
 
     file = folder / STATE
     try:
-        state: dict[str, Tensor] = {name.removeprefix("decoder."): value for name, value in load_file(file).items() if name.startswith("decoder.")}
-        decoder.load_state_dict(state)
+        state: dict[str, Tensor] = load_file(file)
+        for part in HEADS:
+            getattr(model, part).load_state_dict({name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")})
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{file} does not hold the decoder of this model ({reason}); keep decoder_layers as it was, or start from another model") from None
+        raise UserError(
+            f"{file} does not hold the decoder and heads of this model ({reason}); keep decoder, decoder_layers and objectives as they were, "
+            "or start from another model"
+        ) from None

@@ -193,7 +193,7 @@ class Planner:
         if block.kind == "crossencoder":
             texts *= max(2, (1 + block.hard_negatives) / block.forward_factor) * (2 if block.rdrop_weight else 1)
         if block.kind == "bottleneck":
-            layers, labelled = layers + block.decoder_layers, 2 * block.label_fraction
+            layers, labelled = layers + (block.decoder_layers if block.decoder != "none" else 0), block.labelled
         tokens = min(self.work.passage(name), self._limit(name))
         logits = 8 * labelled * shape.vocabulary
         return texts * tokens * (3.5 * layers * (20 * shape.hidden + 3 * shape.heads * tokens) + logits)

@@ -91,11 +91,15 @@ class Workload:
         return longest(self.passage(name), getattr(block, "max_length", 144), micro, block.batch_size // micro)
 
     def _bottleneck(self, name: str, block: Bottleneck, shape: Shape) -> float:
-        """Generator over both inputs, encoder, decoder, both losses; then the looks at held-out passages and the probe."""
-        generator = shape_of(self.experiment, block.generator).shape
+        """Generator over what is replaced, encoder, decoder, their losses; then the looks at held-out passages and the probe."""
         padded, real = self._padded(name, block), mean_cut(self.passage(name), block.max_length)
-        replaced = 2 * generator.reading(padded) + generator.head((block.encoder_mask + block.decoder_mask) * real)
-        model = shape.reading(padded) + shape.forward(padded, block.decoder_layers) + shape.head(2 * block.label_fraction * real)
+        own = block.decoder == "shallow"
+        corrupted = [(block.encoder_corruption, block.encoder_mask), *([(block.decoder_corruption, block.decoder_mask)] if own else [])]
+        shares = [share for corruption, share in corrupted if corruption == "replaced"]
+        generator = shape_of(self.experiment, block.generator).shape if shares else None
+        replaced = len(shares) * generator.reading(padded) + generator.head(sum(shares) * real) if generator else 0
+        decoded = shape.forward(padded, block.decoder_layers) if block.decoder != "none" else 0
+        model = shape.reading(padded) + decoded + shape.head(block.labelled * real)
         steps, training = self.steps(name), 3 * model + (3 if block.train_generator else 1) * replaced
         looks = 1 + (steps // block.probe.every_steps if block.probe else 0)
         looked = looks * min(block.holdout, self.counts.passages // 10) * (model + replaced)

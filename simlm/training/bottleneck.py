@@ -1,4 +1,4 @@
-"""Replaced language modelling through a representation bottleneck (paper section 3.1): SimLM's pre-training."""
+"""Pre-training through corrupted text and the heads that undo it: SimLM (paper section 3.1) and its relatives, by settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from simlm.config.kinds import BiEncoder, Bottleneck
 from simlm.context import Context
@@ -14,17 +15,17 @@ from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
 from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
-from simlm.models.masked_language_model import bottleneck_writer, load_decoder, load_masked_language_model
+from simlm.models.masked_language_model import bottleneck_writer, load_heads, load_masked_language_model
 from simlm.models.text import pad
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.text.vocabulary import Vocabulary
 from simlm.training.job import TrainingJob
-from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, word_ids
+from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, hidden_places, word_ids
 from simlm.training.probe import RetrievalProbe
 from simlm.training.randomness import uniform
 from simlm.training.trainer import fit, start_job
 
-_REPLACEMENT_STREAMS, _LABEL_STREAM = (2, 3), 4
+_REPLACEMENT_STREAMS, _LABEL_STREAM, _HIDING_STREAM = (2, 3), 4, 5
 
 
 class BottleneckCollator:
@@ -45,10 +46,17 @@ class BottleneckCollator:
         width = ids.shape[1]
         words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special)
         draws = tuple(uniform(self.seed, stream, keys, width) for stream in (ENCODER_STREAM, DECODER_STREAM))
-        encoder, decoder = bottleneck_masks(words, tokens.lengths, self.settings.encoder_mask, self.settings.decoder_mask, draws)
+        settings = self.settings
+        encoder, decoder = bottleneck_masks(words, tokens.lengths, *self._shares(), draws)
         replacement = np.stack([uniform(self.seed, stream, keys, width) for stream in _REPLACEMENT_STREAMS])
-        fraction = self.settings.label_fraction
+        fraction = settings.label_fraction
         labelled = labelled_positions(words < 0, fraction, uniform(self.seed, _LABEL_STREAM, keys, width) if fraction < 1 else words)
+        wanted = [
+            int(masked.sum()) if objective == "restore_masked" else len(labelled)
+            for masked, objective in ((encoder, settings.encoder_objective), (decoder, settings.decoder_objective))
+        ]
+        own = settings.decoder == "shallow" and settings.decoder_corruption == "replaced"
+        replaced = (int(encoder.sum()) if settings.encoder_corruption == "replaced" else 0) + (int(decoder.sum()) if own else 0)
         return {
             "tokens": batch["input_ids"],
             "token_types": batch["token_type_ids"],
@@ -58,8 +66,28 @@ class BottleneckCollator:
             "draws": torch.from_numpy(replacement.astype(np.float32)),
             "labelled": torch.from_numpy(labelled),
             "mask_id": self.vocabulary.mask,
-            "counts": torch.tensor([len(labelled), int(encoder.sum() + decoder.sum())]),
+            "counts": torch.tensor([*wanted, replaced, int((words >= 0).any(1).sum())]),
+            **self._extras(words, tokens.lengths, keys),
         }
+
+    def _shares(self) -> tuple[float, float]:
+        """Shares of the tokens that are corrupted for the encoder and for the decoder, which reads with Condenser what the encoder reads."""
+        settings = self.settings
+        encoder = 0.0 if settings.encoder_corruption == "clean" else settings.encoder_mask
+        if settings.decoder != "shallow":
+            return encoder, encoder
+        return encoder, 0.0 if settings.decoder_corruption == "clean" else settings.decoder_mask
+
+    def _extras(self, words: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> dict[str, Any]:
+        """What only some settings read."""
+        extras, width = {}, words.shape[1]
+        if self.settings.decoder == "retromae":
+            places = np.column_stack([np.repeat(keys, width, axis=0), np.tile(np.arange(width), len(keys))])
+            draws = uniform(self.seed, _HIDING_STREAM, places, width).reshape(len(keys), width, width)
+            extras["hidden_from"] = torch.from_numpy(hidden_places(words, lengths, self.settings.decoder_mask, draws))
+        if self.settings.bag_of_words is not None:
+            extras |= {"content": torch.from_numpy(words >= 0), "progress": 0.0}
+        return extras
 
 
 def train(context: Context, name: str) -> None:
@@ -87,28 +115,36 @@ def train(context: Context, name: str) -> None:
         fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every, lengths=trained)
         if job.is_main:
             lengths = {"passage": settings.max_length}
-            write = bottleneck_writer(model.decoder, model.generator if settings.train_generator else None)
+            write = bottleneck_writer(model, model.generator if settings.train_generator else None)
             save_model(paths.model(name), model.encoder, tokenizer, kind="bottleneck", key=job.key, lengths=lengths, write=write)
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 
 def build(context: Context, name: str, tokenizer) -> BottleneckModel:
-    """Put encoder, decoder and generator together; the decoder of an ``init`` that is itself a bottleneck model goes on."""
+    """Put encoder, heads and generator together; decoder and heads of an ``init`` that is itself a bottleneck model go on."""
     settings = context.experiment.models[name]
     encoder = load_masked_language_model(resolve_init(context, settings.init), tokenizer)
-    generator = load_masked_language_model(resolve_init(context, settings.generator), tokenizer)
-    words, others = encoder.config.vocab_size, generator.config.vocab_size
-    if words != others:
+    generator = load_masked_language_model(resolve_init(context, settings.generator), tokenizer) if settings.replaces else None
+    _check_parts(name, settings, encoder, generator)
+    model = BottleneckModel(encoder, generator, BottleneckOptions.of(settings))
+    if settings.init in context.experiment.models and context.experiment.models[settings.init].kind == "bottleneck":
+        load_heads(context.paths.model(settings.init), model)
+    return model
+
+
+def _check_parts(name: str, settings: Bottleneck, encoder: nn.Module, generator: nn.Module | None) -> None:
+    if generator is not None and encoder.config.vocab_size != generator.config.vocab_size:
+        words, others = encoder.config.vocab_size, generator.config.vocab_size
         raise UserError(
             f"models.{name}: {settings.init} has {words} token embeddings and the generator {settings.generator} {others}; they must share one vocabulary"
         )
-    options = BottleneckOptions(
-        settings.decoder_layers, settings.decoder_token_types, settings.train_generator, settings.generator_weight, settings.generator_dropout
-    )
-    model = BottleneckModel(encoder, generator, options)
-    if settings.init in context.experiment.models and context.experiment.models[settings.init].kind == "bottleneck":
-        load_decoder(context.paths.model(settings.init), model.decoder)
-    return model
+    layers = encoder.config.num_hidden_layers
+    if settings.decoder != "none" and settings.decoder_init == "copied" and settings.decoder_layers > layers:
+        raise UserError(
+            f"models.{name}.decoder_layers is {settings.decoder_layers}, but {settings.init} has {layers} layers to copy; lower it or set decoder_init: fresh"
+        )
+    if settings.early_layer is not None and settings.early_layer >= layers:
+        raise UserError(f"models.{name}.early_layer is {settings.early_layer}, but {settings.init} has {layers} layers; take one before the last")
 
 
 def split_holdout(passages: int, settings: Bottleneck) -> tuple[np.ndarray, np.ndarray]:

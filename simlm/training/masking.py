@@ -82,13 +82,33 @@ def whole_word_mask(words: np.ndarray, lengths: np.ndarray, probability: float, 
 def bottleneck_masks(
     words: np.ndarray, lengths: np.ndarray, encoder: float, decoder: float, draws: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of encoder and decoder; the encoder's is a subset of the decoder's.
+    """Masks of encoder and decoder; the encoder's is a subset of the decoder's. A share of 0 masks nothing.
 
     The decoder's mask is the encoder's or an independent one with probability (decoder - encoder) / (1 - encoder),
     so that the expected share of its union is ``decoder``.
     """
-    first = whole_word_mask(words, lengths, encoder, draws[0])
+    first = whole_word_mask(words, lengths, encoder, draws[0]) if encoder else np.zeros(words.shape, dtype=bool)
     extra = (decoder - encoder) / (1 - encoder)
     if extra <= 0:
         return first, first.copy()
     return first, first | whole_word_mask(words, lengths, extra, draws[1])
+
+
+def hidden_places(words: np.ndarray, lengths: np.ndarray, share: float, draws: np.ndarray) -> np.ndarray:
+    """For each position a whole-word sample of the places that it may not look at (RetroMAE's decoder).
+
+    Parameters
+    ----------
+    words, lengths
+        As in :func:`whole_word_mask`; the texts, shape (rows, length).
+    draws
+        Uniform numbers, shape (rows, length, ≥ most words of a row).
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, shape (rows, length, length); special tokens are hidden from nobody.
+    """
+    rows, length = words.shape
+    masks = whole_word_mask(np.repeat(words, length, axis=0), np.repeat(lengths, length), share, draws.reshape(rows * length, -1))
+    return masks.reshape(rows, length, length)

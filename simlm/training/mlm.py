@@ -12,8 +12,8 @@ from simlm.config.kinds import MaskedLanguageModel
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import attention_implementation
-from simlm.models.bottleneck import filled_up, generator_states, output_layer
 from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
+from simlm.models.heads.language import filled_up, head_states, output_layer
 from simlm.models.linear_cross_entropy import linear_cross_entropy
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.models.text import pad
@@ -45,7 +45,7 @@ class MaskedLanguageModelling(nn.Module):
         ``shares`` (1,) is the weight of this mean in that of the whole step, see :func:`~simlm.training.distributed.put_shares`.
         """
         states = self.model.base_model(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask).last_hidden_state
-        states = generator_states(self.model, states.reshape(-1, states.shape[-1])[places])
+        states = head_states(self.model, states.reshape(-1, states.shape[-1])[places])
         return {"loss": shares[0] * linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": attention_mask.sum()}
 
 

@@ -198,6 +198,9 @@ class _Trainer(ClearCheckpointErrors, Trainer):
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         put_shares(batches)
+        for batch in batches:
+            if "progress" in batch:
+                batch["progress"] = self.state.global_step / self.state.max_steps
         return batches, None
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, ElectraConfig, ElectraForMaskedLM
 
-from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions, sample_from_logits
+from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
 from simlm.models.linear_cross_entropy import linear_cross_entropy
+from simlm.models.replacement import replace_tokens, sample_from_logits
 
 WORDS, MASK = 97, 4
 
@@ -234,9 +235,9 @@ def test_replacements_are_where_the_masks_are() -> None:
     torch.manual_seed(0)
     model = BottleneckModel(bert(), bert(layers=1), BottleneckOptions()).eval()
     inputs = batch()
-    replaced, _ = model._replace(
-        *(inputs[name] for name in ("tokens", "token_types", "attention_mask", "encoder_masked", "decoder_masked", "draws", "mask_id"))
-    )
+    masked = torch.stack([inputs["encoder_masked"], inputs["decoder_masked"]])
+    texts = (inputs[name] for name in ("tokens", "token_types", "attention_mask"))
+    replaced, _ = replace_tokens(model.generator, *texts, masked, inputs["draws"], inputs["mask_id"])
     for side, masked in zip(replaced, (inputs["encoder_masked"], inputs["decoder_masked"])):
         assert torch.equal(side[~masked], inputs["tokens"][~masked])
         assert (side[masked] != inputs["tokens"][masked]).any()

@@ -1,4 +1,4 @@
-"""``bottleneck``: SimLM pre-training, replaced language modelling through a representation bottleneck."""
+"""``bottleneck``: pre-training through corrupted text and heads that undo it; as it stands SimLM, by other settings its relatives."""
 
 from __future__ import annotations
 
@@ -20,8 +20,19 @@ class Probe(Block):
     passages: int = Field(2000, ge=10, description="Most passages searched: the relevant ones plus random others.")
 
 
+class BagOfWords(Block):
+    """The words of a text are predicted from its [CLS] alone, with a weight that falls along a cosine."""
+
+    weight: float = Field(1.0, gt=0, description="Weight of the loss when training begins.")
+    final_weight: float = Field(0.1, ge=0, description="Weight of the loss when training ends.")
+
+
+Corruption = Literal["replaced", "masked", "clean"]
+Objective = Literal["restore", "restore_masked", "detect", "none"]
+
+
 class Bottleneck(Training, Pretrained):
-    """SimLM (paper section 3.1): a deep encoder whose [CLS] feeds a shallow decoder, both restore replaced tokens."""
+    """Pre-training of a retriever; as it stands SimLM (paper section 3.1): a deep encoder whose [CLS] feeds a shallow decoder, both restore replaced tokens."""
 
     kind: Literal["bottleneck"]
     trainer: ClassVar[str] = "simlm.training.bottleneck:train"
@@ -30,11 +41,38 @@ class Bottleneck(Training, Pretrained):
     outside: ClassVar[tuple[str, ...]] = ("init", "generator")
 
     init: str = Field(description="Base model: a model of the graph, a Hugging Face id or a local folder.")
-    generator: str = Field(description="Masked language model that proposes replacements; same vocabulary as `init`.")
-    encoder_mask: float = Field(0.3, gt=0, lt=1, description="Share of tokens replaced in the encoder's input.")
-    decoder_mask: float = Field(0.5, gt=0, lt=1, description="Share of tokens replaced in the decoder's input; the encoder's are among them.")
-    decoder_layers: int = Field(2, ge=1, description="Decoder depth: copies of the last layers of the initial encoder.")
+    generator: str | None = Field(
+        None, description="Masked language model that proposes replacements; same vocabulary as `init`. Needed where a text is `replaced`, and only there."
+    )
+    encoder_corruption: Corruption = Field(
+        "replaced", description="What stands at the corrupted positions of the encoder's input: the generator's samples, [MASK], or the text itself (`clean`)."
+    )
+    encoder_mask: float = Field(0.3, gt=0, lt=1, description="Share of tokens corrupted in the encoder's input.")
+    encoder_objective: Objective = Field(
+        "restore",
+        description="Loss of the encoder: original tokens at all positions (`restore`) or at the masked ones (`restore_masked`), "
+        "whether each token was replaced (`detect`), or `none`.",
+    )
+    decoder: Literal["shallow", "condenser", "retromae", "none"] = Field(
+        "shallow",
+        description="What restores the text from [CLS]: `shallow`, SimLM's, which reads a corrupted text of its own; `condenser`, which reads states of an "
+        "early layer of the encoder; `retromae`, which reads the clean text but hides from each position itself and a sample; `none`.",
+    )
+    decoder_corruption: Corruption = Field("replaced", description="The same as `encoder_corruption` for the input of the shallow decoder.")
+    decoder_mask: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of tokens corrupted in the shallow decoder's input, the encoder's among them; `retromae`: hidden from each position.",
+    )
+    decoder_objective: Objective = Field("restore", description="Loss of the decoder, as `encoder_objective`.")
+    decoder_layers: int = Field(2, ge=1, description="Decoder depth.")
+    decoder_init: Literal["copied", "fresh"] = Field("copied", description="The decoder starts as copies of the last layers of the initial encoder, or fresh.")
     decoder_token_types: Literal["zero", "pair"] = Field("pair", description="Token types of the decoder's input; `zero` is what the authors' code does.")
+    early_layer: int | None = Field(
+        None, ge=0, description="Layer of the encoder that Condenser's head reads, 0 for its embeddings; null: half of them. Only with `decoder: condenser`."
+    )
+    bag_of_words: BagOfWords | None = Field(None, description="Predict the distinct words of a text from its [CLS] as well; `{}` for the published weights.")
     train_generator: bool = Field(False, description="Train the generator jointly instead of keeping it frozen.")
     generator_weight: float = Field(0.2, ge=0, description="Weight of the generator's loss when it is trained.")
     generator_dropout: bool = Field(False, description="Keep the frozen generator's dropout on, as the authors' trainer does.")
@@ -46,14 +84,58 @@ class Bottleneck(Training, Pretrained):
     holdout_seed: int = Field(123, ge=0, description="Seed that chooses the held-out passages.")
     probe: Probe | None = Field(Probe(), description="Retrieval probe; null switches it off.")
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a generator replaces tokens on either side."""
+        return self.encoder_corruption == "replaced" or (self.decoder == "shallow" and self.decoder_corruption == "replaced")
+
+    @property
+    def labelled(self) -> float:
+        """Positions at which words are predicted, as a multiple of the tokens of a text."""
+        sides = [(self.encoder_objective, self.encoder_mask)]
+        if self.decoder != "none":
+            sides.append((self.decoder_objective, self.decoder_mask if self.decoder == "shallow" else self.encoder_mask))
+        return sum({"restore": self.label_fraction, "restore_masked": share}.get(objective, 0.0) for objective, share in sides)
+
+    @model_validator(mode="after")
+    def _generator(self) -> Bottleneck:
+        if self.replaces and self.generator is None:
+            raise ValueError("generator is missing: it proposes the replacements; name one, or set encoder_corruption and decoder_corruption to masked")
+        if not self.replaces and (self.generator is not None or self.train_generator):
+            raise ValueError("no text is replaced with these settings, so that no generator is read; leave generator and train_generator out")
+        return self
+
+    @model_validator(mode="after")
+    def _objectives(self) -> Bottleneck:
+        if self.encoder_objective == "none" and self.decoder == "none" and self.bag_of_words is None:
+            raise ValueError("there is nothing to learn: encoder_objective is none and there is neither a decoder nor bag_of_words")
+        if self.decoder != "none" and self.decoder_objective == "none":
+            raise ValueError("decoder_objective is none; leave the decoder out with decoder: none")
+        if self.early_layer is not None and self.decoder != "condenser":
+            raise ValueError("early_layer is what Condenser's head reads; set decoder: condenser or leave it out")
+        sides = {"encoder": (self.encoder_corruption, self.encoder_objective)}
+        if self.decoder == "shallow":
+            sides["decoder"] = (self.decoder_corruption, self.decoder_objective)
+        elif self.decoder == "condenser":
+            sides["decoder"] = (self.encoder_corruption, self.decoder_objective)
+        elif self.decoder == "retromae" and self.decoder_objective != "restore":
+            raise ValueError(f"decoder_objective {self.decoder_objective} does not go with decoder: retromae, which restores all of a text; leave it out")
+        for side, (corruption, objective) in sides.items():
+            if objective == "detect" and corruption != "replaced":
+                raise ValueError(f"{side}_objective detect finds replaced tokens, but the text that it reads is {corruption}")
+            if objective in ("restore", "restore_masked") and corruption == "clean":
+                raise ValueError(f"{side}_objective {objective} would restore what stands in the clean text that it reads; corrupt it or set another objective")
+        return self
+
     @model_validator(mode="after")
     def _masks(self) -> Bottleneck:
-        if self.decoder_mask < self.encoder_mask:
-            raise ValueError("decoder_mask must not be smaller than encoder_mask: the encoder's replaced tokens are among the decoder's")
+        corrupted = self.encoder_corruption != "clean" and self.decoder == "shallow" and self.decoder_corruption != "clean"
+        if corrupted and self.decoder_mask < self.encoder_mask:
+            raise ValueError("decoder_mask must not be smaller than encoder_mask: the encoder's corrupted tokens are among the decoder's")
         return self
 
     def reads_models(self) -> dict[str, str]:
-        return {"generator": self.generator}
+        return {"generator": self.generator} if self.generator is not None else {}
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
         return {"init": ("pretrained",), "generator": ("generates",)}

@@ -27,15 +27,14 @@ def run(arguments: argparse.Namespace) -> int:
     from simlm.files import write_json
     from simlm.progress import say
     from simlm.tracking.identity import parent_key
-    from simlm.tracking.store import store_of
+    from simlm.tracking.owner import mirrored_before, owner_of, remember
+    from simlm.tracking.store import StoreUnusable, exclusive, initialise, store_of
 
     context = load_context(arguments)
     experiment, paths = context.experiment, context.paths
     store = store_of(experiment, paths.root.parent)
     try:
         if arguments.init:
-            from simlm.tracking.store import exclusive, initialise
-
             with exclusive(store):
                 initialise(store)
             say(f"MLflow is ready at {store.shown} (experiment '{store.experiment}').")
@@ -43,19 +42,25 @@ def run(arguments: argparse.Namespace) -> int:
         from simlm.tracking.mirror import mirror, summary
 
         done = mirror(experiment, paths, store)
-    except UserError:
-        raise
     except Exception as error:
-        reason = store.without_password(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")[:300]
+        if isinstance(error, UserError) and not isinstance(error, StoreUnusable):
+            raise
+        reason = str(error) if isinstance(error, StoreUnusable) else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        reason = store.without_password(reason)[:300]
         sentence = f"MLflow at {store.shown} cannot be used ({reason}); when it is back, run simlm track --experiment {experiment.name} again"
         if arguments.strict:
-            raise UserError(sentence) from error
+            # Not "from error": its own words may hold the address as it is.
+            raise UserError(sentence) from None
         say(f"Warning: {sentence}. The results themselves are complete.")
         if not arguments.init:
-            # A workflow that waits for this file goes on; the next replay fills it.
-            write_json(paths.mirror, {"complete": False, "uri": store.shown, "experiment": store.experiment, "error": reason})
+            # A workflow that waits for this file goes on; the next replay fills it. What MLflow holds since an earlier one stays named.
+            owner_of(paths.root)
+            failed = {"uri": store.shown, "experiment": store.experiment, "error": reason}
+            write_json(paths.mirror, {**failed, **mirrored_before(paths.root), "complete": False, "failed": failed})
         return 0
-    write_json(paths.mirror, summary(done, store, parent_key(experiment)))
+    written = summary(done, store, parent_key(experiment))
+    write_json(paths.mirror, written)
+    remember(paths.root, written)
     say(f"MLflow at {store.shown}: {done.written} stages written, {done.unchanged} unchanged, in {done.seconds:.1f} s.")
     say(f"`simlm ui --experiment {experiment.name}` shows them.")
     return 0

@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     context = load_context(arguments)
     store = store_of(context.experiment, context.paths.root.parent)
+    store.check()
     if store.is_server:
         say(f"The runs are on a server: open {store.shown} (experiment '{store.experiment}').")
         return

@@ -13,6 +13,7 @@ from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError, check_graph
 from simlm.errors import UserError, nearest
 from simlm.files import first_bad_line
+from simlm.secrets import find_secret
 
 
 def load_experiment(*paths: str | Path) -> Experiment:
@@ -37,6 +38,9 @@ def read_values(*paths: str | Path) -> dict[str, Any]:
 def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experiment:
     """Check plain values (as Snakemake's ``config`` holds them) against the models and the graph's rules."""
     files = files or []
+    if secret := find_secret(values):
+        # First of all, so that no other message repeats it.
+        raise UserError(f"{_where(secret[0], files)}: {_where_secrets_belong(secret)}")
     try:
         experiment = Experiment.model_validate(values)
     except ValidationError as error:
@@ -47,6 +51,18 @@ def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experim
     except GraphError as error:
         raise UserError(f"{_where(error.place, files)}: {error.sentence}") from None
     return experiment
+
+
+def _where_secrets_belong(secret: tuple[tuple[str | int, ...], str]) -> str:
+    place, what = secret
+    if place[:1] == ("tracking",):
+        where = (
+            "give the address by the environment variable MLFLOW_TRACKING_URI, or user and password of a server by MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD or in ~/.mlflow/credentials, those of PostgreSQL in ~/.pgpass"
+        )
+    else:
+        where = "a token of Hugging Face belongs into the environment variable HF_TOKEN, keys of a store into its own variables; else use a local copy"
+    return f"this holds {what}, and a configuration is copied into results, reports and MLflow; take it out: {where}"
 
 
 NAMED = ("models", "splits", "max_queries")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
-from simlm.config.graph import LEXICAL
 from simlm.evaluation import gate
 from simlm.evaluation.compare import read_metrics, read_rows
 from simlm.files import read_manifest
@@ -25,6 +25,8 @@ from simlm.tracking import identity
 from simlm.tracking.artifacts import experiment_artifacts, folder_digest, stage_artifacts
 from simlm.tracking.headline import description, headline_metrics, metrics_of_systems, shared_view
 from simlm.tracking.names import flatten, mlflow_name, safe_key
+from simlm.tracking.owner import owner_of
+from simlm.tracking.patience import within
 from simlm.tracking.store import Store, exclusive, initialise
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EVALUATED = "simlm.evaluated"
+
+LAST_WORD = 5.0
+"""Seconds for the try to end a run after the store has failed."""
 
 
 @dataclass
@@ -59,34 +64,52 @@ def mirror(experiment: Experiment, paths: Paths, store: Store) -> Mirrored:
     start = time.monotonic()
     stages = read_stages(experiment, paths)
     with exclusive(store):
+        owner = owner_of(paths.root)
         client, experiment_id = initialise(store)
-        return _Replay(client, experiment_id, experiment, paths).run(stages, start)
+        return _Replay(client, experiment_id, experiment, paths, owner).run(stages, start)
 
 
 class _Replay:
-    def __init__(self, client: MlflowClient, experiment_id: str, experiment: Experiment, paths: Paths) -> None:
+    def __init__(self, client: MlflowClient, experiment_id: str, experiment: Experiment, paths: Paths, owner: str) -> None:
+        self.owner = owner
         self.client, self.experiment_id, self.experiment, self.paths = client, experiment_id, experiment, paths
         self.rows = read_metrics(paths.metrics_table)
 
     def run(self, stages: list[Stage], start: float) -> Mirrored:
         times = [stage.times() for stage in stages] or [(int(time.time() * 1000),) * 2]
-        key = identity.parent_key(self.experiment)
-        parent = identity.find_parent(self.client, self.experiment_id, key)
-        parent = parent or identity.create_parent(self.client, self.experiment_id, self.experiment, min(begin for begin, _ in times))
-        children = identity.find_children(self.client, self.experiment_id, parent.info.run_id)
-        by_system = metrics_of_systems(self.rows)
-        runs, written = {}, 0
-        for stage in progress(stages, len(stages), "Mirroring stages to MLflow", unit="stages"):
-            run, changed = self._stage(stage, children.get(stage.name), parent)
-            written += changed
-            self._evaluated(stage, run, by_system)
-            runs[stage.name] = {"run_id": run.info.run_id, "key": stage.record["key"]}
-        self._parent(parent, stages, max(end for _, end in times))
+        parent = identity.open_parent(self.client, self.experiment_id, self.experiment, self.owner, min(begin for begin, _ in times))
+        with self._ended(parent):
+            runs, written = self._stages(stages, parent)
+            self._parent(parent, stages, max(end for _, end in times))
+        identity.settle(self.client, self.experiment_id, parent)
         tags = self.client.get_experiment(self.experiment_id).tags
         for name, value in shared_view(self.experiment).items():
             if tags.get(name) != value:
                 self.client.set_experiment_tag(self.experiment_id, name, value)
         return Mirrored(self.experiment_id, parent.info.run_id, runs, written, len(stages) - written, time.monotonic() - start)
+
+    def _stages(self, stages: list[Stage], parent: Run) -> tuple[dict[str, dict[str, str]], int]:
+        """Ids and keys of the stages' runs, and how many were written."""
+        children = identity.find_children(self.client, self.experiment_id, parent)
+        by_system = metrics_of_systems(self.rows)
+        runs: dict[str, dict[str, str]] = {}
+        written = 0
+        for stage in progress(stages, len(stages), "Mirroring stages to MLflow", unit="stages"):
+            run, changed = self._stage(stage, next(iter(children.get(stage.name, ())), None), parent)
+            written += changed
+            self._evaluated(stage, run, by_system)
+            runs[stage.name] = {"run_id": run.info.run_id, "key": stage.record["key"]}
+        return runs, written
+
+    @contextmanager
+    def _ended(self, run: Run) -> Iterator[None]:
+        """Whatever happens to the replay, no run is left running, unless the store is gone; the next replay goes on with it."""
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):
+                within(LAST_WORD, lambda: self.client.set_terminated(run.info.run_id, "FAILED"))
+            raise
 
     def _stage(self, stage: Stage, run: Run | None, parent: Run) -> tuple[Run, bool]:
         """Write one child run unless it is up to date; returns it and whether it was written."""
@@ -94,21 +117,21 @@ class _Replay:
         if run is not None and identity.is_complete(run) and run.data.tags[identity.DIGEST] == digest:
             return run, False
         if run is not None and (identity.is_complete(run) or run.data.tags.get(identity.KEY) != stage.record["key"]):
-            self.client.set_tag(run.info.run_id, identity.SUPERSEDED, digest)
-            self.client.delete_run(run.info.run_id)
+            identity.give_way(self.client, run, digest)
             run = None
         tags = {key[:250]: value[:5000] for key, value in stage_tags(stage).items()} | {identity.DIGEST: digest}
         if run is None:
             known: dict[str, set[int]] = {}
-            run = identity.create_child(self.client, self.experiment_id, parent, stage.name, stage.record["key"], begin, tags)
+            run = identity.open_child(self.client, self.experiment_id, parent, stage.name, stage.record["key"], begin, tags)
             tags = {}
         else:
             known = self._logged_steps(run, {metric.key for metric in stage_metrics(stage, {})})
-        write(self.client, run.info.run_id, metrics=stage_metrics(stage, known), params=_stage_params(stage), tags=tags)
-        with stage_artifacts(stage, self.paths) as folder:
-            self.client.log_artifacts(run.info.run_id, str(folder))
-        # Last: until then the run counts as unfinished, and the next replay continues it.
-        self.client.set_terminated(run.info.run_id, "FINISHED", end_time=end)
+        with self._ended(run):
+            write(self.client, run.info.run_id, metrics=stage_metrics(stage, known), params=_stage_params(stage), tags=tags)
+            with stage_artifacts(stage, self.paths) as folder:
+                self.client.log_artifacts(run.info.run_id, str(folder))
+            # Last: until then the run counts as unfinished, and the next replay continues it.
+            self.client.set_terminated(run.info.run_id, "FINISHED", end_time=end)
         return run, True
 
     def _logged_steps(self, run: Run, keys: Iterable[str]) -> dict[str, set[int]]:
@@ -117,8 +140,8 @@ class _Replay:
 
     def _evaluated(self, stage: Stage, run: Run, by_system: dict[str, dict[str, float]]) -> None:
         """Put a system's metrics on the run of the stage that made it, and on an MLflow model that can be compared."""
-        system = self._made(stage)
-        values = by_system.get(system or "")
+        carries = (stage.kind in ("train", "import_model", "fuse") and stage.subject) or (stage.name == "index_bm25" and "bm25")
+        values = by_system.get(carries or "")
         if not values:
             return
         mark = json.dumps(values, sort_keys=True)
@@ -126,32 +149,29 @@ class _Replay:
             return
         from mlflow.entities import Metric
 
-        model_id = run.data.tags.get("simlm.model_id") or self._model(stage, run, system)
+        model_id = run.data.tags.get("simlm.model_id") or self._model(stage, run)
         now = int(time.time() * 1000)
         points = {key: self.client.get_metric_history(run.info.run_id, key) for key in values}
         stored = {key: max(found, key=lambda point: point.timestamp).value for key, found in points.items() if found}
         metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in values.items() if stored.get(key) != value]
         write(self.client, run.info.run_id, metrics=metrics, tags={"simlm.model_id": model_id, EVALUATED: mark})
 
-    def _made(self, stage: Stage) -> str | None:
-        """The system that a stage makes, if it makes one: where there is no model, the stage that writes its runs counts."""
-        name = stage.subject or LEXICAL
-        block = self.experiment.systems.get(name)
-        return name if block and stage.kind == (block.made_by or block.runs_by) else None
-
-    def _model(self, stage: Stage, run: Run, system: str) -> str:
+    def _model(self, stage: Stage, run: Run) -> str:
         """Find or create the MLflow model that points to the files instead of holding them."""
-        # One may be there already, if the replay that made it was cut off before it noted so.
-        found = self.client.search_logged_models([self.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
-        if found:
-            return found[0].model_id
-        block = self.experiment.system(system)
+        system = stage.subject or "bm25"
+        block = self.experiment.models.get(system)
         tags = {
             "mlflow.model.isExternal": "true", identity.KEY: stage.record["key"],
-            "simlm.path": str(self.paths.model(system) if block.trainer else self.paths.root / "runs" / system),
+            "simlm.path": str(self.paths.model(system) if stage.kind in ("train", "import_model") else self.paths.root / "runs" / system),
         }  # fmt: skip
-        params = {safe_key(key): value[:250] for key, value in flatten(block.model_dump(mode="json")).items()}
-        model = self.client.create_logged_model(self.experiment_id, name=system, source_run_id=run.info.run_id, tags=tags, params=params, model_type=block.kind)
+        params = {safe_key(key): value[:250] for key, value in flatten(block.model_dump(mode="json")).items()} if block else {}
+        kind = block.kind if block else "bm25"
+        made_by = f"source_run_id = '{run.info.run_id}'"
+        # One may be there already, if the replay that made it was cut off before it noted so.
+        model = identity.once(
+            lambda: next(iter(self.client.search_logged_models([self.experiment_id], filter_string=made_by)), None),
+            lambda: self.client.create_logged_model(self.experiment_id, name=system, source_run_id=run.info.run_id, tags=tags, params=params, model_type=kind),
+        )
         self.client.finalize_logged_model(model.model_id, "READY")
         return model.model_id
 

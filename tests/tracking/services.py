@@ -11,9 +11,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,3 +170,105 @@ class MlflowServer:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(60)
             self.process = None
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that accepts every connection and then does what ``answer`` does; gives its address."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen(50)
+        held: list[socket.socket] = []
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = door.accept()
+                    held.append(connection)
+                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        finally:
+            door.shutdown(socket.SHUT_RDWR)
+            for connection in held:
+                connection.close()
+
+
+def silent(connection: socket.socket) -> None:
+    """Takes what it is sent and says nothing."""
+
+
+def dripping(connection: socket.socket) -> None:
+    """Sends one byte of a header after another, for ever: no timeout of a single read is ever over."""
+    with suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.2)
+
+
+@dataclass
+class LossyProxy:
+    """Hands requests on to a server and loses the answers that ``loses`` names, after the server has done its work."""
+
+    target: str
+    loses: Callable[[str, str], bool]
+    lost: list[str] = field(default_factory=list)
+    requests: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        import http.client
+        import http.server
+
+        proxy, host = self, self.target.removeprefix("http://")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def hand_on(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                proxy.requests.append((self.command, self.path, body))
+                upstream = http.client.HTTPConnection(host, timeout=60)
+                upstream.request(self.command, self.path, body, {name: value for name, value in self.headers.items() if name.lower() != "host"})
+                answer = upstream.getresponse()
+                content = answer.read()
+                upstream.close()
+                if proxy.loses(self.command, self.path):
+                    proxy.lost.append(self.path)
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = hand_on
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+@contextmanager
+def running_mlflow(folder: Path) -> Iterator[MlflowServer]:
+    """An MLflow server on a sqlite file in ``folder``."""
+    server = MlflowServer(f"sqlite:///{folder / 'server.db'}", folder / "artifacts")
+    server.folder.mkdir()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

@@ -8,6 +8,7 @@ from simlm.records.stages import read_stages
 from simlm.tracking import identity
 from simlm.tracking.live import LiveMirror
 from simlm.tracking.mirror import mirror
+from simlm.tracking.owner import owner_of
 from simlm.tracking.store import initialise
 
 
@@ -23,8 +24,10 @@ def few(made):
 
 def children(made, store):
     client, experiment_id = initialise(store)
-    parent = identity.find_parent(client, experiment_id, identity.parent_key(made.experiment))
-    return client, parent, identity.find_children(client, experiment_id, parent.info.run_id)
+    parent = identity.find_parent(client, experiment_id, identity.parent_key(made.experiment), owner_of(made.paths.root))
+    runs = identity.find_children(client, experiment_id, parent)
+    assert {len(found) for found in runs.values()} <= {1}
+    return client, parent, {stage: run for stage, (run,) in runs.items()}
 
 
 def all_runs(client, experiment_id="1"):

@@ -27,7 +27,7 @@ def test_the_environment_selects_a_server_and_the_configuration_comes_first(tmp_
 def test_a_folder_is_refused(tmp_path, made, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
     with pytest.raises(UserError, match="is a folder, which MLflow no longer writes to"):
-        store_of(made.experiment, tmp_path)
+        store_of(made.experiment, tmp_path).check()
 
 
 def test_initialising_twice_gives_the_same_experiment(store, monkeypatch):

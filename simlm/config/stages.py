@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL, compared_pairs, mined_systems, systems_with_runs
+from simlm.config.graph import LEXICAL, mined_systems, systems_with_runs
 from simlm.config.kinds import ModelBlock
 from simlm.config.remote import remote_inputs
 
@@ -86,9 +86,28 @@ def _index_bm25(experiment: Experiment, _: str | None) -> dict[str, Any]:
     return block
 
 
-def _search_index(experiment: Experiment, _: str | None) -> dict[str, Any]:
+def _train_tokenizer(experiment: Experiment, _: str | None) -> dict[str, Any]:
+    block = experiment.tokenizer
+    # A published tokenizer is taken as it is: what says how to train one is not read.
+    return block.model_dump(mode="json", include={"init"} if block.init else None)
+
+
+def _build_index(experiment: Experiment, _: str | None) -> dict[str, Any]:
+    index = experiment.index
+    if index.factory == "Flat":  # learns nothing, so draws nothing to learn from
+        return {"factory": index.factory}
+    return {"factory": index.factory, "train_vectors": index.train_vectors, "seed": experiment.seed}
+
+
+def _depths(experiment: Experiment, system: str) -> dict[str, int]:
+    """How deep a system's runs are: of the training queries, if it is mined, and of the judged splits, if it is judged."""
+    depths = {"mined": experiment.negatives.depth} if system in systems_mined(experiment) else {}
+    return depths | ({"judged": experiment.evaluate.depth} if system in systems_with_runs(experiment) else {})
+
+
+def _search_index(experiment: Experiment, name: str) -> dict[str, Any]:
     index = experiment.index.model_dump(mode="json", include={"nprobe", "ef_search"})
-    return {**index, "mined": experiment.negatives.depth, "judged": experiment.evaluate.depth, "precision": experiment.precision}
+    return {**index, **_depths(experiment, name), "precision": experiment.precision}
 
 
 def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
@@ -97,20 +116,20 @@ def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
 
 
 def _compare(experiment: Experiment, _: str | None) -> dict[str, Any]:
-    return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed, "pairs": compared_pairs(experiment)}
+    return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed}
 
 
 _SETTINGS: dict[str, Any] = {
     "download_inputs": lambda e, _: remote_inputs(e),
     "prepare_corpus": lambda e, _: e.corpus.model_dump(mode="json"),
-    "train_tokenizer": lambda e, _: e.tokenizer.model_dump(mode="json"),
+    "train_tokenizer": _train_tokenizer,
     "index_bm25": _index_bm25,
-    "search_bm25": lambda e, _: {"mined": e.negatives.depth, "judged": e.evaluate.depth},
+    "search_bm25": lambda e, _: _depths(e, LEXICAL),
     "mine_negatives": lambda e, _: {**e.negatives.model_dump(mode="json"), "seed": e.seed},
     "train": _train,
     "import_model": _import_model,
     "encode": lambda e, _: {"batch_size": e.encoding.batch_size, "dtype": e.encoding.dtype, "precision": e.precision},
-    "build_index": lambda e, _: {"factory": e.index.factory, "train_vectors": e.index.train_vectors, "seed": e.seed},
+    "build_index": _build_index,
     "search_index": _search_index,
     "score_teacher": _score_teacher,
     "rerank": _rerank,

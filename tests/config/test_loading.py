@@ -8,18 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simlm.config import load_experiment, validate
-from simlm.config.graph import (
-    compared_pairs,
-    counterparts,
-    initial_model,
-    is_external,
-    mined_systems,
-    needed_models,
-    systems_with_runs,
-    training_needs,
-    training_order,
-)
+from simlm.config import load_experiment, merge, validate
+from simlm.config.graph import initial_model, is_external, mined_systems, needed_models, systems_with_runs, training_needs, training_order
 from simlm.config.jobs import record_names
 from simlm.config.picture import mermaid, outline
 from simlm.config.stages import bm25_splits, settings_of, systems_mined
@@ -122,23 +112,6 @@ def test_runs_that_others_read_are_searched(default):
     assert "bm25" in systems_mined(validate(values))
 
 
-def test_systems_are_compared_with_what_they_build_on_and_not_with_the_row_above(default):
-    pairs = compared_pairs(default)
-    dense = ("control", "retriever1", "retriever2", "distilled")
-    assert [other for name, other in pairs if name == "reranker"] == ["bm25"]
-    assert [other for name, other in pairs if name == "fusion"] == ["bm25", "distilled"]
-    assert [next(iter(counterparts(default, name))) for name in dense] == ["bm25", "control", "retriever1", "retriever2"]
-    assert len({frozenset(pair) for pair in pairs}) == len(pairs)
-    values = default.model_dump(mode="json")
-    # Neither the order of the rows nor a baseline in their midst changes what a system builds on.
-    values["evaluate"] |= {"systems": ["fusion", "distilled", "reranker", "retriever2", "bm25"], "baseline": "retriever2"}
-    turned = validate(values)
-    assert counterparts(turned, "distilled") == ["retriever2"]
-    assert counterparts(turned, "fusion") == ["distilled", "bm25"]
-    assert counterparts(turned, "reranker") == ["bm25"]
-    assert counterparts(turned, "retriever2") == []
-
-
 def test_external_starts(tmp_path, default):
     assert is_external("google-bert/bert-base-uncased@main")
     assert is_external(str(tmp_path))
@@ -159,6 +132,39 @@ def test_settings_hold_only_what_changes_a_result(default):
     deeper = changed(default, reranker={"rerank_depth": 7})
     assert settings_of(deeper, "train", "reranker") == settings_of(default, "train", "reranker")
     assert settings_of(deeper, "rerank", "reranker") != settings_of(default, "rerank", "reranker")
+
+
+def test_settings_that_nothing_reads_rerun_nothing(default):
+    from simlm.tracking.identity import parent_key
+
+    def settings(experiment):
+        systems = {name: settings_of(experiment, "search_index", name) for name, model in experiment.models.items() if model.encodes}
+        models = {name: settings_of(experiment, "train", name) for name, model in experiment.models.items() if model.made_by == "train"}
+        return {"search_bm25": settings_of(experiment, "search_bm25"), **systems, **{f"train.{name}": value for name, value in models.items()}}
+
+    def laid_over(**over):
+        return validate(merge(default.model_dump(mode="json"), over))
+
+    before = settings(default)
+    unseen = changed(default, simlm={"probe": None})
+    assert settings(unseen) == before
+    assert parent_key(unseen) == parent_key(default)
+
+    deeper = settings(laid_over(negatives={"depth": 300}))
+    assert {name for name in before if deeper[name] != before[name]} == {"search_bm25", *(name for name in systems_mined(default) if name != "bm25")}
+
+    for over in ({"index": {"train_vectors": 7}}, {"seed": 7}):
+        assert settings_of(laid_over(**over), "build_index", "distilled") == settings_of(default, "build_index", "distilled"), "Flat learns nothing"
+    cells = {"index": {"factory": "IVF4,Flat"}}
+    learning = settings_of(laid_over(**cells), "build_index", "distilled")
+    assert settings_of(laid_over(**merge(cells, {"index": {"train_vectors": 7}})), "build_index", "distilled") != learning
+
+    assert default.tokenizer.init
+    assert settings_of(laid_over(tokenizer={"vocabulary": 300}), "train_tokenizer") == settings_of(default, "train_tokenizer")
+    own = laid_over(tokenizer={"init": None})
+    assert settings_of(validate(merge(own.model_dump(mode="json"), {"tokenizer": {"vocabulary": 300}})), "train_tokenizer") != settings_of(
+        own, "train_tokenizer"
+    )
 
 
 def test_smoke_is_the_defaults_graph_with_its_base_trained_in_the_run(default):

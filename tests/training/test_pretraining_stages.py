@@ -144,6 +144,21 @@ def test_training_twice_gives_the_same_weights(trained: Context, tmp_path) -> No
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_the_probe_changes_no_weight_and_no_key(trained: Context, tmp_path) -> None:
+    """It is no reason to train again, so a training without it must be the same training."""
+    values = configuration(trained.paths.root.parent)
+    values["models"]["other"] = values["models"]["simlm"] | {"probe": None}
+    file = tmp_path / "unprobed.yaml"
+    file.write_text(yaml.safe_dump(values))
+    context = Context(load_experiment(file), trained.paths)
+    train(context, "other")
+    first, second = (weights(trained.paths.model(name)) for name in ("simlm", "other"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    records = [json.loads(trained.paths.record(f"train.{name}").read_text())["settings"] for name in ("simlm", "other")]
+    assert records[0] == records[1]
+    assert "probe" not in records[0]
+
+
 @pytest.mark.parametrize("change", [{"train_generator": True}, {"label_fraction": 0.25}, {"warmup_steps": 4, "warmup_shape": "logarithmic"}, {"probe": None}])
 def test_options_of_pretraining_run(trained: Context, tmp_path, change: dict) -> None:
     values = configuration(trained.paths.root.parent, **change)

@@ -36,6 +36,8 @@ class Bottleneck(Training, Pretrained):
 
     kind: Literal["bottleneck"]
     trainer: ClassVar[str] = "simlm.training.bottleneck:train"
+    not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, "probe")
+    how_not_what: ClassVar[tuple[str, ...]] = (*Training.how_not_what, "probe")
     noun: ClassVar[str] = "SimLM pre-training"
     shape: ClassVar[tuple[str, str]] = ("[[", "]]")
     outside: ClassVar[tuple[str, ...]] = ("init", "generator")

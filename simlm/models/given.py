@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from simlm.config.kinds import GivenBiEncoder, GivenModel
+from simlm.config.kinds.given import GivenBiEncoder, GivenModel
 from simlm.config.remote import is_hub_id
 from simlm.context import Context
 from simlm.models.card import add_card

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from simlm.config.kinds import Probe
+from simlm.config.kinds.bottleneck import Probe
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.models.text import Tokens, pad, tokenize_passages, tokenize_queries

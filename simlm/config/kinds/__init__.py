@@ -1,35 +1,52 @@
-"""The kinds of models a graph may hold. A new kind: its file here, and its class in this union."""
+"""The kinds of models a graph may hold: those that the files of this folder define, and those of the modules in ``SIMLM_KINDS``.
+
+A kind is a subclass of :class:`~simlm.config.kinds.base.ModelBlock` with ``kind: Literal["its_name"]``. A new one is a file
+here, or a module elsewhere that the variable names (several are separated by commas); nothing else names kinds.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Annotated, Union, get_args
 
 from pydantic import Field
 
-from simlm.config.kinds.base import ModelBlock, Training
-from simlm.config.kinds.biencoder import BiEncoder
-from simlm.config.kinds.bottleneck import Bottleneck, Probe
-from simlm.config.kinds.crossencoder import CrossEncoder
-from simlm.config.kinds.fusion import Fusion
-from simlm.config.kinds.given import GivenBiEncoder, GivenCrossEncoder, GivenModel
-from simlm.config.kinds.mlm import MaskedLanguageModel, Size
+from simlm.config.kinds.base import ModelBlock, System, Training
+from simlm.errors import UserError
 
-KINDS: tuple[type[ModelBlock], ...] = (MaskedLanguageModel, Bottleneck, BiEncoder, CrossEncoder, Fusion, GivenBiEncoder, GivenCrossEncoder)
-Model = Annotated[MaskedLanguageModel | Bottleneck | BiEncoder | CrossEncoder | Fusion | GivenBiEncoder | GivenCrossEncoder, Field(discriminator="kind")]
+VARIABLE = "SIMLM_KINDS"
 
-__all__ = [
-    "KINDS",
-    "BiEncoder",
-    "Bottleneck",
-    "CrossEncoder",
-    "Fusion",
-    "GivenBiEncoder",
-    "GivenCrossEncoder",
-    "GivenModel",
-    "MaskedLanguageModel",
-    "Model",
-    "ModelBlock",
-    "Probe",
-    "Size",
-    "Training",
-]
+
+def name_of(kind: type[ModelBlock]) -> str | None:
+    """The name of a kind in a configuration, or None for a class that several kinds share."""
+    return next(iter(get_args(kind.model_fields["kind"].annotation)), None)
+
+
+def _import_all() -> None:
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UserError(f"{VARIABLE} names the module '{name}', which cannot be imported ({error}); correct it or put its folder on PYTHONPATH") from None
+
+
+def _kinds_below(block: type[ModelBlock]) -> Iterator[type[ModelBlock]]:
+    for kind in block.__subclasses__():
+        if name_of(kind):
+            yield kind
+        yield from _kinds_below(kind)
+
+
+_import_all()
+KINDS: tuple[type[ModelBlock], ...] = tuple(sorted(_kinds_below(ModelBlock), key=lambda kind: str(name_of(kind))))
+Model = Annotated[Union[KINDS], Field(discriminator="kind")]  # noqa: UP007 (of a tuple)
+
+# Each can be imported from here by its name.
+globals().update({kind.__name__: kind for kind in KINDS})
+
+__all__ = ["KINDS", "Model", "ModelBlock", "System", "Training", "name_of"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simlm.config import Experiment, validate
+from simlm.config.graph import compared_pairs
 from simlm.context import Context
 from simlm.corpus.store import write_corpus
 from simlm.files import sha256_text, write_json, write_text
@@ -151,8 +152,7 @@ class MadeResults:
                 self.per_query(system, split, values)
                 write_json(self.paths.metrics(system, split), {"system": system, "split": split, "metrics": means, "n_queries": len(ranks), "relevance": 1})
                 table += [f"{system}\t{split}\t{metric}\t{mean!r}\t{mean - 0.03!r}\t{mean + 0.03!r}\t{len(ranks)}" for metric, mean in means.items()]
-                previous = evaluate.systems[number - 1] if number else None
-                for against in dict.fromkeys(filter(None, [evaluate.baseline if number else None, previous])):
+                for against in [other for name, other in compared_pairs(self.experiment) if name == system]:
                     p = 0.0004 if number > 3 else 0.2
                     comparisons += [
                         f"{system}\t{against}\t{split}\t{metric}\t0.0{number}\t{p}\t{min(1, p * 6)}\tt-test\t{len(ranks)}\t9\t4\t7" for metric in means

@@ -2,9 +2,10 @@
 
     simlm compare-systems --config config/config.yaml
 
-Every system is tested against the baseline (`evaluate.baseline`) and against the system before it in
-`evaluate.systems`; p-values are Holm-corrected over all pairs of the same split and metric. Intervals are seeded
-percentile bootstraps over queries. The table of systems is printed.
+Every system is tested against the baseline (`evaluate.baseline`) and against what it builds on in the graph (a re-ranker: the
+list it sorts; a fusion: its parts; a retriever: the one it starts from, or the one that differs least); p-values are
+Holm-corrected over all pairs of the same split and metric. Intervals are seeded percentile bootstraps over queries. The
+table of systems is printed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from simlm.config.graph import compared_pairs
     from simlm.evaluation import compare
     from simlm.evaluation.table import comparisons_text, metrics_text
     from simlm.records.record import StageRecord
@@ -29,10 +31,11 @@ def run(arguments: argparse.Namespace) -> None:
     splits = list(settings.splits)
     values = {split: compare.read_values(paths, settings.systems, split, settings.metrics) for split in splits}
     inputs = {f"{system}/{split}": paths.per_query(system, split) for system in settings.systems for split in splits}
-    block = settings.model_dump(include={"systems", "metrics", "baseline", "test", "resamples", "confidence"}) | {"seed": experiment.seed}
+    pairs = compared_pairs(experiment)
+    block = settings.model_dump(include={"systems", "metrics", "baseline", "test", "resamples", "confidence"}) | {"seed": experiment.seed, "pairs": pairs}
     with StageRecord(paths.record("compare_systems"), "compare_systems", block, inputs) as record:
         averages = [row for split in splits for row in compare.average_rows(values[split], split, settings, experiment.seed)]
-        tests = [row for split in splits for row in compare.comparison_rows(values[split], split, settings, experiment.seed)]
+        tests = [row for split in splits for row in compare.comparison_rows(values[split], split, pairs, settings, experiment.seed)]
         compare.write_rows(paths.comparisons, tests, compare.ComparisonRow)
         compare.write_rows(paths.metrics_table, averages, compare.MetricRow)
         record.outputs = {"metrics": paths.metrics_table, "comparisons": paths.comparisons}

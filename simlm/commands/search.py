@@ -16,16 +16,17 @@ from simlm.commands.options import add_experiment_options, load_context
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
     parser.add_argument("query", nargs="+", help="what you are looking for")
-    parser.add_argument("--system", metavar="NAME", help="which system answers (default: distilled, or else the last bi-encoder among the evaluated systems)")
+    parser.add_argument("--system", metavar="NAME", help="which system answers (default: the last bi-encoder among the evaluated systems)")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="passages to show (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON for programs, with the whole passages")
 
 
 def run(arguments: argparse.Namespace) -> None:
     context = load_context(arguments)
-    from simlm.interactive.systems import Systems, default_system, kind_of
+    from simlm.config.graph import headline_system
+    from simlm.interactive.systems import Systems, kind_of
 
-    system = arguments.system or default_system(context.experiment)
+    system = arguments.system or headline_system(context.experiment)
     kind_of(context.experiment, system)
     answer = Systems(context).answer(system, " ".join(arguments.query), arguments.k)
     if arguments.json:

@@ -15,7 +15,7 @@ from simlm.commands.options import add_experiment_options, load_context
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
-    parser.add_argument("--left", metavar="NAME", help="system on the left (default: distilled, or else the last bi-encoder)")
+    parser.add_argument("--left", metavar="NAME", help="system on the left (default: the last bi-encoder among the evaluated systems)")
     parser.add_argument("--right", metavar="NAME", help="system on the right (default: bm25)")
     parser.add_argument("--port", type=int, default=8765, metavar="N", help="port on this machine, 0 for any free one (default: %(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -45,6 +45,9 @@ class Index(Block):
 class Encoding(Block):
     """Embedding of the corpus, in shards."""
 
+    how_not_what: ClassVar[tuple[str, ...]] = ("shards", "batch_size", "threads", "gpus", "processes")
+    """Settings on which no result depends."""
+
     shards: int = Field(2, ge=1, description="Independent jobs; the result does not depend on it.")
     batch_size: int = Field(128, ge=1, description="Passages per forward pass.")
     dtype: Literal["fp32", "fp16"] = Field("fp32", description="Type of the stored vectors.")
@@ -63,7 +66,10 @@ class EvaluatedSplit(Block):
 class Evaluate(Block):
     """Which systems are judged, on what, and how they are compared."""
 
-    systems: list[str] = Field(min_length=1, description="`bm25` or models of the graph, in the order of the tables; each is tested against the one before it.")
+    systems: list[str] = Field(
+        min_length=1,
+        description="`bm25` or models of the graph, in the order of the tables; each is tested against the baseline and what it builds on in the graph.",
+    )
     splits: dict[str, EvaluatedSplit] = Field(min_length=1, description="Splits that are judged.")
     main_split: str = Field(description="Split of the headline figures.")
     main_metric: str = Field("RR@10", description="Metric of the headline and of the choices, by its ir-measures name.")

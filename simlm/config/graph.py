@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
 
 from simlm.config.experiment import Experiment
 from simlm.config.kinds.base import ROLES, System
@@ -61,6 +62,23 @@ def references(system: System) -> dict[str, str]:
     """Field → what it names, for everything that a system refers to, models outside the graph included."""
     named = {"init": system.initial(), **system.reads_models(), "negatives": system.reads_negatives(), **system.reads_runs()}
     return {field: target for field, target in named.items() if target}
+
+
+class Edge(NamedTuple):
+    """``source`` gives ``target`` what the field ``what`` names."""
+
+    source: str
+    target: str
+    what: str
+
+
+def edges(experiment: Experiment) -> list[Edge]:
+    """All references between systems, starts from outside the graph included; a model gives its parts a ``part``."""
+    found = []
+    for name, system in experiment.systems.items():
+        found += [Edge(name.partition(".")[0], name, "part")] if "." in name else []
+        found += [Edge(source, name, field.partition("[")[0]) for field, source in references(system).items()]
+    return found
 
 
 def training_needs(experiment: Experiment, name: str) -> list[str]:
@@ -137,9 +155,10 @@ def counterparts(experiment: Experiment, name: str) -> list[str]:
     systems, block = experiment.evaluate.systems, experiment.system(name)
     on = [other for other in block.builds_on() if other in systems and other != name]
     if not on and block.compared_by:
-        earlier = [other for other in systems[: systems.index(name)] if experiment.system(other).compared_by == block.compared_by]
+        rows = {other: experiment.system(other) for other in systems[: systems.index(name)]}
+        earlier = [other for other, row in rows.items() if row.compared_by == block.compared_by and name not in row.builds_on()]
         # Of equally close ones the latest.
-        on = [min(reversed(earlier), key=lambda other: relatedness(block, experiment.system(other)))] if earlier else []
+        on = [min(reversed(earlier), key=lambda other: relatedness(block, rows[other]))] if earlier else []
     baseline = experiment.evaluate.baseline
     on = on or ([baseline] if name != baseline else [])
     return sorted(on, key=lambda other: other == baseline)

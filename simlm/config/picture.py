@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL, needed_models, systems_with_runs
+from simlm.config.graph import edges, needed_models, node_of, systems_with_runs
 
-SHAPES = {"mlm": ("[", "]"), "bottleneck": ("[[", "]]"), "biencoder": ("(", ")"), "crossencoder": ("{{", "}}"), "fusion": ("([", "])")}
-
-
-def edges(experiment: Experiment) -> list[tuple[str, str, str]]:
-    """(from, to, what is passed on) for every arrow between systems; starts from outside the graph included."""
-    found = []
-    for name, model in experiment.models.items():
-        if model.initial():
-            found.append((model.initial(), name, "init"))
-        found += [(other, name, field) for field, other in model.reads_models().items()]
-        if model.reads_negatives():
-            found.append((model.reads_negatives(), name, "negatives"))
-        found += [(other, name, field.split("[")[0]) for field, other in model.reads_runs().items()]
-    return found
+ARROWS = {"negatives": "-.->", "teacher": "==>"}
+"""Arrows that are not plain, by what is passed on."""
 
 
 def outline(experiment: Experiment) -> str:
-    """One line per model, in the order of training: what it is and what it reads."""
-    order = [*needed_models(experiment), *(name for name in systems_with_runs(experiment) if name != LEXICAL and experiment.models[name].trainer is None)]
-    unused = [name for name in experiment.models if name not in order]
-    width, kinds = max(map(len, experiment.models)), max(12, *(len(model.kind) for model in experiment.models.values()))
+    """One line per model and part, in the order of training: what it is and what it reads."""
+    models, systems = experiment.models, experiment.systems
+    order = list(dict.fromkeys([*needed_models(experiment), *(node_of(name) for name in systems_with_runs(experiment) if node_of(name) in models)]))
+    unused = [name for name in models if name not in order]
+    shown = [name for node in [*order, *unused] for name in systems if node_of(name) == node]
+    width, kinds = max(map(len, shown)), max(12, *(len(systems[name].kind) for name in shown))
     lines = []
-    for name in [*order, *unused]:
-        reads = ", ".join(f"{what} {source}" for source, target, what in edges(experiment) if target == name) or "from scratch"
+    for name in shown:
+        into = [edge for edge in edges(experiment) if edge.target == name]
+        reads = ", ".join(f"part of {edge.source}" if edge.what == "part" else f"{edge.what} {edge.source}" for edge in into)
         note = "  (not needed by evaluate.systems; built only when asked for)" if name in unused else ""
-        lines.append(f"  {name:<{width}}  {experiment.models[name].kind:<{kinds}}  {reads}{note}")
+        lines.append(f"  {name:<{width}}  {systems[name].kind:<{kinds}}  {reads or 'from scratch'}{note}")
     return "\n".join(lines)
 
 
 def mermaid(experiment: Experiment) -> str:
     """The graph as a mermaid flowchart, which README renderers show; evaluated systems have a thick border."""
-    arrows = edges(experiment)
-    names = list(dict.fromkeys([*(source for source, _, _ in arrows), *experiment.models]))
-    ids = {name: name if name in experiment.models or name == LEXICAL else f"outside{i}" for i, name in enumerate(names)}
+    arrows, systems = edges(experiment), experiment.systems
+    names = list(dict.fromkeys([*(edge.source for edge in arrows), *(name for name in systems if node_of(name) in experiment.models)]))
+    ids = {name: name.replace(".", "_part_") if name in systems else f"outside{i}" for i, name in enumerate(names)}
     lines = ["flowchart LR"]
     for name in names:
-        left, right = SHAPES.get(experiment.models[name].role, ("[", "]")) if name in experiment.models else ("[(", ")]")
+        left, right = systems[name].shape if name in systems else ("[(", ")]")
         lines.append(f'  {ids[name]}{left}"{name}"{right}')
-    styles = {"init": "-->", "negatives": "-.->", "teacher": "==>"}
-    lines += [f"  {ids[source]} {styles.get(what, '-->')}|{what}| {ids[target]}" for source, target, what in arrows]
+    lines += [f"  {ids[edge.source]} {ARROWS.get(edge.what, '-->')}|{edge.what}| {ids[edge.target]}" for edge in arrows]
     lines += ["  classDef judged stroke-width:3px", f"  class {','.join(ids[name] for name in experiment.evaluate.systems if name in ids)} judged"]
     return "\n".join(lines)

@@ -12,7 +12,6 @@ import yaml
 
 from simlm.config.corpora import HubDataset, IrDatasets
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL
 from simlm.errors import UserError
 
 FILE = Path(__file__).resolve().parents[2] / "config" / "published.yaml"
@@ -106,14 +105,12 @@ def counterparts(experiment: Experiment) -> list[tuple[str, Published]]:
 
 def origin_of(experiment: Experiment, system: str) -> str:
     """Where a system comes from, one of :data:`ORIGINS`."""
-    if system == LEXICAL:
-        return "lexical"
-    return "released" if experiment.models[system].made_by == "import_model" else "trained"
+    return experiment.system(system).origin
 
 
 def titles_of(experiment: Experiment, system: str) -> str:
     """The titles of the passages that a system reads, on MS MARCO: ``rocketqa`` or ``none``."""
-    if system == LEXICAL and not experiment.bm25.titles:
+    if not experiment.system(system).reads_titles():
         return "none"
     corpus = experiment.corpus
     return "rocketqa" if isinstance(corpus, IrDatasets) and corpus.titles == "rocketqa" else MS_MARCO.get(_collection(experiment), "none")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL, mined_systems, systems_with_runs
+from simlm.config.graph import LEXICAL, compared_pairs, mined_systems, systems_with_runs
 from simlm.config.kinds import ModelBlock
 from simlm.config.remote import remote_inputs
 
@@ -116,7 +116,7 @@ def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
 
 
 def _compare(experiment: Experiment, _: str | None) -> dict[str, Any]:
-    return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed}
+    return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed, "pairs": compared_pairs(experiment)}
 
 
 _SETTINGS: dict[str, Any] = {

@@ -12,6 +12,7 @@ import numpy as np
 from simlm.errors import UserError
 from simlm.evaluation.bootstrap import mean_intervals
 from simlm.evaluation.files import read_per_query
+from simlm.evaluation.metrics import mean
 from simlm.evaluation.significance import holm, paired_randomisation, paired_t_test
 from simlm.files import sha256_text, write_text
 
@@ -54,16 +55,6 @@ class ComparisonRow:
     ties: int
 
 
-def compared_pairs(systems: list[str], baseline: str) -> list[tuple[str, str]]:
-    """Each system against the baseline and against the one before it, every pair once.
-
-    >>> compared_pairs(["bm25", "retriever1", "retriever2"], "bm25")
-    [('retriever1', 'bm25'), ('retriever2', 'bm25'), ('retriever2', 'retriever1')]
-    """
-    pairs = [(system, against) for i, system in enumerate(systems) for against in (baseline, *systems[max(i - 1, 0) : i]) if against != system]
-    return [pair for i, pair in enumerate(pairs) if pair not in pairs[:i] and (pair[1], pair[0]) not in pairs[:i]]
-
-
 def read_values(paths: Paths, systems: list[str], split: str, metrics: list[str]) -> Values:
     """Values per query of all systems on one split, checked to be over the same queries and to have the same metrics."""
     values: Values = {}
@@ -87,12 +78,11 @@ def average_rows(values: Values, split: str, settings: Evaluate, seed: int) -> l
     keys = [(system, metric) for system, metrics in values.items() for metric in metrics]
     table = np.stack([values[system][metric] for system, metric in keys], axis=1)
     low, high = mean_intervals(table, _seed(seed, "bootstrap", split), settings.resamples, settings.confidence)
-    return [MetricRow(system, split, metric, float(table[:, i].mean()), float(low[i]), float(high[i]), len(table)) for i, (system, metric) in enumerate(keys)]
+    return [MetricRow(system, split, metric, mean(table[:, i]), float(low[i]), float(high[i]), len(table)) for i, (system, metric) in enumerate(keys)]
 
 
-def comparison_rows(values: Values, split: str, settings: Evaluate, seed: int) -> list[ComparisonRow]:
-    """Paired tests of one split. Holm's correction is over all pairs of systems of the same split and metric."""
-    pairs = compared_pairs(list(values), settings.baseline)
+def comparison_rows(values: Values, split: str, pairs: list[tuple[str, str]], settings: Evaluate, seed: int) -> list[ComparisonRow]:
+    """Paired tests of one split; ``pairs`` are (system, against). Holm's correction is over all pairs of the same split and metric."""
     rows = []
     for metric in settings.metrics:
         p_values = [_p_value(values, pair, split, metric, settings, seed) for pair in pairs]
@@ -105,7 +95,7 @@ def comparison_rows(values: Values, split: str, settings: Evaluate, seed: int) -
                     against,
                     split,
                     metric,
-                    float(difference.mean()),
+                    mean(difference),
                     p,
                     corrected,
                     settings.test,

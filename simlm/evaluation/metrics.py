@@ -53,7 +53,16 @@ class Evaluation:
     @property
     def averages(self) -> dict[str, float]:
         """Metric name → mean over all judged queries."""
-        return {name: math.fsum(values) / len(values) for name, values in self.values.items()}
+        return {name: mean(values) for name, values in self.values.items()}
+
+
+def mean(values: np.ndarray) -> float:
+    """Average over queries, the only formula for it: exactly rounded, so that it does not depend on the order of the queries.
+
+    >>> mean(np.array([0.1] * 10))
+    0.1
+    """
+    return math.fsum(values) / len(values)
 
 
 def parse_metrics(names: Iterable[str], relevance: int = 1, mrr_relevance: int | None = None) -> dict[str, Measure]:

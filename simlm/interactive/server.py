@@ -15,9 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from simlm.config.graph import headline_system
 from simlm.errors import UserError
 from simlm.interactive.page import Column, Page, render
-from simlm.interactive.systems import LONGEST_QUERY, Answer, Systems, default_system, kind_of, searchable
+from simlm.interactive.systems import LONGEST_QUERY, Answer, Systems, kind_of, searchable
 
 if TYPE_CHECKING:
     from simlm.context import Context
@@ -110,7 +111,7 @@ def make_server(context: Context, port: int, left: str | None = None, right: str
         If a system does not exist, the experiment has no corpus, or the port is taken.
     """
     experiment = context.experiment
-    left = left or default_system(experiment)
+    left = left or headline_system(experiment)
     right = right or next((name for name in searchable(experiment) if name != left), left)
     for system in (left, right):
         kind_of(experiment, system)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simlm.config.graph import LEXICAL, systems_with_runs
+from simlm.config.graph import systems_with_runs
 from simlm.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -61,32 +61,21 @@ def searchable(experiment: Experiment) -> list[str]:
     return systems_with_runs(experiment)
 
 
-def default_system(experiment: Experiment) -> str:
-    """``distilled`` if there is one, else the last bi-encoder among the evaluated systems, else the last system."""
-    systems = experiment.evaluate.systems
-    dense = [name for name in systems if name in experiment.models and experiment.models[name].encodes]
-    if "distilled" in dense:
-        return "distilled"
-    return dense[-1] if dense else systems[-1]
-
-
 def kind_of(experiment: Experiment, system: str) -> str:
-    """``bm25`` or the kind of the model.
+    """The kind of a system.
 
     Raises
     ------
     UserError
         If nothing is called so, or it does not retrieve.
     """
-    if system == LEXICAL:
-        return LEXICAL
     choices = searchable(experiment)
-    if system not in experiment.models:
+    if system not in experiment.systems:
         raise UserError(f"no system of '{experiment.name}' is called '{system}'{nearest(system, choices)} (there are {', '.join(choices)})")
-    kind = experiment.models[system].kind
-    if kind in ("mlm", "bottleneck"):
-        raise UserError(f"'{system}' is of kind {kind}, which does not retrieve; choose one of {', '.join(choices)}")
-    return kind
+    block = experiment.system(system)
+    if not block.retrieves:
+        raise UserError(f"'{system}' is of kind {block.kind}, which does not retrieve; choose one of {', '.join(choices)}")
+    return block.kind
 
 
 class Systems:
@@ -116,8 +105,8 @@ class Systems:
         """
         if system not in self._open:
             kind_of(self.experiment, system)
-            role = LEXICAL if system == LEXICAL else self.experiment.models[system].role
-            opener = {LEXICAL: self._lexical, "biencoder": self._dense, "crossencoder": self._reranked, "fusion": self._fused}[role]
+            openers = {"search_bm25": self._lexical, "search_index": self._dense, "rerank": self._reranked, "fuse": self._fused}
+            opener = openers[self.experiment.system(system).runs_by]
             self._open[system] = opener(system)
         return self._open[system]
 
@@ -177,7 +166,7 @@ class Systems:
         from simlm.retrieval.rerank import reranked
         from simlm.runs.runs import Ranking
 
-        settings = self.experiment.models[system]
+        settings = self.experiment.system(system)
         scorer, candidates = PairScorer.open(self.paths.model(system), self._prepared()), self.open(settings.candidates())
         index = Bm25Index.load(self.paths.bm25, self.store.sha256) if scorer.lexical_hints else None
 
@@ -196,7 +185,7 @@ class Systems:
     def _fused(self, system: str) -> Searcher:
         from simlm.retrieval.fusion import fuse_rankings
 
-        settings = self.experiment.models[system]
+        settings = self.experiment.system(system)
         parts = [self.open(name) for name in settings.of]
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simlm.config.graph import node_of
+from simlm.config.stages import model_seed
 from simlm.errors import UserError
 from simlm.files import write_text
 
@@ -14,90 +16,6 @@ if TYPE_CHECKING:
     from simlm.context import Context
 
 CARD = "README.md"
-
-_TAGS = {
-    "biencoder": ("sentence-similarity", ["sentence-transformers", "information-retrieval", "simlm"]),
-    "crossencoder": ("text-ranking", ["reranker", "information-retrieval", "simlm"]),
-    "bottleneck": ("fill-mask", ["information-retrieval", "simlm"]),
-    "mlm": ("fill-mask", ["simlm"]),
-}
-
-_WHAT = {
-    "biencoder": "A bi-encoder (dense retriever): one encoder for queries and passages. The embedding of a text is the last hidden state of its first "
-    "token, L2-normalised; a passage's score is the inner product of the two embeddings.",
-    "crossencoder": "A cross-encoder (re-ranker): it reads a query and a passage together and gives one logit, the higher the more relevant.",
-    "bottleneck": "An encoder pre-trained through a representation bottleneck (SimLM). It does not retrieve yet: fine-tune it as a bi-encoder. Decoder and "
-    "language-model head are kept, so that pre-training can go on.",
-    "mlm": "A masked language model, the start or the generator of SimLM's pre-training.",
-}
-
-_BIENCODER = """
-## Usage
-
-With transformers:
-
-```python
-import torch
-from transformers import AutoModel, AutoTokenizer
-
-folder = "path/to/this/folder"
-tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-
-def embed(length, *texts):
-    batch = tokenizer(*texts, max_length=length, truncation=True, padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        return torch.nn.functional.normalize(model(**batch).last_hidden_state[:, 0], dim=-1)
-
-queries = embed({query}, ["a question"])
-passages = embed({passage}, ["title of the passage, or - if it has none"], ["text of the passage"])
-print(queries @ passages.T)
-```
-
-With sentence-transformers, where a passage is a (title, text) pair:
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("path/to/this/folder")
-print(model.encode(["a question"]) @ model.encode([("title", "text of the passage")]).T)
-```
-
-sentence-transformers cuts every text at {passage} tokens; training and evaluation cut queries at {query}.
-The pooler in the weights is an identity that only keeps `AutoModel` from warning; it plays no part in the embedding.
-"""
-
-_CROSSENCODER = """
-## Usage
-
-```python
-import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-folder = "path/to/this/folder"
-tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder).eval()
-batch = tokenizer(["a question"], ["{hint}title: text of the passage"], max_length={pair}, truncation=True, padding=True, return_tensors="pt")
-with torch.inference_mode():
-    print(model(**batch).logits[:, 0])
-```
-
-A passage without a title is its text alone.
-"""
-
-_HINTED = """
-This model was trained with hints: write before each passage its BM25 score in percent of the best that any passage of the corpus has
-for that query, rounded, and 0 where they share no term: `"57 title: text of the passage"`. Without the number its logits mean little.
-"""
-
-_MASKED = """
-## Usage
-
-```python
-from transformers import AutoModelForMaskedLM, AutoTokenizer
-
-folder = "path/to/this/folder"
-tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForMaskedLM.from_pretrained(folder)
-```
-"""
 
 
 def card_text(context: Context, name: str, lengths: dict[str, int]) -> str:
@@ -108,28 +26,19 @@ def card_text(context: Context, name: str, lengths: dict[str, int]) -> str:
     lengths
         Longest inputs in tokens, as in ``simlm.json``.
     """
-    experiment, settings = context.experiment, context.experiment.models[name]
-    task, tags = _TAGS.get(settings.role, ("feature-extraction", ["simlm"]))
-    head = ["---", "library_name: " + ("sentence-transformers" if settings.role == "biencoder" else "transformers"), f"pipeline_tag: {task}", "tags:"]
-    head += [*(f"- {tag}" for tag in tags), "---", "", f"# {name} ({experiment.name})", "", _WHAT.get(settings.role, f"A model of kind {settings.kind}.")]
-    usage = {"biencoder": _BIENCODER, "crossencoder": _CROSSENCODER}.get(settings.role, _MASKED)
-    hinted = settings.reads_lexical_index()
-    for field, value in {**lengths, "hint": "57 " if hinted else ""}.items():
+    experiment, settings = context.experiment, context.experiment.system(name)
+    about, metrics = settings.card(), _metrics(context, name)
+    usage = about.usage
+    for field, value in lengths.items():
         usage = usage.replace("{" + field + "}", str(value))
-    if hinted:
-        usage += _HINTED
-    block = json.dumps(settings.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    head = ["---", f"library_name: {about.library}", f"pipeline_tag: {about.task}", "tags:", *(f"- {tag}" for tag in about.tags), "---"]
+    start = "\n".join([*head, "", f"# {name} ({experiment.name})", "", about.sentence, usage])
     if settings.made_by == "import_model":
-        return (
-            "\n".join(head)
-            + "\n"
-            + usage
-            + f"\n## Origin\n\nThe published model `{settings.init}`, as it is; nothing was trained here.\n"
-            + _metrics(context, name)
-        )
-    made = f"\n## How it was made\n\nModel `{name}` of the experiment `{experiment.name}`, seed {_seed(context, name)} (method: SimLM, arXiv 2207.02578)."
-    corpus = f"\n\nCorpus: {_corpus(context)}\n\n```json\n{block}\n```\n"
-    return "\n".join(head) + "\n" + usage + made + corpus + _metrics(context, name)
+        return f"{start}\n## Origin\n\nThe published model `{settings.init}`, as it is; nothing was trained here.\n{metrics}"
+    node = node_of(name)
+    trained = f"Model `{node}` of the experiment `{experiment.name}`, seed {model_seed(experiment, node)} (method: SimLM, arXiv 2207.02578)."
+    block = json.dumps(experiment.models[node].model_dump(mode="json"), indent=2, ensure_ascii=False)
+    return f"{start}\n## How it was made\n\n{trained}\n\nCorpus: {_corpus(context)}\n\n```json\n{block}\n```\n{metrics}"
 
 
 def add_card(context: Context, name: str, lengths: dict[str, int]) -> Callable[[Path], None]:
@@ -153,12 +62,6 @@ def write_card(context: Context, name: str) -> None:
 
     folder = context.paths.model(name)
     write_text(folder / CARD, card_text(context, name, read_manifest(folder)["lengths"]))
-
-
-def _seed(context: Context, name: str) -> int:
-    from simlm.config.stages import model_seed
-
-    return model_seed(context.experiment, name)
 
 
 def _corpus(context: Context) -> str:

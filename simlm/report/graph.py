@@ -7,30 +7,15 @@ from html import escape
 from itertools import pairwise
 
 from simlm.config import Experiment
-from simlm.config.graph import LEXICAL, is_external
+from simlm.config.graph import Edge, edges
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, LANE, MARGIN = 122, 46, 62, 26, 10, 14
 """Pixels: a model's box, the gaps between boxes, the height of a line that passes a layer, the outer margin."""
 
-NOUNS = {
-    "bm25": "lexical", "mlm": "masked LM", "bottleneck": "SimLM pre-training", "biencoder": "dense retriever",
-    "crossencoder": "re-ranker", "fusion": "rank fusion", "external": "published model",
-    "given_biencoder": "given retriever", "given_crossencoder": "given re-ranker",
-}  # fmt: skip
-
 MEANINGS = {
     "init": "initial weights", "generator": "replacements", "negatives": "hard negatives", "teacher": "teacher scores",
-    "rerank": "re-ranked runs", "of": "fused runs",
+    "rerank": "re-ranked runs", "of": "fused runs", "part": "parts",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Edge:
-    """``source`` gives ``target`` what the field ``what`` names."""
-
-    source: str
-    target: str
-    what: str
 
 
 @dataclass
@@ -53,25 +38,16 @@ class _Spot:
         return MARGIN + self.layer * (WIDTH + GAP_X)
 
 
-def edges_of(experiment: Experiment) -> list[Edge]:
-    """All references between models, and from outside models."""
-    edges = []
-    for name, model in experiment.models.items():
-        references = {"init": model.initial(), **model.reads_models(), "negatives": model.reads_negatives(), **model.reads_runs()}
-        edges += [Edge(source, name, what.partition("[")[0]) for what, source in references.items() if source]
-    return edges
-
-
 def graph_svg(experiment: Experiment) -> str:
     """Draw the graph; an ``<svg>`` element whose classes the page's style sheet colours."""
-    edges = edges_of(experiment)
-    outside = [edge.source for edge in edges if edge.source not in experiment.models and is_external(edge.source)]
-    names = list(dict.fromkeys([*([LEXICAL] if _lexical(experiment, edges) else []), *outside, *experiment.models]))
-    edges = [edge for edge in edges if edge.source in names]
-    layers, lines = _spots(names, edges)
+    arrows, systems = edges(experiment), experiment.systems
+    idle = {*systems} - {*experiment.models, *experiment.evaluate.systems, *(name for edge in arrows for name in edge[:2])}
+    outside = [edge.source for edge in arrows if edge.source not in systems]
+    names = list(dict.fromkeys([*outside, *(name for name in systems if name not in idle)]))
+    layers, lines = _spots(names, arrows)
     _order(layers)
     bottom = _place(layers)
-    used = [what for what in MEANINGS if any(edge.what == what for edge in edges)]
+    used = sorted({edge.what for edge in arrows}, key=lambda what: (list(MEANINGS).index(what) if what in MEANINGS else len(MEANINGS), what))
     width = 2 * MARGIN + len(layers) * WIDTH + (len(layers) - 1) * GAP_X
     height = bottom + MARGIN + 34
     boxes = {spot.name: spot for layer in layers for spot in layer if spot.box}
@@ -83,10 +59,6 @@ def graph_svg(experiment: Experiment) -> str:
         f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" style="min-width:{width * 0.72:.0f}px;max-width:{width}px" role="img">'
         f"{title}<defs>{markers}</defs>{''.join(parts)}{_legend(used, height - 14)}</svg>"
     )
-
-
-def _lexical(experiment: Experiment, edges: list[Edge]) -> bool:
-    return LEXICAL in experiment.evaluate.systems or any(edge.source == LEXICAL for edge in edges)
 
 
 def _spots(names: list[str], edges: list[Edge]) -> tuple[list[list[_Spot]], dict[Edge, list[_Spot]]]:
@@ -194,15 +166,15 @@ def _line(edge: Edge, spots: list[_Spot], port: float) -> str:
 
 def _box(experiment: Experiment, spot: _Spot) -> str:
     name = spot.name
-    kind = "bm25" if name == LEXICAL else experiment.models[name].kind if name in experiment.models else "external"
-    shape = experiment.models[name].role if name in experiment.models else kind
+    system = experiment.systems.get(name)
+    noun, style = (system.noun, system.style) if system else ("published model", "outside")
     evaluated = " evaluated" if name in experiment.evaluate.systems else ""
     shown = name if len(name) <= 17 else "…" + name[-16:]
     return (
-        f'<g class="node {shape}{evaluated}"><title>{escape(name)}: {NOUNS.get(kind, kind)}</title>'
+        f'<g class="node {style}{evaluated}"><title>{escape(name)}: {escape(noun)}</title>'
         f'<rect x="{spot.x:.0f}" y="{spot.y - HEIGHT / 2:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="8"/>'
         f'<text class="name" x="{spot.x + WIDTH / 2:.0f}" y="{spot.y - 3:.1f}">{escape(shown)}</text>'
-        f'<text class="kind" x="{spot.x + WIDTH / 2:.0f}" y="{spot.y + 13:.1f}">{escape(NOUNS.get(kind, kind))}</text></g>'
+        f'<text class="kind" x="{spot.x + WIDTH / 2:.0f}" y="{spot.y + 13:.1f}">{escape(noun)}</text></g>'
     )
 
 
@@ -210,6 +182,6 @@ def _legend(used: list[str], y: float) -> str:
     parts, x = [], MARGIN
     for what in used:
         parts.append(f'<path class="edge {what}" d="M{x} {y - 4:.0f}h34" marker-end="url(#arrow-{what})"/>')
-        parts.append(f'<text class="legend" x="{x + 42}" y="{y:.0f}">{MEANINGS[what]}</text>')
-        x += 42 + 7 * len(MEANINGS[what]) + 26
+        parts.append(f'<text class="legend" x="{x + 42}" y="{y:.0f}">{escape(MEANINGS.get(what, what))}</text>')
+        x += 42 + 7 * len(MEANINGS.get(what, what)) + 26
     return "".join(parts)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import simlm
+from simlm.config.graph import headline_system
 from simlm.context import Context
 from simlm.errors import UserError
 from simlm.evaluation import gate
@@ -18,7 +19,6 @@ from simlm.report import charts, tables
 from simlm.report.examples import examples
 from simlm.report.graph import graph_svg
 from simlm.report.steps import steps
-from simlm.tracking.headline import headline_system
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -78,7 +78,7 @@ def render(
         "published": published(context, rows),
         "reproduction": reproduction(context),
         "reproduced": gate.summary(reproduction(context)),
-        "steps": steps(context, comparisons),
+        "steps": steps(experiment, comparisons),
         "metric_charts": metric_charts,
         "curves": curve_charts,
         "examples": examples(context, headline_system(experiment)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simlm.config import Experiment
+from simlm.config.graph import counterparts
 from simlm.context import Context
 from simlm.evaluation.compare import ComparisonRow, MetricRow
 from simlm.files import read_manifest
@@ -34,7 +35,7 @@ def p_text(p: float) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One value with its interval and marks; ``versus`` explains the marks in words."""
+    """One value with its interval and marks; ``over_previous`` is against the system it builds on, ``versus`` explains the marks in words."""
 
     value: float
     low: float
@@ -62,11 +63,11 @@ def metric_table(experiment: Experiment, split: str, rows: list[MetricRow], comp
     tests = {(row.system, row.against, row.metric): row for row in comparisons if row.split == split}
     best = {metric: max((found[key].value for key in found if key[1] == metric), default=None) for metric in evaluate.metrics}
     table = []
-    for i, system in enumerate(evaluate.systems):
-        previous = evaluate.systems[i - 1] if i else None
-        cells = {metric: _cell(found.get((system, metric)), best[metric], tests, evaluate.baseline, previous) for metric in evaluate.metrics}
-        model = experiment.models.get(system)
-        table.append(SystemRow(system, model.kind if model else "bm25", about(experiment, system), cells))
+    for name in evaluate.systems:
+        previous = next(iter(counterparts(experiment, name)), None)
+        cells = {metric: _cell(found.get((name, metric)), best[metric], tests, evaluate.baseline, previous) for metric in evaluate.metrics}
+        system = experiment.system(name)
+        table.append(SystemRow(name, system.kind, system.about(), cells))
     return table
 
 
@@ -87,24 +88,6 @@ def _cell(row: MetricRow | None, best: float | None, tests: dict[tuple[str, str,
 def _mark(test: ComparisonRow) -> str:
     mark = stars(test.p_holm)
     return mark and ("↑" if test.difference > 0 else "↓") + mark
-
-
-def about(experiment: Experiment, system: str) -> str:
-    """One line on what a system is."""
-    model = experiment.models.get(system)
-    if model is None:
-        return f"Lucene's BM25, k1 {experiment.bm25.k1:g}, b {experiment.bm25.b:g}" + ("" if experiment.bm25.titles else ", without titles")
-    if model.made_by == "import_model":
-        return f"published model {model.init}" + (f", re-ranks the top {model.rerank_depth} of {model.candidates()}" if model.role == "crossencoder" else "")
-    if model.kind == "biencoder":
-        parts = [f"from {model.initial()}", f"negatives from {model.reads_negatives() or 'the batch'}"]
-        parts += [f"teacher {name}" for name in model.reads_models().values()]
-        return ", ".join(parts)
-    if model.kind == "crossencoder":
-        return f"from {model.initial()}, re-ranks the top {model.rerank_depth} of {model.candidates()}"
-    if model.kind == "fusion":
-        return f"reciprocal ranks of {' and '.join(model.of)}"
-    return model.kind
 
 
 def is_small(context: Context) -> bool:

@@ -5,20 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simlm.config import Experiment
+from simlm.config.graph import headline_system
 from simlm.tracking.names import mlflow_name
 
 if TYPE_CHECKING:
     from simlm.evaluation.compare import MetricRow
-
-
-def headline_system(experiment: Experiment) -> str:
-    """The system that the configuration builds up to: its last evaluated bi-encoder, or else its last system.
-
-    In the default graph this is ``distilled``, the one the paper's headline is about.
-    """
-    systems = experiment.evaluate.systems
-    dense = [name for name in systems if name in experiment.models and experiment.models[name].encodes]
-    return dense[-1] if dense else systems[-1]
 
 
 def headline_metrics(experiment: Experiment, rows: list[MetricRow]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from simlm.config import Experiment
+from simlm.config.experiment import Encoding
 from simlm.files import sha256_text
 from simlm.tracking.patience import TookTooLong, is_an_answer
 
@@ -22,11 +23,8 @@ OWNER = "simlm.owner"
 
 def identifying_settings(experiment: Experiment) -> dict[str, Any]:
     """The resolved configuration without what cannot change a result (folders, threads, shards, tracking, the probe)."""
-    values = experiment.model_dump(
-        mode="json", exclude={"results": True, "tracking": True, "encoding": {"shards", "batch_size", "threads", "gpus", "processes"}}
-    )
-    values["models"] = {name: block.model_dump(mode="json", exclude=set(block.how_not_what)) for name, block in experiment.models.items()}
-    return values
+    models = {name: set(block.how_not_what) for name, block in experiment.models.items()}
+    return experiment.model_dump(mode="json", exclude={"results": True, "tracking": True, "encoding": set(Encoding.how_not_what), "models": models})
 
 
 def parent_key(experiment: Experiment) -> str:

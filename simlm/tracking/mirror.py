@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simlm.config import Experiment
+from simlm.config.graph import LEXICAL
 from simlm.evaluation import gate
 from simlm.evaluation.compare import read_metrics, read_rows
 from simlm.files import read_manifest
@@ -140,8 +141,8 @@ class _Replay:
 
     def _evaluated(self, stage: Stage, run: Run, by_system: dict[str, dict[str, float]]) -> None:
         """Put a system's metrics on the run of the stage that made it, and on an MLflow model that can be compared."""
-        carries = (stage.kind in ("train", "import_model", "fuse") and stage.subject) or (stage.name == "index_bm25" and "bm25")
-        values = by_system.get(carries or "")
+        system = self._made(stage)
+        values = by_system.get(system or "")
         if not values:
             return
         mark = json.dumps(values, sort_keys=True)
@@ -149,28 +150,34 @@ class _Replay:
             return
         from mlflow.entities import Metric
 
-        model_id = run.data.tags.get("simlm.model_id") or self._model(stage, run)
+        model_id = run.data.tags.get("simlm.model_id") or self._model(stage, run, system)
         now = int(time.time() * 1000)
         points = {key: self.client.get_metric_history(run.info.run_id, key) for key in values}
         stored = {key: max(found, key=lambda point: point.timestamp).value for key, found in points.items() if found}
         metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in values.items() if stored.get(key) != value]
         write(self.client, run.info.run_id, metrics=metrics, tags={"simlm.model_id": model_id, EVALUATED: mark})
 
-    def _model(self, stage: Stage, run: Run) -> str:
+    def _made(self, stage: Stage) -> str | None:
+        """The system that a stage makes, if it makes one: where there is no model, the stage that writes its runs counts."""
+        name = stage.subject or LEXICAL
+        block = self.experiment.systems.get(name)
+        return name if block and stage.kind == (block.made_by or block.runs_by) else None
+
+    def _model(self, stage: Stage, run: Run, system: str) -> str:
         """Find or create the MLflow model that points to the files instead of holding them."""
-        system = stage.subject or "bm25"
-        block = self.experiment.models.get(system)
+        block = self.experiment.system(system)
         tags = {
             "mlflow.model.isExternal": "true", identity.KEY: stage.record["key"],
-            "simlm.path": str(self.paths.model(system) if stage.kind in ("train", "import_model") else self.paths.root / "runs" / system),
+            "simlm.path": str(self.paths.model(system) if block.trainer else self.paths.root / "runs" / system),
         }  # fmt: skip
-        params = {safe_key(key): value[:250] for key, value in flatten(block.model_dump(mode="json")).items()} if block else {}
-        kind = block.kind if block else "bm25"
+        params = {safe_key(key): value[:250] for key, value in flatten(block.model_dump(mode="json")).items()}
         made_by = f"source_run_id = '{run.info.run_id}'"
         # One may be there already, if the replay that made it was cut off before it noted so.
         model = identity.once(
             lambda: next(iter(self.client.search_logged_models([self.experiment_id], filter_string=made_by)), None),
-            lambda: self.client.create_logged_model(self.experiment_id, name=system, source_run_id=run.info.run_id, tags=tags, params=params, model_type=kind),
+            lambda: self.client.create_logged_model(
+                self.experiment_id, name=system, source_run_id=run.info.run_id, tags=tags, params=params, model_type=block.kind
+            ),
         )
         self.client.finalize_logged_model(model.model_id, "READY")
         return model.model_id

@@ -9,7 +9,17 @@ import pytest
 import yaml
 
 from simlm.config import load_experiment, merge, validate
-from simlm.config.graph import initial_model, is_external, mined_systems, needed_models, systems_with_runs, training_needs, training_order
+from simlm.config.graph import (
+    compared_pairs,
+    counterparts,
+    initial_model,
+    is_external,
+    mined_systems,
+    needed_models,
+    systems_with_runs,
+    training_needs,
+    training_order,
+)
 from simlm.config.jobs import record_names
 from simlm.config.picture import mermaid, outline
 from simlm.config.stages import bm25_splits, settings_of, systems_mined
@@ -110,6 +120,23 @@ def test_runs_that_others_read_are_searched(default):
     values["evaluate"] |= {"systems": ["retriever1"], "baseline": "retriever1"}
     assert bm25_splits(validate(values)) == ["train"]
     assert "bm25" in systems_mined(validate(values))
+
+
+def test_systems_are_compared_with_what_they_build_on_and_not_with_the_row_above(default):
+    pairs = compared_pairs(default)
+    dense = ("control", "retriever1", "retriever2", "distilled")
+    assert [other for name, other in pairs if name == "reranker"] == ["bm25"]
+    assert [other for name, other in pairs if name == "fusion"] == ["bm25", "distilled"]
+    assert [next(iter(counterparts(default, name))) for name in dense] == ["bm25", "control", "retriever1", "retriever2"]
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs)
+    values = default.model_dump(mode="json")
+    # Neither the order of the rows nor a baseline in their midst changes what a system builds on.
+    values["evaluate"] |= {"systems": ["fusion", "distilled", "reranker", "retriever2", "bm25"], "baseline": "retriever2"}
+    turned = validate(values)
+    assert counterparts(turned, "distilled") == ["retriever2"]
+    assert counterparts(turned, "fusion") == ["distilled", "bm25"]
+    assert counterparts(turned, "reranker") == ["bm25"]
+    assert counterparts(turned, "retriever2") == []
 
 
 def test_external_starts(tmp_path, default):

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from simlm.cli import main
+from simlm.config.graph import headline_system
 from simlm.corpus.store import CorpusStore
 from simlm.interactive.snippets import snippet
-from simlm.interactive.systems import Systems, default_system
+from simlm.interactive.systems import Systems
 from simlm.interactive.table import print_answer
 from simlm.runs.runs import read_run
 
@@ -71,13 +72,13 @@ def test_json_of_a_query_without_quotes(ready, capsys):
     assert answer["hits"][0].keys() == {"rank", "score", "id", "title", "text"}
 
 
-def test_default_system(searchable):
+def test_the_system_that_answers_is_the_last_evaluated_retriever(searchable):
     experiment = searchable.experiment
-    assert default_system(experiment) == "distilled"
+    assert headline_system(experiment) == "distilled"
     others = experiment.evaluate.model_copy(update={"systems": ["bm25", "second", "fusion"]})
-    assert default_system(experiment.model_copy(update={"evaluate": others})) == "second"
+    assert headline_system(experiment.model_copy(update={"evaluate": others})) == "second"
     others = experiment.evaluate.model_copy(update={"systems": ["bm25"]})
-    assert default_system(experiment.model_copy(update={"evaluate": others})) == "bm25"
+    assert headline_system(experiment.model_copy(update={"evaluate": others})) == "bm25"
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import xml.etree.ElementTree as ElementTree
 
 from made_results import MadeResults
 
+from simlm.config.graph import edges as edges_of
 from simlm.config.graph import training_needs
-from simlm.report.graph import GAP_Y, HEIGHT, WIDTH, _order, _place, _spots, edges_of, graph_svg
+from simlm.report.graph import GAP_Y, HEIGHT, WIDTH, _order, _place, _spots, graph_svg
 
 
 def test_every_need_of_a_model_is_an_edge(made):

@@ -32,7 +32,7 @@ class Card(NamedTuple):
 
     sentence: str
     task: str = "feature-extraction"
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ("simlm",)
     library: str = "transformers"
     usage: str = ""
 
@@ -45,10 +45,13 @@ class System(Block):
     shape: ClassVar[tuple[str, str]] = ("[", "]")
     """Brackets of its box in a mermaid diagram."""
 
+    origin: ClassVar[str] = "trained"
+    """Where it comes from (``simlm.evaluation.published.ORIGINS``), which decides how closely it must reproduce a published figure."""
+
     trainer: ClassVar[str | None] = None
     """``module:function`` that makes the model folder of this kind, or None for systems that have none."""
     made_by: ClassVar[str | None] = None
-    """Stage that calls ``trainer`` and writes the model's folder, or None for a system without one."""
+    """Stage that makes the system (for a model: calls ``trainer`` and writes its folder), or None where only runs are written."""
     runs_by: ClassVar[str | None] = None
     """Stage that writes the runs of the evaluated splits, or None for a model that does not retrieve."""
 
@@ -97,6 +100,10 @@ class System(Block):
     def reads_lexical_index(self) -> bool:
         """Whether training and use need the BM25 index."""
         return False
+
+    def reads_titles(self) -> bool:
+        """Whether it reads the passages' titles, where they have any."""
+        return True
 
     def reads_runs(self) -> dict[str, str]:
         """Field name → system whose runs are needed when this one is evaluated."""

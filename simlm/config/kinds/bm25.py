@@ -18,7 +18,9 @@ class Bm25(System):
     kind: ClassVar[str] = LEXICAL
     noun: ClassVar[str] = "lexical search"
     shape: ClassVar[tuple[str, str]] = ("[(", ")]")
+    origin: ClassVar[str] = "lexical"
     mined: ClassVar[bool] = True
+    made_by: ClassVar[str] = "index_bm25"
     runs_by: ClassVar[str] = "search_bm25"
 
     k1: float = Field(0.82, gt=0, description="Saturation of term frequency.")
@@ -34,6 +36,9 @@ class Bm25(System):
 
     def reads_lexical_index(self) -> bool:
         return True
+
+    def reads_titles(self) -> bool:
+        return self.titles
 
     def reads_splits(self) -> dict[str, str]:
         return {"select_on": self.select_on} if len(self.analyzers) > 1 else {}

@@ -15,6 +15,7 @@ class GivenModel(ModelBlock):
 
     trainer: ClassVar[str] = "simlm.models.given:take_over"
     made_by: ClassVar[str] = "import_model"
+    origin: ClassVar[str] = "released"
     not_trained: ClassVar[tuple[str, ...]] = ("threads", "gpus")
     how_not_what: ClassVar[tuple[str, ...]] = not_trained
 

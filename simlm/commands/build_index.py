@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.retrieval.shards import Shards
 
     paths, experiment = context.paths, context.experiment
-    count = experiment.encoding.shards if arguments.shards is None else max(1, arguments.shards)
+    count = experiment.encoding_of(name).shards if arguments.shards is None else max(1, arguments.shards)
     shards = Shards(paths.embeddings(name), count, model_sha256=model_fingerprint(paths.model(name)), corpus_sha256=CorpusStore(paths.corpus).sha256)
     shards.verify()
-    stage, settings = f"build_index.{name}", experiment.index
+    stage, settings = f"build_index.{name}", experiment.index_of(name)
     inputs = {f"shard {shard}": paths.shard_manifest(name, shard, count) for shard in range(1, count + 1)}
     with StageRecord(paths.record(stage), stage, settings_of(experiment, "build_index", name), inputs) as record:
         manifest = build_index(
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
             train_vectors=settings.train_vectors,
             nprobe=settings.nprobe,
             seed=experiment.seed,
-            threads=experiment.encoding.threads,
+            threads=experiment.encoding_of(name).threads,
         )
         record.metrics |= {"vectors": manifest["rows"], "dimension": manifest["dimension"], "bytes": manifest["file"]["bytes"]}
         record.notes["factory"] = settings.factory

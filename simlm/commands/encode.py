@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     context = load_context(arguments)
     model_of(context, arguments.model, "biencoder")
-    shards = context.experiment.encoding.shards if arguments.shards is None else arguments.shards
+    shards = context.experiment.encoding_of(arguments.model).shards if arguments.shards is None else arguments.shards
     if shards < 1:
         raise UserError(f"{shards} shards are none; give --shards 1 or more")
     encode(context, arguments.model, [arguments.shard] if arguments.shard is not None else list(range(1, shards + 1)), shards)
@@ -55,13 +55,13 @@ def encode(context: Context, name: str, which: list[int], shards: int) -> None:
     for shard in which:
         shard_rows(len(store), shard, shards)
     encoder = prepared_encoder(context, name)
-    threads, precision = hardware.granted(experiment.encoding.threads), encoder.precision
+    threads, precision = hardware.granted(experiment.encoding_of(name).threads), encoder.precision
     say(f"Encoding with {name}: {threads} threads, {precision.name} ({precision.reason}), {encoder.device.type}.")
     inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
     for shard in which:
         stage = f"encode.{name}.{shard}-of-{shards}"
         with StageRecord(paths.record(stage), stage, settings_of(experiment, "encode", name), inputs) as record:
-            manifest = encode_shard(encoder, store, paths.tokens, paths.shard_manifest(name, shard, shards), shard, shards, experiment.encoding.dtype)
+            manifest = encode_shard(encoder, store, paths.tokens, paths.shard_manifest(name, shard, shards), shard, shards, experiment.encoding_of(name).dtype)
             record.metrics |= {"passages": manifest["rows"], "passages_per_second": manifest["passages_per_second"]}
             record.notes |= {
                 "precision": f"{precision.name}: {precision.reason}",
@@ -81,7 +81,7 @@ def vectors_of_queries(context: Context, name: str, store: CorpusStore, split: s
     from simlm.retrieval.queries import query_vectors
 
     experiment, paths = context.experiment, context.paths
-    settings = {"batch_size": experiment.encoding.batch_size, "precision": experiment.precision}
+    settings = {"batch_size": experiment.encoding_of(name).batch_size, "precision": experiment.precision}
     return query_vectors(paths.embeddings(name), store, split, paths.model(name), settings, lambda: encoder or prepared_encoder(context, name))
 
 
@@ -90,5 +90,5 @@ def prepared_encoder(context: Context, name: str) -> TextEncoder:
     from simlm import hardware
     from simlm.retrieval.encoder import TextEncoder
 
-    hardware.prepare(context.experiment.encoding.threads)
-    return TextEncoder(context.paths.model(name), hardware.choose_precision(context.experiment.precision), context.experiment.encoding.batch_size)
+    hardware.prepare(context.experiment.encoding_of(name).threads)
+    return TextEncoder(context.paths.model(name), hardware.choose_precision(context.experiment.precision), context.experiment.encoding_of(name).batch_size)

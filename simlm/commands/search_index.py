@@ -48,15 +48,15 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
     store = CorpusStore(paths.corpus)
     for split, _ in plan:
         store.queries(split)  # an unknown split is refused before anything is searched
-    threads, device = hardware.granted(experiment.encoding.threads), hardware.gpu()
+    threads, device = hardware.granted(experiment.encoding_of(name).threads), hardware.gpu()
     whole = {"model_sha256": model_fingerprint(paths.model(name)), "corpus_sha256": store.sha256}
     inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
-    if from_shards or (device and experiment.index.factory == "Flat"):
-        count = experiment.encoding.shards
+    if from_shards or (device and experiment.index_of(name).factory == "Flat"):
+        count = experiment.encoding_of(name).shards
         search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole), device=device)
         inputs |= {f"shard {shard}": paths.shard_manifest(name, shard, count) for shard in range(1, count + 1)}
     else:
-        settings = experiment.index
+        settings = experiment.index_of(name)
         search = IndexSearch(load_index(paths.index(name), nprobe=settings.nprobe, ef_search=settings.ef_search, verify=True, **whole))
         inputs["index"] = paths.index(name) / "manifest.json"
     stage = f"search_index.{name}" + (".train" if splits == ["train"] else "")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from simlm.config.base import Block
 from simlm.config.corpora import Corpus
+from simlm.config.embedding import Encoding, Index
 from simlm.config.kinds import Model
 from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL, Bm25
@@ -31,29 +32,6 @@ class Negatives(Block):
     depth: int = Field(200, ge=1, description="Depth of the run that is mined.")
     sample: int = Field(200, ge=1, description="Negatives sampled from it per query.")
     pad_to: int = Field(210, ge=0, description="Lists are filled to this length with random passages that are neither positive nor in the run.")
-
-
-class Index(Block):
-    """The faiss index over the passage vectors."""
-
-    factory: str = Field("Flat", description="faiss factory string; `Flat` is exact.", examples=["IVF1024,SQfp16"])
-    train_vectors: int = Field(200_000, ge=1, description="Most vectors from which a trained index learns.")
-    nprobe: int | None = Field(None, ge=1, description="Cells visited by an IVF index; null: faiss's default.")
-    ef_search: int | None = Field(None, ge=1, description="Candidates kept while an HNSW index is searched; null: faiss's default, 16.")
-
-
-class Encoding(Block):
-    """Embedding of the corpus, in shards."""
-
-    how_not_what: ClassVar[tuple[str, ...]] = ("shards", "batch_size", "threads", "gpus", "processes")
-    """Settings on which no result depends."""
-
-    shards: int = Field(2, ge=1, description="Independent jobs; the result does not depend on it.")
-    batch_size: int = Field(128, ge=1, description="Passages per forward pass.")
-    dtype: Literal["fp32", "fp16"] = Field("fp32", description="Type of the stored vectors.")
-    threads: int = Field(8, ge=1, description="CPU threads asked for, per shard.")
-    gpus: int = Field(0, ge=0, description="GPUs asked for, per shard.")
-    processes: int | None = Field(None, ge=1, description="Processes that share a shard; null: one per GPU, or one on a CPU.")
 
 
 class EvaluatedSplit(Block):
@@ -117,6 +95,32 @@ class Experiment(Block):
     evaluate: Evaluate = Field(description="Systems, splits and metrics.")
     gate: Gate = Field(Gate(), description="Comparison with published figures.")
     tracking: Tracking = Field(Tracking(), description="MLflow.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blocks_of_models(cls, values: Any) -> Any:
+        """What a model's own ``encoding:`` or ``index:`` does not say, the experiment's says."""
+        if not isinstance(values, dict) or not isinstance(values.get("models"), dict):
+            return values
+        models = dict(values["models"])
+        for name, model in models.items():
+            for block in ("encoding", "index"):
+                if isinstance(model, dict) and isinstance(model.get(block), dict) and isinstance(values.get(block), dict):
+                    models[name] = model = {**model, block: {**values[block], **model[block]}}
+        return {**values, "models": models}
+
+    def encoding_of(self, name: str) -> Encoding:
+        """How a model's passages are embedded: its own block, or the experiment's."""
+        return getattr(self.system(name), "encoding", None) or self.encoding
+
+    def index_of(self, name: str) -> Index:
+        """How a model's vectors are searched: its own block, or the experiment's."""
+        return getattr(self.system(name), "index", None) or self.index
+
+    def shards_of(self, name: str) -> list[str]:
+        """The parts in which a model embeds the corpus, such as ``1-of-2``."""
+        count = self.encoding_of(name).shards
+        return [f"{shard}-of-{count}" for shard in range(1, count + 1)]
 
     @property
     def systems(self) -> dict[str, System]:

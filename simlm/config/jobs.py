@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from simlm.config.experiment import Experiment
 from simlm.config.graph import LEXICAL, mined_systems, needed_models, systems_with_runs
 from simlm.config.published import counterparts
@@ -14,10 +16,10 @@ def is_reproduction(experiment: Experiment) -> bool:
     return bool(counterparts(experiment))
 
 
-def record_names(experiment: Experiment, shards: list[str]) -> list[str]:
+def record_names(experiment: Experiment, shards: Callable[[str], list[str]]) -> list[str]:
     """Names of all stage records that ``all`` leaves before the report, in the order of the chain.
 
-    ``shards`` are the parts of the corpus as the workflow names them, such as ``1-of-2``.
+    ``shards`` gives the parts in which the workflow embeds the corpus with a model, such as ``1-of-2``.
     """
     models, runs = needed_models(experiment), systems_with_runs(experiment)
     mined = mined_systems(experiment)
@@ -32,7 +34,7 @@ def record_names(experiment: Experiment, shards: list[str]) -> list[str]:
         names.append("search_bm25")
     names += [f"{experiment.models[name].made_by}.{name}" for name in models]
     for name in dense:
-        names += [*(f"encode.{name}.{shard}" for shard in shards), f"build_index.{name}", f"search_index.{name}"]
+        names += [*(f"encode.{name}.{shard}" for shard in shards(name)), f"build_index.{name}", f"search_index.{name}"]
     names += [f"mine_negatives.{source}" for source in mined]
     names += [f"score_teacher.{name}" for name in models if teacher_of(experiment.models[name])]
     names += [f"{'rerank' if experiment.models[name].trainer else 'fuse'}.{name}" for name in runs if name != LEXICAL and not experiment.models[name].encodes]

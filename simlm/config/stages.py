@@ -86,14 +86,18 @@ def _index_bm25(experiment: Experiment, _: str | None) -> dict[str, Any]:
     return block
 
 
+def _encode(experiment: Experiment, name: str) -> dict[str, Any]:
+    return {**experiment.encoding_of(name).model_dump(mode="json", include={"batch_size", "dtype"}), "precision": experiment.precision}
+
+
 def _train_tokenizer(experiment: Experiment, _: str | None) -> dict[str, Any]:
     block = experiment.tokenizer
     # A published tokenizer is taken as it is: what says how to train one is not read.
     return block.model_dump(mode="json", include={"init"} if block.init else None)
 
 
-def _build_index(experiment: Experiment, _: str | None) -> dict[str, Any]:
-    index = experiment.index
+def _build_index(experiment: Experiment, name: str) -> dict[str, Any]:
+    index = experiment.index_of(name)
     if index.factory == "Flat":  # learns nothing, so draws nothing to learn from
         return {"factory": index.factory}
     return {"factory": index.factory, "train_vectors": index.train_vectors, "seed": experiment.seed}
@@ -106,7 +110,7 @@ def _depths(experiment: Experiment, system: str) -> dict[str, int]:
 
 
 def _search_index(experiment: Experiment, name: str) -> dict[str, Any]:
-    index = experiment.index.model_dump(mode="json", include={"nprobe", "ef_search"})
+    index = experiment.index_of(name).model_dump(mode="json", include={"nprobe", "ef_search"})
     return {**index, **_depths(experiment, name), "precision": experiment.precision}
 
 
@@ -128,7 +132,7 @@ _SETTINGS: dict[str, Any] = {
     "mine_negatives": lambda e, _: {**e.negatives.model_dump(mode="json"), "seed": e.seed},
     "train": _train,
     "import_model": _import_model,
-    "encode": lambda e, _: {"batch_size": e.encoding.batch_size, "dtype": e.encoding.dtype, "precision": e.precision},
+    "encode": _encode,
     "build_index": _build_index,
     "search_index": _search_index,
     "score_teacher": _score_teacher,

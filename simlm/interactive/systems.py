@@ -149,8 +149,8 @@ class Systems:
         from simlm.retrieval.index import load_index
         from simlm.retrieval.search import IndexSearch
 
-        encoder = TextEncoder(self.paths.model(system), self._prepared(), self.experiment.encoding.batch_size)
-        settings, whole = self.experiment.index, {"model_sha256": encoder.sha256, "corpus_sha256": self.store.sha256}
+        encoder = TextEncoder(self.paths.model(system), self._prepared(), self.experiment.encoding_of(system).batch_size)
+        settings, whole = self.experiment.index_of(system), {"model_sha256": encoder.sha256, "corpus_sha256": self.store.sha256}
         index = IndexSearch(load_index(self.paths.index(system), **whole, nprobe=settings.nprobe, ef_search=settings.ef_search))
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:

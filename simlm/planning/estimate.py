@@ -75,9 +75,8 @@ class Planner:
 
     def stages(self) -> list[Estimate]:
         """All stages of ``all``, in the order of the chain; the shards of a model are one line."""
-        shards = [f"{shard}-of-{self.experiment.encoding.shards}" for shard in range(1, self.experiment.encoding.shards + 1)]
         names: dict[str, list[str]] = {}
-        for record in record_names(self.experiment, shards):
+        for record in record_names(self.experiment, self.experiment.shards_of):
             stage = record.rsplit(".", 1)[0] if record.startswith("encode.") else record
             names.setdefault(stage, []).append(record)
             system = stage.partition(".")[2]
@@ -211,7 +210,7 @@ class Planner:
         return self.counts.passages if sharing[0] == name else 0
 
     def _encode(self, name: str) -> tuple[float, float, float, float]:
-        block, shape = self.experiment.encoding, self.work.shape(name)
+        block, shape = self.experiment.encoding_of(name), self.work.shape(name)
         mined, judged = needed_runs(self.experiment, name)
         queries = sum(self.counts.queries.get(split, 0) for split in {*(["train"] if mined else []), *judged})
         work = self.counts.passages * self.work.encoding(name) + queries * self.work.asking(name)
@@ -225,8 +224,8 @@ class Planner:
         return 6.5 * self._words / shards
 
     def _build_index(self, name: str) -> tuple[float, float, float, float]:
-        size = self.counts.passages * vector_bytes(self.experiment.index.factory, self.work.shape(name).hidden)
-        read = self.counts.passages * self.work.shape(name).hidden * (2 if self.experiment.encoding.dtype == "fp16" else 4)
+        size = self.counts.passages * vector_bytes(self.experiment.index_of(name).factory, self.work.shape(name).hidden)
+        read = self.counts.passages * self.work.shape(name).hidden * (2 if self.experiment.encoding_of(name).dtype == "fp16" else 4)
         return self.costs.start_light + read * self.costs.vector_byte, 0, size, PROCESS + size + 65_536 * 4 * self.work.shape(name).hidden
 
     def _search_index(self, name: str) -> tuple[float, float, float, float]:
@@ -234,14 +233,14 @@ class Planner:
         judged = list(self.experiment.evaluate.splits)
         splits = ["train"] if part else [*(["train"] if self._searches_together(name) else []), *judged]
         queries, writing, disk = self._runs(name, splits)
-        shape, factory = self.work.shape(name), self.experiment.index.factory
-        compared = 2 * queries * looked_at(factory, self.experiment.index.nprobe, self.counts.passages) * self.counts.passages * shape.hidden
+        shape, factory = self.work.shape(name), self.experiment.index_of(name).factory
+        compared = 2 * queries * looked_at(factory, self.experiment.index_of(name).nprobe, self.counts.passages) * self.counts.passages * shape.hidden
         # The vectors of the queries are there, so that only the exact search on a GPU needs torch.
-        if self.experiment.encoding.gpus and factory == "Flat":
+        if self.experiment.encoding_of(name).gpus and factory == "Flat":
             accelerator = compared / (self.accelerator.peak_tflops * 1e12 * SEARCH_SHARE)
             cpu = self.costs.start_torch + writing + accelerator
             # The job holds its GPU while the processor works.
-            return cpu, max(accelerator, cpu / self.experiment.encoding.threads), disk, TORCH + 3 * 65_536 * 4 * shape.hidden + 300 * queries
+            return cpu, max(accelerator, cpu / self.experiment.encoding_of(name).threads), disk, TORCH + 3 * 65_536 * 4 * shape.hidden + 300 * queries
         cpu = self.costs.start_light + writing + compared / (1e9 * self.costs.search_gflops)
         return cpu, 0, disk, PROCESS + self.counts.passages * vector_bytes(factory, shape.hidden) + 300 * queries
 

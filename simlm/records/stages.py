@@ -140,7 +140,7 @@ def _belongs(stage: Stage, experiment: Experiment) -> bool:
     ):
         return False
     shards = re.search(r"\.\d+-of-(\d+)$", stage.name)
-    if shards and int(shards[1]) != experiment.encoding.shards:
+    if shards and int(shards[1]) != experiment.encoding_of(stage.subject).shards:
         return False
     if stage.kind in ("train", "import_model"):
         block = experiment.models[stage.subject].model_dump(mode="json", exclude={"seed"})

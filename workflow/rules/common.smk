@@ -219,8 +219,24 @@ def lexical_index(model):
     return [PATHS.bm25 / "manifest.json"]
 
 
+def shards_of(name):
+    """Parts in which a model embeds the corpus, such as `1-of-2`; `--set-scatter` has its say where they are the experiment's."""
+    own = EXPERIMENT.shards_of(name)
+    return (
+        own
+        if len(own) != EXPERIMENT.encoding.shards
+        else gather.corpus("{scatteritem}")
+    )
+
+
 def shard_inputs(wildcards):
-    return gather.corpus(str(PATHS.embeddings(wildcards.model) / "{scatteritem}.json"))
+    folder = PATHS.embeddings(wildcards.model)
+    return [folder / f"{shard}.json" for shard in shards_of(wildcards.model)]
+
+
+def encoding(choose):
+    """Resource function: what `choose` takes from the `encoding` of the model of a job."""
+    return lambda wildcards: choose(EXPERIMENT.encoding_of(wildcards.model))
 
 
 def runs_of(names):

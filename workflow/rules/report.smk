@@ -6,7 +6,7 @@ localrules:
     enforce_gate,
 
 
-RECORDS = record_names(EXPERIMENT, gather.corpus("{scatteritem}"))
+RECORDS = record_names(EXPERIMENT, shards_of)
 
 
 rule write_report:

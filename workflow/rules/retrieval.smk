@@ -21,10 +21,10 @@ rule encode_corpus:
         shard=r"\d+",
         shards=r"\d+",
     priority: urgency
-    threads: share(threads_of(EXPERIMENT.encoding))
+    threads: encoding(lambda block: share(threads_of(block)))
     resources:
-        gpu=EXPERIMENT.encoding.gpus,
-        processes=EXPERIMENT.encoding.processes or 1,
+        gpu=encoding(lambda block: block.gpus),
+        processes=encoding(lambda block: block.processes or 1),
         mem_mb=growing(8000),
         runtime=480,
     params:
@@ -54,7 +54,7 @@ rule build_index:
         model=any_of(encoders(EXPERIMENT)),
     priority: urgency
     # More would wait for a training beside it, and hold up the chain.
-    threads: share(EXPERIMENT.encoding.threads)
+    threads: encoding(lambda block: share(block.threads))
     resources:
         mem_mb=growing(32000),
         runtime=240,
@@ -84,10 +84,14 @@ rule search_index:
     wildcard_constraints:
         model=any_of(name for name in encoders(EXPERIMENT) if name not in BOTH),
     priority: urgency
-    threads: share(EXPERIMENT.encoding.threads)
+    threads: encoding(lambda block: share(block.threads))
     resources:
         # Only an exact index is searched on a GPU; the queries were embedded with the passages.
-        gpu=EXPERIMENT.encoding.gpus if EXPERIMENT.index.factory == "Flat" else 0,
+        gpu=lambda wildcards: (
+            EXPERIMENT.encoding_of(wildcards.model).gpus
+            if EXPERIMENT.index_of(wildcards.model).factory == "Flat"
+            else 0
+        ),
         mem_mb=growing(32000),
         runtime=480,
     params:

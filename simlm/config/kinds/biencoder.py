@@ -15,6 +15,7 @@ class BiEncoder(Training, Retriever):
 
     kind: Literal["biencoder"]
     trainer: ClassVar[str] = "simlm.training.biencoder:train"
+    not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, *Retriever.afterwards)
 
     init: str = Field(description="Pre-trained encoder: a model of the graph, a Hugging Face id or a local folder.")
     negatives: str | None = Field(

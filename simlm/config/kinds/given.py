@@ -33,6 +33,7 @@ class GivenBiEncoder(GivenModel, Retriever):
     kind: Literal["given_biencoder"]
     acts_as: ClassVar[str] = "biencoder"
     noun: ClassVar[str] = "given retriever"
+    not_trained: ClassVar[tuple[str, ...]] = (*GivenModel.not_trained, *Retriever.afterwards)
 
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")

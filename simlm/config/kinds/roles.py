@@ -16,6 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pydantic import Field
+
+from simlm.config.embedding import Encoding, Index
 from simlm.config.kinds.base import Card, System
 from simlm.config.kinds.usage import EMBEDDING, HINTED, MASKED, PAIRS
 
@@ -38,8 +41,13 @@ class Retriever(System):
     encodes: ClassVar[bool] = True
     mined: ClassVar[bool] = True
     runs_by: ClassVar[str] = "search_index"
+    afterwards: ClassVar[tuple[str, ...]] = ("encoding", "index")
+    """Blocks that only matter when the model is trained; they belong to ``not_trained``."""
     compared_by: ClassVar[tuple[str, ...]] = ("init", "negatives", "teacher")
     _rest: ClassVar[tuple[str, ...]] = ("hard_negatives", "epochs", "steps", "batch_size", "learning_rate", "contrastive_weight", "temperature", "dropout")
+
+    encoding: Encoding | None = Field(None, description="How this model embeds the corpus; what is left out, and null, is as in the experiment's `encoding`.")
+    index: Index | None = Field(None, description="The index of this model's vectors; what is left out, and null, is as in the experiment's `index`.")
 
     def builds_on(self) -> list[str]:
         return [start] if (start := self.initial()) else []

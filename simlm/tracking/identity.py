@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from simlm.config import Experiment
-from simlm.config.experiment import Encoding
+from simlm.config.embedding import Encoding
 from simlm.files import sha256_text
 from simlm.tracking.patience import TookTooLong, is_an_answer
 
@@ -23,8 +23,9 @@ OWNER = "simlm.owner"
 
 def identifying_settings(experiment: Experiment) -> dict[str, Any]:
     """The resolved configuration without what cannot change a result (folders, threads, shards, tracking, the probe)."""
-    models = {name: set(block.how_not_what) for name, block in experiment.models.items()}
-    return experiment.model_dump(mode="json", exclude={"results": True, "tracking": True, "encoding": set(Encoding.how_not_what), "models": models})
+    how = set(Encoding.how_not_what)
+    models = {name: {**dict.fromkeys(block.how_not_what, True), "encoding": how} for name, block in experiment.models.items()}
+    return experiment.model_dump(mode="json", exclude={"results": True, "tracking": True, "encoding": how, "models": models})
 
 
 def parent_key(experiment: Experiment) -> str:

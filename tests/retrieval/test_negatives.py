@@ -93,9 +93,9 @@ def test_dropped_queries_are_counted_and_noted(tmp_path):
 
 
 def test_files_are_the_same_bytes_and_come_back_whole(tmp_path, monkeypatch):
-    from simlm.runs import negatives
+    from simlm.runs import lists
 
-    monkeypatch.setattr(negatives, "ROW_GROUP", 7)
+    monkeypatch.setattr(lists, "ROW_GROUP", 7)
     queries = [MinedQuery(f"q{i}", np.array([i], np.int32), np.arange(i, dtype=np.int32)) for i in range(20)]
     for name in "ab":
         write_negatives(tmp_path / name, iter(queries), {}, MiningCounts(queries=20))

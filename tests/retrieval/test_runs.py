@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
-from simlm.runs import runs
+from simlm.runs import lists, runs
 from simlm.runs.runs import Ranking, best_first, read_run, read_train_run, read_trec_run, train_run_metadata, write_train_run, write_trec_run
 
 
@@ -39,7 +39,7 @@ def test_not_a_number_is_refused():
 
 
 def test_train_run_comes_back_ordered_cut_and_with_its_facts(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "ROW_GROUP", 3)
+    monkeypatch.setattr(lists, "ROW_GROUP", 3)
     given = [*rankings(7, 20), Ranking("nothing", np.array([], np.int32), np.array([], np.float32))]
     assert write_train_run(tmp_path / "train.parquet", iter(given), system="bm25", depth=5, corpus_sha256="abc") == 8
     back = list(read_train_run(tmp_path / "train.parquet"))

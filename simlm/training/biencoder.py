@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,7 @@ def train(context: Context, name: str) -> None:
     assert isinstance(settings, BiEncoder)
     paths = context.paths
     store = CorpusStore(paths.corpus)
-    job = start_job(context, name, _inputs(context, name, settings))
+    job = start_job(context, name)
     with job.record:
         init = resolve_init(context, settings.init)
         tokenizer, encoder = load_tokenizer(init), load_encoder(init, settings.dropout)
@@ -177,18 +176,6 @@ def training_groups(context: Context, settings: Any, store: CorpusStore) -> Grou
         return groups_without_negatives(store, folder)
     n = settings.hard_negatives if settings.kind == "crossencoder" else hard_negatives(settings)
     return read_groups(context.paths.negatives(settings.negatives), store, n, folder)
-
-
-def _inputs(context: Context, name: str, settings: BiEncoder) -> dict[str, Path]:
-    paths = context.paths
-    inputs = {"corpus": paths.corpus / "manifest.json"}
-    if settings.init in context.experiment.models:
-        inputs["init"] = paths.model(settings.init) / "simlm.json"
-    if settings.negatives:
-        inputs["negatives"] = paths.negatives(settings.negatives)
-    if settings.teacher:
-        inputs["teacher_scores"] = paths.teacher_scores(name)
-    return inputs
 
 
 def _collator(

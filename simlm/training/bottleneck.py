@@ -96,11 +96,7 @@ def train(context: Context, name: str) -> None:
     assert isinstance(settings, Bottleneck)
     paths = context.paths
     store = CorpusStore(paths.corpus)
-    inputs = {"corpus": paths.corpus / "manifest.json", "tokenizer": paths.tokenizer / "manifest.json"}
-    for role in ("init", "generator"):
-        if getattr(settings, role) in context.experiment.models:
-            inputs[role] = paths.model(getattr(settings, role)) / "simlm.json"
-    job = start_job(context, name, inputs)
+    job = start_job(context, name)
     with job.record:
         tokenizer = load_tokenizer(paths.tokenizer)
         model = build(context, name, tokenizer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,12 +104,7 @@ def train(context: Context, name: str) -> None:
     assert isinstance(settings, CrossEncoder)
     paths = context.paths
     store = CorpusStore(paths.corpus)
-    inputs: dict[str, Path] = {"corpus": paths.corpus / "manifest.json", "negatives": paths.negatives(settings.negatives)}
-    if settings.lexical_hints:
-        inputs["bm25"] = paths.bm25 / "manifest.json"
-    if settings.init in context.experiment.models:
-        inputs["init"] = paths.model(settings.init) / "simlm.json"
-    job = start_job(context, name, inputs)
+    job = start_job(context, name)
     with job.record:
         init = resolve_init(context, settings.init)
         tokenizer, classifier = load_tokenizer(init), load_classifier(init)

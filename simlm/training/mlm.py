@@ -73,10 +73,7 @@ def train(context: Context, name: str) -> None:
     assert isinstance(settings, MaskedLanguageModel)
     paths = context.paths
     store = CorpusStore(paths.corpus)
-    inputs = {"corpus": paths.corpus / "manifest.json", "tokenizer": paths.tokenizer / "manifest.json"}
-    if settings.init in context.experiment.models:
-        inputs["init"] = paths.model(settings.init) / "simlm.json"
-    job = start_job(context, name, inputs)
+    job = start_job(context, name)
     with job.record:
         tokenizer = load_tokenizer(paths.tokenizer)
         model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(resolve_init(context, settings.init), tokenizer)

@@ -27,6 +27,7 @@ from simlm.training import checkpoints
 from simlm.training.checkpoint_files import ClearCheckpointErrors
 from simlm.training.distributed import put_shares
 from simlm.training.history import History
+from simlm.training.inputs import training_inputs
 from simlm.training.job import TrainingJob
 from simlm.training.reporter import Reporter
 from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
@@ -34,11 +35,8 @@ from simlm.training.stopping import StopInTime
 from simlm.walltime import out_of_time
 
 
-def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJob:
-    """Seed everything, choose the arithmetic and open the stage's record.
-
-    ``inputs`` are the files whose digests, with the settings, make the stage key.
-    """
+def start_job(context: Context, name: str) -> TrainingJob:
+    """Seed everything, choose the arithmetic and open the stage's record."""
     settings = context.experiment.models[name]
     assert isinstance(settings, Training)
     processes.join()
@@ -48,7 +46,7 @@ def start_job(context: Context, name: str, inputs: dict[str, Path]) -> TrainingJ
     torch.manual_seed(seed)
     stage = f"train.{name}"
     block = settings.model_dump(mode="json", exclude=set(settings.not_trained))
-    record = StageRecord(context.paths.record(stage), stage, {**block, "seed": seed, "precision": precision.name}, inputs)
+    record = StageRecord(context.paths.record(stage), stage, {**block, "seed": seed, "precision": precision.name}, training_inputs(context, name))
     record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "processes": processes.count(), **_commits(settings)}
     several = f"{processes.count()} processes of " if processes.count() > 1 else ""
     say(f"Training {name} ({settings.kind}) with {several}{threads} threads in {precision.name} ({precision.reason}).")

@@ -18,6 +18,14 @@ class OutOfTime(UserError):
     code = 75
 
 
+class Interrupted(UserError):
+    """A signal ended the stage, which has saved what it has; exit code 128 plus the signal's number, as shells give it."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def one_line(text: str) -> str:
     """A message as one line of printable text: what a foreign file holds must not move the cursor or colour a terminal.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -9,39 +10,71 @@ from pathlib import Path
 from typing import Any
 
 from simlm.durable import settle, sync_folder
-from simlm.files import write_json
+from simlm.files import sha256_file, write_json
 from simlm.progress import say
 
 STAMP = "complete.json"
-"""Written into a checkpoint after everything else: sizes of its files, and what the caller adds."""
+"""Written into a checkpoint after everything else: its key, sizes and digests of its files, and what the caller adds."""
 
 
-def claim(folder: Path, key: str) -> Path | None:
-    """Prepare a training folder for the stage ``key``; return the newest complete checkpoint to resume from.
+HISTORY = "history.jsonl"
+"""The curve beside checkpoints that were set aside."""
 
-    A folder of another key is renamed with that key, never resumed and never deleted.
+
+def claim(folder: Path, key: str, history: Path | None = None) -> Path | None:
+    """Prepare a training folder for the stage ``key``; return the newest whole checkpoint to resume from.
+
+    A folder of another key is renamed with that key, neither resumed nor deleted; what was set aside of this key comes back. The
+    file ``history``, the curve that belongs to the checkpoints, goes and comes with them.
     """
     mark = folder / "key.json"
-    if folder.exists():
-        found = _key(mark)
-        if found != key and any(folder.iterdir()):
-            aside = folder.with_name(f"{folder.name}.set-aside-{found}")
-            if aside.exists():
-                shutil.rmtree(aside)
-            folder.rename(aside)
-            say(f"The checkpoints in {folder} belong to other settings, inputs or code ({found}); set aside as {aside.name}, training starts anew.")
+    if folder.exists() and (found := _key(mark)) != key and any(folder.iterdir()):
+        aside = _free(_aside(folder, found))
+        folder.rename(aside)
+        if history is not None and history.exists():
+            history.rename(aside / HISTORY)
+        say(f"The checkpoints in {folder} belong to other settings, inputs or code ({found}); set aside as {aside.name}.")
+    if _aside(folder, key).exists() and not checkpoints(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        _aside(folder, key).rename(folder)
+        if history is not None and (folder / HISTORY).exists():
+            (folder / HISTORY).replace(history)
+        say(f"{_aside(folder, key).name} belongs to these settings, inputs and code and is taken up again.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(mark, {"key": key})
-    complete = None
-    for path in checkpoints(folder):
-        if is_complete(path):
-            complete = path
+    whole = None
+    for path in reversed(checkpoints(folder)):
+        fault = None if whole else fault_of(path, key)
+        if fault is None:
+            whole = whole or path
         else:
-            say(f"{path} is incomplete (the training was killed while writing it) and is removed.")
+            say(f"{path} {fault} and is removed.")
             shutil.rmtree(path, ignore_errors=True)
-    if complete is not None:
-        say(f"Resuming from {complete}.")
-    return complete
+    if whole is not None:
+        say(f"Resuming from {whole}.")
+    return whole
+
+
+def _aside(folder: Path, key: str) -> Path:
+    return folder.with_name(f"{folder.name}.set-aside-{key}")
+
+
+def _free(path: Path) -> Path:
+    """``path``, or the first of ``path-2``, ``path-3`` … that does not exist."""
+    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def fault_of(checkpoint: Path, key: str) -> str | None:
+    """Why a checkpoint cannot be resumed by the stage ``key``, as the rest of a sentence; None if it is whole: every byte is read."""
+    if not is_complete(checkpoint):
+        return "is incomplete (the training was killed while writing it)"
+    found = read_stamp(checkpoint)
+    if found.get("key") != key:
+        return "belongs to another training"
+    digests = found.get("sha256") or {}
+    damaged = next((name for name in found["files"] if sha256_file(checkpoint / name) != digests.get(name)), None)
+    return f"is damaged ({damaged} is not what was written)" if damaged else None
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -55,12 +88,13 @@ def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
-def stamp(checkpoint: Path, about: dict[str, Any]) -> None:
+def stamp(checkpoint: Path, key: str, about: dict[str, Any]) -> None:
     """Declare a checkpoint complete, once all processes have written their files and these have reached the disk."""
     settle(checkpoint)
     sync_folder(checkpoint.parent)
-    sizes = {str(file.relative_to(checkpoint)): file.stat().st_size for file in sorted(checkpoint.rglob("*")) if file.is_file()}
-    write_json(checkpoint / STAMP, {"files": sizes, **about})
+    files = {str(file.relative_to(checkpoint)): file for file in sorted(checkpoint.rglob("*")) if file.is_file()}
+    sizes, digests = {name: file.stat().st_size for name, file in files.items()}, {name: sha256_file(file) for name, file in files.items()}
+    write_json(checkpoint / STAMP, {"key": key, "files": sizes, "sha256": digests, **about})
 
 
 def read_stamp(checkpoint: Path) -> dict[str, Any] | None:

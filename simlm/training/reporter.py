@@ -57,7 +57,9 @@ class Reporter(TrainerCallback):
         if processes.is_main():
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             self.history.settle()
-            checkpoints.stamp(folder, {"processes": processes.count(), "averages": self.averages.state() if self.averages.calls else None})
+            checkpoints.stamp(
+                folder, self.job.checkpoint_key, {"processes": processes.count(), "averages": self.averages.state() if self.averages.calls else None}
+            )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs or self.averages.calls == 0:

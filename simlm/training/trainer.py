@@ -30,6 +30,7 @@ from simlm.training.history import History
 from simlm.training.inputs import training_inputs
 from simlm.training.job import TrainingJob
 from simlm.training.reporter import Reporter
+from simlm.training.saving import SaveInTime
 from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
 from simlm.training.stopping import StopInTime
 from simlm.walltime import out_of_time
@@ -92,6 +93,8 @@ def fit(
         If there is nothing to train on, the batch cannot be divided, or the loss is not finite.
     OutOfTime
         If the job's wall time is nearly over; a checkpoint of the last step is there then.
+    Interrupted
+        After SIGINT or SIGTERM; a checkpoint of the last step is there as well.
     """
     if examples == 0:
         raise UserError(f"{job.name}: there is not a single training example; check the counts of the stage that made them in its log")
@@ -99,11 +102,11 @@ def fit(
     steps = total_steps(job.settings, examples)
     _check_warmup(job, steps, examples)
     arguments = _arguments(job, folder, steps)
-    resume = processes.from_main(checkpoints.claim(folder, job.checkpoint_key) if job.is_main else None)
+    resume = processes.from_main(checkpoints.claim(folder, job.checkpoint_key, job.context.paths.history(job.name)) if job.is_main else None)
     history = History(job.context.paths.history(job.name), checkpoints.step_of(resume)) if job.is_main else None
     transformers_logging.set_verbosity_error()
     use_byte_dropout(module)
-    reporter, stopping = Reporter(job, history, steps, evaluate, evaluate_every), StopInTime()
+    reporter, stopping, saving = Reporter(job, history, steps, evaluate, evaluate_every), StopInTime(), SaveInTime(job.settings.checkpoint_minutes)
     trainer = _Trainer(
         model=module,
         args=arguments,
@@ -118,7 +121,7 @@ def fit(
             processes=processes.count(),
         ),
         data_collator=collate,
-        callbacks=[reporter, stopping],
+        callbacks=[reporter, stopping, saving],
     )
     trainer.reporter = reporter
     trainer.remove_callback(next(type(c) for c in trainer.callback_handler.callbacks if type(c).__name__ in ("PrinterCallback", "ProgressCallback")))
@@ -128,7 +131,10 @@ def fit(
     if resume:
         reporter.resume(resume, arguments.device)
     start = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    with saving:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if saving.stopped_at is not None and saving.stopped_at < steps:
+        saving.check(f"{job.name}, step {saving.stopped_at} of {steps}")
     if stopping.stopped_at is not None and stopping.stopped_at < steps:
         raise OutOfTime(out_of_time(f"{job.name}, step {stopping.stopped_at} of {steps}"))
     if history is not None:

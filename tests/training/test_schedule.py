@@ -61,7 +61,7 @@ def test_checkpoints_of_another_key_are_set_aside(tmp_path) -> None:
         (folder / f"checkpoint-{step}").mkdir()
         (folder / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"weights")
         if step != 20:  # killed before its last file
-            checkpoints.stamp(folder / f"checkpoint-{step}", {})
+            checkpoints.stamp(folder / f"checkpoint-{step}", "a", {})
     (folder / "checkpoint-30" / "model.safetensors").write_bytes(b"weigh")  # a power cut before the disk had it all
     (folder / "checkpoint-40" / "model.safetensors").unlink()
     assert checkpoints.claim(folder, "a").name == "checkpoint-10"

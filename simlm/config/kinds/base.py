@@ -164,7 +164,7 @@ class ModelBlock(System):
         return {}
 
 
-RESOURCES = ("threads", "gpus", "processes", "checkpoint_steps", "log_steps")
+RESOURCES = ("threads", "gpus", "processes", "checkpoint_steps", "checkpoint_minutes", "log_steps")
 """Settings that say where and how a job runs, not what it computes."""
 
 
@@ -197,6 +197,7 @@ class Training(ModelBlock):
         None, ge=1, description="Processes that share the batch; null: one per GPU, or one on a CPU. With GPUs there is always one per GPU."
     )
     checkpoint_steps: int = Field(1000, ge=1, description="Steps between checkpoints; a killed training goes on from the last one.")
+    checkpoint_minutes: float = Field(5, gt=0, description="Minutes after which there is a checkpoint in any case; an interrupted training leaves one as well.")
     log_steps: int = Field(50, ge=1, description="Steps between points of the loss curve.")
 
     @model_validator(mode="after")

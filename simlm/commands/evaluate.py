@@ -44,15 +44,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 def evaluate_by_hand(arguments: argparse.Namespace) -> None:
     """Print the metrics of one run file as ``metric  tab  value``."""
+    from simlm.corpus.qrels import read_qrels
     from simlm.errors import UserError
     from simlm.evaluation.metrics import evaluate_run, parse_metrics
-    from simlm.evaluation.qrels import read_qrels
+    from simlm.progress import say
     from simlm.runs.runs import read_trec_run
 
     if not (arguments.run and arguments.qrels):
         raise UserError("a run is judged by hand with both --run FILE and --qrels FILE")
     measures = parse_metrics(arguments.metrics, arguments.relevance, arguments.mrr_relevance)
-    evaluation = evaluate_run(read_trec_run(arguments.run), read_qrels(arguments.qrels), measures)
+    evaluation = evaluate_run(read_trec_run(arguments.run), read_qrels(arguments.qrels, say), measures)
     if arguments.per_query:
         for name, values in evaluation.values.items():
             for query_id, value in zip(evaluation.query_ids, values.tolist()):

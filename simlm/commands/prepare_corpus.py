@@ -10,6 +10,7 @@ what was left out is counted and printed. See docs/own-data.md for your own data
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from simlm.commands.options import add_experiment_options, load_context
@@ -32,11 +33,32 @@ def run(arguments: argparse.Namespace) -> int:
         record.outputs["manifest"] = paths.corpus / "manifest.json"
         record.metrics = {"passages": manifest["passages"]["count"], **{f"queries/{name}": split["queries"] for name, split in manifest["splits"].items()}}
         record.notes = {"corpus_sha256": manifest["sha256"], "source": manifest["source"], "dropped": _all_dropped(manifest)}
+        for sentence in _cautions(manifest):
+            record.caution(sentence)
         if manifest["queries_in_several_splits"]:
             record.caution(f"{manifest['queries_in_several_splits']:,} query ids stand in more than one split; a test query that was trained on proves nothing")
     print(summary(manifest))
     print(f"corpus: {paths.corpus}")
     return 0
+
+
+MANY = 0.01
+"""Share of judgements that a collection may lose without a caution: ArguAna lacks five of its 1,406 relevant passages."""
+
+
+def _cautions(manifest: dict[str, Any]) -> Iterator[str]:
+    """What is amiss with the judgements."""
+    for name, split in manifest["splits"].items():
+        absent, without = split["judgements_of_absent_passages"], split["dropped"].get("judged_queries_without_text", 0)
+        if absent > MANY * split["judgements"]:
+            yield (
+                f"{name}: the corpus lacks the passages of {absent:,} of {split['judgements']:,} judgements; they stay in the ideal ranking of nDCG and "
+                "in recall, so that no system can reach 1"
+            )
+        if without > MANY * (split["queries"] + without):
+            yield f"{name}: {without:,} of {split['queries'] + without:,} judged queries have no text and are left out ({split['example_without_text']})"
+        if contradicting := split["dropped"].get("contradictory_judgements"):
+            yield f"{name}: {contradicting:,} pairs are judged more than once with different grades; the highest counts"
 
 
 def _all_dropped(manifest: dict[str, Any]) -> dict[str, dict[str, int]]:
@@ -53,6 +75,7 @@ def summary(manifest: dict[str, Any]) -> str:
         lines.append(
             f"{name}: {split['queries']:,} queries, {split['judgements']:,} judgements"
             + (f", {split['without_relevant']:,} queries without a relevant passage" if split["without_relevant"] else "")
+            + (f", {split['judgements_of_absent_passages']:,} judgements of passages that the corpus lacks" if split["judgements_of_absent_passages"] else "")
         )
     for name, counts in _all_dropped(manifest).items():
         if counts:

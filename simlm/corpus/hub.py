@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm.config.corpora import HubDataset
+from simlm.corpus.qrels import GRADE_COLUMNS, PASSAGE_COLUMNS, QUERY_COLUMNS, judgements
 from simlm.corpus.records import Collection, Records, Split
+from simlm.corpus.tables import BATCH, FORMS, Placed, Table, form_of, open_table
 from simlm.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -17,102 +19,108 @@ if TYPE_CHECKING:
 ID_COLUMNS = ("_id", "docid", "doc_id", "id")
 QUERY_ID_COLUMNS = ("_id", "query_id", "query-id", "qid", "id")
 TEXT_COLUMNS = ("text", "contents", "query")
-QRELS_COLUMNS = (("query-id", "query_id", "qid"), ("corpus-id", "corpus_id", "docid", "doc_id"), ("score", "relevance", "label"))
-BATCH = 1000
 
 
 def read_hub(block: HubDataset) -> Collection:
-    """Load passages, queries and judgements with ``datasets``; code of a data set is never run.
+    """Open passages, queries and judgements: files of a folder, or a data set that ``datasets`` loads, whose code is never run.
 
     Raises
     ------
     UserError
-        If a data set cannot be loaded or lacks a column or split.
+        If a data set cannot be loaded or lacks a column or split; while reading a folder's files, at the first malformed line.
     """
-    passages = _only(load(block.id, block.passages, block.revision), block.passages, block.id)
-    queries = _only(load(block.id, block.queries, block.revision), block.queries, block.id)
-    local = Path(block.id).expanduser().is_dir() and block.qrels is None
-    qrels_id = block.id if local else block.qrels or f"{block.id}-qrels"
-    # A revision belongs to one repository: it counts for the judgements only where they are in the same one.
-    qrels = load(qrels_id, "qrels" if local else None, block.revision if qrels_id == block.id else None)
+    folder = Path(block.id).expanduser()
+    if folder.is_dir():
+        passages, queries = (open_table(local_files(folder, name)) for name in (block.passages, block.queries))
+    else:
+        passages, queries = (_only(load(block.id, name, block.revision), name, block.id) for name in (block.passages, block.queries))
+    there, qrels_id = _qrels(block)
     splits = {}
-    texts = _records(queries, QUERY_ID_COLUMNS, (TEXT_COLUMNS,), block.id, f"{block.id}, query")
+    texts = queries.records(QUERY_ID_COLUMNS, TEXT_COLUMNS)
     for name, split in block.splits.items():
-        if split not in qrels:
-            raise UserError(f"corpus.splits.{name}: '{qrels_id}' has no split '{split}'{nearest(split, qrels)} (there are {', '.join(qrels)})")
-        splits[name] = Split(texts, _records(qrels[split], QRELS_COLUMNS[0], QRELS_COLUMNS[1:], qrels_id, f"{qrels_id}, {split}, judgement"))
-    titles: tuple[tuple[str, ...], ...] = (("title",), TEXT_COLUMNS) if "title" in passages.column_names else (TEXT_COLUMNS,)
-    documents = _records(passages, ID_COLUMNS, titles, block.id, f"{block.id}, passage", untitled=len(titles) == 1)
+        if split not in there:
+            raise UserError(f"corpus.splits.{name}: '{qrels_id}' has no split '{split}'{nearest(split, there)} (there are {', '.join(there)})")
+        splits[name] = Split(texts, there[split])
     facts = {"source": "hub", "id": block.id, "revision": block.revision, "qrels": qrels_id, "versions": {"datasets": metadata.version("datasets")}}
-    return Collection(documents, splits, facts)
+    return Collection(_documents(passages), splits, facts)
+
+
+def _documents(table: Table) -> Records:
+    """(id, title, text); ``""`` where there is no title."""
+    titled = "title" in table.columns
+    plain = table.records(ID_COLUMNS, ("title",), TEXT_COLUMNS) if titled else table.records(ID_COLUMNS, TEXT_COLUMNS)
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for one, *title, text in plain:
+            yield one, "" if not titled or title[0] is None else title[0], text
+
+    return Records(rows, plain.where)
+
+
+def _qrels(block: HubDataset) -> tuple[dict[str, Records], str]:
+    """Judgements by split, and where they come from: `qrels` of the configuration, the folder's ``qrels/``, or ``<id>-qrels``."""
+    name = block.qrels or (block.id if Path(block.id).expanduser().is_dir() else f"{block.id}-qrels")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        inside = folder / "qrels" if block.qrels is None or (folder / "qrels").is_dir() else folder
+        files = sorted(file for file in inside.iterdir() if file.is_file() and file.suffix != ".md") if inside.is_dir() else []
+        return {file.name.split(".")[0]: judgements(file) for file in files}, name
+    # A revision belongs to one repository: it counts for the judgements only where they are in the same one.
+    found = load(name, None, block.revision if name == block.id else None)
+    tables = {split: _table(dataset, f"{name}, {split}, judgement") for split, dataset in found.items()}
+    return {split: table.records(QUERY_COLUMNS, PASSAGE_COLUMNS, GRADE_COLUMNS) for split, table in tables.items()}, name
+
+
+def local_files(folder: Path, name: str) -> list[Path]:
+    """The data files called ``name`` in a folder, or those of its folder ``name``.
+
+    Raises
+    ------
+    UserError
+        If there are none, or several of different forms.
+    """
+    single = sorted(file for file in folder.iterdir() if file.is_file() and file.name.startswith(f"{name}.") and form_of(file))
+    inside = sorted(file for file in (folder / name).iterdir() if file.is_file() and form_of(file)) if (folder / name).is_dir() else []
+    files = single or inside
+    if not files:
+        raise UserError(f"{folder} has neither {name}.* nor files in {name}/ that end in {', '.join(FORMS)} (or .gz after it); put one there")
+    if len({form_of(file) for file in files}) > 1 or (single and len(single) > 1):
+        raise UserError(f"{files[0].parent} holds {', '.join(file.name for file in files[:3])}: keep one form of '{name}'")
+    return files
 
 
 def load(name: str, configuration: str | None, revision: str | None) -> DatasetDict:
-    """All splits of a data set's configuration, or of ``<folder>/<configuration>.*`` and ``<folder>/<configuration>/*``."""
+    """All splits of a configuration of a Hugging Face data set."""
     import datasets
 
-    folder = Path(name).expanduser()
     try:
-        if folder.is_dir():
-            files = _local_files(folder, configuration)
-            return datasets.load_dataset(str(folder), data_files=files)
-        return datasets.load_dataset(name, configuration, revision=revision)
-    except UserError:
-        raise
+        plain = datasets.load_dataset_builder(name, configuration, revision=revision)
+        # What pandas would guess: types of columns, absent values, and quotation marks in files that have tabs.
+        texts = {"dtype": str, "keep_default_na": False, "na_filter": False, **({"quoting": 3} if getattr(plain.config, "sep", ",") == "\t" else {})}
+        options = texts if hasattr(plain.config, "keep_default_na") else {}
+        return datasets.load_dataset(name, configuration, revision=revision, **options)
     except Exception as error:  # datasets raises many kinds: ValueError, FileNotFoundError, ConnectionError, its own
         reason = " ".join(str(error).split())[:200]
-        advice = (
-            "check the files"
-            if folder.is_dir()
-            else "check the id and its configurations on https://huggingface.co/datasets, or give a local folder where there is no network"
-        )
         part = f"'{configuration}' of " if configuration else ""
-        raise UserError(f"the data set {part}'{name}' cannot be loaded ({type(error).__name__}: {reason}); {advice}") from error
+        raise UserError(
+            f"the data set {part}'{name}' cannot be loaded ({type(error).__name__}: {reason}); check the id and its configurations on "
+            "https://huggingface.co/datasets, or give a local folder where there is no network"
+        ) from error
 
 
-def _local_files(folder: Path, configuration: str | None) -> dict[str, list[str]]:
-    """Split name → files: ``corpus.jsonl`` is one split, the files of ``qrels/`` are a split each."""
-    if configuration is None:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
-        return {path.name.split(".")[0]: [str(path)] for path in files}
-    single = sorted(folder.glob(f"{configuration}.*"))
-    if single:
-        return {configuration: [str(path) for path in single]}
-    inside = sorted(path for path in folder.glob(f"{configuration}/*") if path.is_file())
-    if not inside:
-        raise UserError(f"{folder} has neither {configuration}.* nor files in {configuration}/; put a .jsonl, .parquet or .tsv file there")
-    if configuration == "qrels":
-        return {path.name.split(".")[0]: [str(path)] for path in inside}
-    return {configuration: [str(path) for path in inside]}
-
-
-def _only(found: DatasetDict, configuration: str, name: str) -> Dataset:
+def _only(found: DatasetDict, configuration: str, name: str) -> Table:
     """The split called like its configuration, or the only one."""
-    if configuration in found:
-        return found[configuration]
-    if len(found) == 1:
-        return next(iter(found.values()))
-    raise UserError(f"'{configuration}' of '{name}' has the splits {', '.join(found)}; one of them must be called '{configuration}'")
+    if configuration not in found and len(found) > 1:
+        raise UserError(f"'{configuration}' of '{name}' has the splits {', '.join(found)}; one of them must be called '{configuration}'")
+    return _table(found[configuration] if configuration in found else next(iter(found.values())), f"{name}, {configuration}, row")
 
 
-def column(dataset: Dataset, names: tuple[str, ...], where: str) -> str:
-    """The first of ``names`` that the data set has."""
-    for name in names:
-        if name in dataset.column_names:
-            return name
-    raise UserError(f"'{where}' has none of the columns {', '.join(names)} (it has {', '.join(dataset.column_names)}); rename one")
-
-
-def _records(dataset: Dataset, ids: tuple[str, ...], others: tuple[tuple[str, ...], ...], where: str, what: str, *, untitled: bool = False) -> Records:
-    columns = [column(dataset, ids, where), *(column(dataset, names, where) for names in others)]
-
-    def rows() -> Iterator[tuple[Any, ...]]:
+def _table(dataset: Dataset, what: str) -> Table:
+    def read(columns: list[str]) -> Placed:
+        number = 0
         for batch in dataset.select_columns(columns).iter(batch_size=BATCH):
             for values in zip(*(batch[name] for name in columns)):
-                if untitled:
-                    values = (values[0], "", values[1])
-                elif columns[1] == "title":
-                    values = (values[0], "" if values[1] is None else values[1], values[2])
-                yield values
+                number += 1
+                yield f"{what} {number}", values
 
-    return Records(rows, lambda n: f"{what} {n}")
+    return Table(list(dataset.column_names), read, what)

@@ -7,20 +7,26 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from simlm.corpus.choice import first_by_hash, part_of
+from simlm.corpus.qrels import collect
 from simlm.corpus.records import Records, clean_id, clean_text
 from simlm.errors import UserError, nearest
-
-LARGEST_GRADE = 2**31 - 1
 
 
 @dataclass
 class JudgedSplit:
-    """A split in memory: query id → text, query id → passage id → grade, and what was left out and why."""
+    """A split in memory: query id → text, query id → passage id → grade, and what was left out and why.
+
+    Judgements of passages that the corpus lacks stay: they are part of the ideal ranking (trec_eval, BEIR, Pyserini).
+    """
 
     name: str
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
     dropped: Counter[str] = field(default_factory=Counter)
+    absent: int = 0
+    """Judgements of passages that the corpus lacks."""
+    without_text: str | None = None
+    """Place and name of a judged query that the source has no text of, if there is one."""
 
     @property
     def judgements(self) -> int:
@@ -41,35 +47,22 @@ def read_split(name: str, queries: Iterable, qrels: Iterable) -> tuple[JudgedSpl
     Raises
     ------
     UserError
-        On a malformed, duplicate or empty judged query, a judgement of an unknown query, or an empty split.
+        On a malformed, duplicate or empty judged query, or a split without judgements of a query that is there.
     """
     judgements = Records.of(qrels, f"judgement of split {name}")
-    dropped: Counter[str] = Counter()
-    graded: dict[str, dict[str, int]] = {}
-    first: dict[str, int] = {}
-    for n, (query, passage, grade) in enumerate(judgements, 1):
-        query = clean_id(query, judgements.where, n, "query")
-        passage = clean_id(passage, judgements.where, n, "passage")
-        if isinstance(grade, bool) or not isinstance(grade, int):
-            raise UserError(f"{judgements.where(n)}: the grade must be a whole number, not {grade!r}")
-        if not -LARGEST_GRADE <= grade <= LARGEST_GRADE:
-            raise UserError(f"{judgements.where(n)}: the grade {grade} is too large a number; evaluation tools hold grades in 32 bits")
-        if query not in graded:
-            graded[query] = {}
-            first[query] = n
-        known = graded[query].get(passage)
-        if known is not None:
-            # trec_eval reads the same pair twice without a word; the higher grade is kept and the case counted.
-            dropped["repeated_judgements" if known == grade else "contradictory_judgements"] += 1
-            grade = max(known, grade)
-        graded[query][passage] = grade
+    graded, first, dropped = collect(judgements)
     if not graded:
         raise UserError(f"the split {name} has no judgements ({judgements.where(1)}); check the name of the split")
     texts = _read_queries(name, queries, graded, dropped)
-    for query in graded:
-        if query not in texts:
-            raise UserError(f"{judgements.where(first[query])}: there is no query with the id '{query}'{nearest(query, list(texts)[:20_000])}")
-    split = JudgedSplit(name, texts, {query: graded[query] for query in texts}, dropped)
+    absent = [query for query in graded if query not in texts]
+    if absent:
+        # Without a text they cannot be searched; other collections judge queries of other splits too.
+        dropped["judged_queries_without_text"] = len(absent)
+        dropped["judgements_of_queries_without_text"] = sum(len(graded[query]) for query in absent)
+        example = f"{judgements.where(first[absent[0]])}: there is no query with the id '{absent[0]}'{nearest(absent[0], list(texts)[:20_000])}"
+    else:
+        example = None
+    split = JudgedSplit(name, texts, {query: graded[query] for query in texts}, dropped, without_text=example)
 
     def where(query: str, passage: str) -> str:
         return next((judgements.where(n) for n, pair in enumerate(judgements, 1) if (str(pair[0]), str(pair[1])) == (query, passage)), f"split {name}")
@@ -118,13 +111,13 @@ def limit_queries(split: JudgedSplit, most: int) -> None:
     split.qrels = {query: split.qrels[query] for query in split.queries}
 
 
-def keep_passages(split: JudgedSplit, kept: Container[str]) -> None:
-    """Drop judgements of passages that were not kept, and queries that lose their last relevant passage by it."""
+def keep_passages(split: JudgedSplit, kept: Container[str], there: Container[str]) -> None:
+    """Drop judgements of passages of the source (``there``) that were not kept, and queries that lose their last relevant passage by it."""
     for query, graded in list(split.qrels.items()):
-        left = {passage: grade for passage, grade in graded.items() if passage in kept}
+        left = {passage: grade for passage, grade in graded.items() if passage in kept or passage not in there}
         split.dropped["judgements_of_passages_over_max"] += len(graded) - len(left)
-        lost = max(left.values(), default=0) < 1 <= max(graded.values())
-        if lost or not left:
+        best, before = (max((grade for passage, grade in some.items() if passage in there), default=0) for some in (left, graded))
+        if best < 1 <= before or not left:
             split.dropped["queries_without_kept_passage"] += 1
             del split.qrels[query], split.queries[query]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -74,6 +75,33 @@ def clean_id(value: object, where: Callable[[int], str], n: int, what: str) -> s
         # A zero byte ends an id in tools written in C, and an escape sequence moves the cursor of whoever reads the file.
         raise UserError(f"{where(n)}: the {what} id {value!r} holds control characters; remove them")
     return clean_text(value, where, n, f"{what} id")
+
+
+LARGEST_GRADE = 2**31 - 1
+"""Tools below ir-measures hold grades as 32-bit numbers."""
+
+_GRADE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+
+
+def clean_grade(value: object, where: Callable[[int], str], n: int) -> int:
+    """A grade as trec_eval knows it: a whole number, also where it is written ``1.0`` or as text.
+
+    >>> clean_grade("1.0", "test.tsv:{}".format, 1), clean_grade(2.0, "test.tsv:{}".format, 2)
+    (1, 2)
+    """
+    grade: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        grade = value
+    elif isinstance(value, float) and value.is_integer():
+        grade = int(value)
+    elif isinstance(value, str) and len(value) <= 20 and _GRADE.fullmatch(value.strip()):
+        grade = int(value.strip().partition(".")[0])
+    if grade is None:
+        found = "null" if value is None else repr(value)[:40]
+        raise UserError(f"{where(n)} is not a judgement: the grade must be a whole number, not {found}; nDCG and trec_eval know no others")
+    if not -LARGEST_GRADE <= grade <= LARGEST_GRADE:
+        raise UserError(f"{where(n)} is not a judgement: the grade {grade} is too large a number; evaluation tools hold grades in 32 bits")
+    return grade
 
 
 def clean_text(value: object, where: Callable[[int], str], n: int, what: str) -> str:

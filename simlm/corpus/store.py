@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from simlm.corpus.qrels import read_qrels
 from simlm.corpus.writer import ARROW_FILE, COLUMNS, MANIFEST, write_corpus
 from simlm.errors import UserError, nearest
 from simlm.files import first_bad_line, read_manifest
@@ -135,19 +136,22 @@ class CorpusStore:
         UserError
             If the corpus has no passage of that id.
         """
-        wanted = pa.array(dict.fromkeys(ids), pa.string())
-        found = np.full(len(wanted), -1, dtype=np.int64)
-        if len(wanted):
-            # Which of the wanted ids, if any, stands in each row: 4 bytes per passage of the corpus.
-            which = pc.index_in(pa.chunked_array(self._columns["id"]), value_set=wanted)
-            which = pc.fill_null(which, -1).to_numpy()
-            hits = np.flatnonzero(which >= 0)
-            found[which[hits]] = hits
-        if len(found) and found.min() < 0:
-            missing = wanted[int(np.argmin(found))].as_py()
+        names = list(dict.fromkeys(ids))
+        row_of = self._known_rows(names)
+        missing = next((name for name in names if name not in row_of), None)
+        if missing is not None:
             raise UserError(f"{self.folder} has no passage with the id '{missing}'; was the file that names it made from another corpus?")
-        row_of = dict(zip(wanted.to_pylist(), found.tolist()))
         return [row_of[one] for one in ids]
+
+    def _known_rows(self, ids: Sequence[str]) -> dict[str, int]:
+        """Id → row of those ids that the corpus has."""
+        wanted = pa.array(ids, pa.string())
+        if not len(wanted):
+            return {}
+        # Which of the wanted ids, if any, stands in each row: 4 bytes per passage of the corpus.
+        which = pc.fill_null(pc.index_in(pa.chunked_array(self._columns["id"]), value_set=wanted), -1).to_numpy()
+        hits = np.flatnonzero(which >= 0)
+        return dict(zip(wanted.take(pa.array(which[hits])).to_pylist(), hits.tolist()))
 
     def row_of(self, passage_id: str) -> int:
         """Row of one passage; for many use :meth:`rows`."""
@@ -179,27 +183,24 @@ class CorpusStore:
         return queries
 
     def qrels(self, split: str) -> dict[str, dict[str, int]]:
-        """Query id → external passage id → grade."""
+        """Query id → external passage id → grade; among them are passages that the source judges but the corpus lacks."""
         file = self._split_file("qrels", split, ".qrels")
-        qrels: dict[str, dict[str, int]] = {}
-        count = 0
-        for number, line in self._lines(file):
-            try:
-                query_id, _, passage_id, grade = line.split(" ")
-                qrels.setdefault(query_id, {})[passage_id] = int(grade)
-            except ValueError:
-                raise UserError(f"{file}:{number} is not a TREC judgement (query, 0, passage, grade); run {MADE_BY} again") from None
-            count += 1
-        self._check_count(file, count, self.manifest["splits"][split]["judgements"], "judgements")
+        try:
+            qrels = read_qrels(file)
+        except UserError as error:
+            raise UserError(f"{error}; delete {self.folder} and run {MADE_BY} again") from None
+        self._check_count(file, sum(map(len, qrels.values())), self.manifest["splits"][split]["judgements"], "judgements")
         return qrels
 
     def positives(self, split: str, relevance: int = 1) -> dict[str, list[int]]:
-        """Query id → sorted rows of the passages whose grade is at least ``relevance``; queries without any are left out."""
-        qrels = self.qrels(split)
-        relevant = {query: [passage for passage, grade in graded.items() if grade >= relevance] for query, graded in qrels.items()}
+        """Query id → sorted rows of the passages whose grade is at least ``relevance``; queries without any in the corpus are left out."""
+        relevant = {query: [passage for passage, grade in graded.items() if grade >= relevance] for query, graded in self.qrels(split).items()}
         names = list(dict.fromkeys(passage for passages in relevant.values() for passage in passages))
-        row_of = dict(zip(names, self.rows(names)))
-        return {query: sorted(row_of[passage] for passage in passages) for query, passages in relevant.items() if passages}
+        # Older manifests do not count them: those corpora have all judged passages.
+        absent = self.manifest["splits"][split].get("judgements_of_absent_passages", 0)
+        row_of = self._known_rows(names) if absent else dict(zip(names, self.rows(names)))
+        rows = {query: sorted(row_of[passage] for passage in passages if passage in row_of) for query, passages in relevant.items()}
+        return {query: own for query, own in rows.items() if own}
 
     def _locate(self, rows: Sequence[int] | np.ndarray) -> tuple[list[int], list[int]]:
         """Chunk of each row, and the place inside it."""

@@ -74,7 +74,7 @@ def write_corpus(
     Raises
     ------
     UserError
-        On duplicate or malformed ids, empty queries, unexpected counts, and judgements of unknown passages or queries, with the place.
+        On duplicate or malformed ids, empty queries, unexpected counts, and splits whose judgements name no passage of the corpus, with the place.
     """
     expected = expected or Expected()
     records = Records.of(passages, "passage")
@@ -83,9 +83,9 @@ def write_corpus(
     if max_passages is not None:
         records = records if isinstance(passages, Records) else Records.of(list(passages), "passage")
         chosen = _choose_passages(records, judged, max_passages, max_queries or {})
-        _refuse_unknown(judged, places, chosen.seen)
+        _note_absent(judged, places, chosen.seen)
         for split in judged.values():
-            keep_passages(split, chosen)
+            keep_passages(split, chosen, chosen.seen)
     wanted = set().union(*(split.judged() for split in judged.values()))
     with atomic_folder(folder) as temporary:
         writer = _PassageWriter(temporary, wanted)
@@ -93,7 +93,7 @@ def write_corpus(
             writer.add(n, passage, records.where, chosen)
         facts = writer.finish(records.where)
         expected.check_passages(facts["count"] + writer.left_out)
-        _refuse_unknown(judged, places, writer.seen)
+        _note_absent(judged, places, writer.seen)
         manifest = {
             "source": source,
             "passages": facts,
@@ -170,14 +170,15 @@ def _choose_passages(records: Records, judged: dict[str, JudgedSplit], most: int
     return chosen
 
 
-def _refuse_unknown(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str, str], str]], seen: Container[str]) -> None:
+def _note_absent(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str, str], str]], seen: Container[str]) -> None:
+    """Count judgements of passages that the corpus lacks; refuse a split of which nothing else is left."""
     for name, split in judged.items():
-        unknown = [(query, passage) for query, graded in split.qrels.items() for passage in graded if passage not in seen]
-        if unknown:
-            more = f" (so do {len(unknown) - 1:,} more of the split {name})" if len(unknown) > 1 else ""
+        absent = [(query, passage) for query, graded in split.qrels.items() for passage in graded if passage not in seen]
+        split.absent = len(absent)
+        if absent and len(absent) == split.judgements:
             raise UserError(
-                f"{places[name](*unknown[0])}: the judgement names the passage '{unknown[0][1]}', which the corpus does not have{more}; "
-                "add the passages or remove the lines"
+                f"the corpus has none of the {len(absent):,} passages that are judged for the split {name}, such as '{absent[0][1]}' "
+                f"({places[name](*absent[0])}); do the judgements belong to this corpus?"
             )
 
 
@@ -301,7 +302,9 @@ def _write_split(folder: Path, split: JudgedSplit) -> dict[str, Any]:
         "queries": len(split.queries),
         "judgements": split.judgements,
         "without_relevant": sum(max(graded.values()) < 1 for graded in split.qrels.values()),
+        "judgements_of_absent_passages": split.absent,
         "dropped": dict(sorted(split.dropped.items())),
+        **({"example_without_text": split.without_text} if split.without_text else {}),
         "sha256": sha256_text(f"{len(queries)}\n{queries}{qrels}"),
     }
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlm.corpus.qrels import Qrels
 from simlm.errors import UserError, nearest
-from simlm.evaluation.qrels import Qrels
 from simlm.runs.runs import TrecRanking
 
 if TYPE_CHECKING:

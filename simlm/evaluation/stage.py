@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.evaluation.files import write_evaluation
 from simlm.evaluation.metrics import Evaluation, evaluate_run, parse_metrics
-from simlm.evaluation.qrels import read_qrels
 from simlm.files import sha256_file
 from simlm.hardware import available_cores
 from simlm.progress import say
@@ -44,7 +44,7 @@ def _judge(paths: Paths, settings: Evaluate, system: str, split: str) -> Evaluat
     """Judge one run and write its files."""
     level, run = settings.splits[split], paths.run(system, split)
     measures = parse_metrics(settings.metrics, level.relevance, level.mrr_relevance)
-    qrels = read_qrels(paths.corpus / "qrels" / f"{split}.qrels")
+    qrels = CorpusStore(paths.corpus).qrels(split)
     try:
         evaluation = evaluate_run(read_trec_run(run), qrels, measures)
     except UserError as error:

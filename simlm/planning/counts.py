@@ -12,6 +12,7 @@ import yaml
 
 from simlm.config import Experiment
 from simlm.config.corpora import BeirFolder, CorpusBlock, HubDataset, IrDatasets, PythonDocs
+from simlm.corpus.qrels import judgements, qrels_file
 from simlm.errors import UserError, nearest
 from simlm.paths import Paths
 
@@ -119,7 +120,7 @@ def _beir(block: BeirFolder, default: dict[str, Any]) -> Counts:
     """Lines of the files; compressed ones are not unpacked but taken for three times their size."""
     folder = Path(block.path).expanduser()
     plain, packed = folder / "corpus.jsonl", folder / "corpus.jsonl.gz"
-    queries = {name: _judged_queries(folder / "qrels" / f"{stem}.tsv") for name, stem in block.splits.items()}
+    queries = {name: _judged_queries(folder / "qrels", stem) for name, stem in block.splits.items()}
     if plain.is_file():
         lines = _lines(plain)
         return Counts(lines, plain.stat().st_size / lines / 6.2, queries, f"the files in {folder}")
@@ -135,12 +136,11 @@ def _lines(file: Path) -> int:
         return max(1, sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 22), b"")))
 
 
-def _judged_queries(file: Path) -> int:
-    if not file.is_file():
-        raise UserError(f"corpus.splits: {file} does not exist")
-    with open(file, encoding="utf-8") as stream:
-        queries = {line.split("\t", 1)[0] for line in stream}
-    return max(1, len(queries - {"query-id"}))
+def _judged_queries(folder: Path, stem: str) -> int:
+    file = qrels_file(folder, stem)
+    if file is None:
+        raise UserError(f"corpus.splits: {folder / stem}.tsv does not exist")
+    return max(1, len({query for query, _, _ in judgements(file)}))
 
 
 def _limited(block: CorpusBlock, counts: Counts) -> Counts:

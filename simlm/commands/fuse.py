@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.progress import progress
     from simlm.records.record import StageRecord
     from simlm.retrieval.fusion import fuse_runs
+    from simlm.runs.found import Found
     from simlm.runs.runs import write_trec_run
 
     name, paths, experiment = arguments.model, context.paths, context.experiment
@@ -40,7 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     with StageRecord(paths.record(f"fuse.{name}"), f"fuse.{name}", block, {"corpus": paths.corpus / "manifest.json", **inputs}) as record:
         for split in splits:
             queries = list(store.queries(split))
-            fused = fuse_runs([paths.run(system, split) for system in settings.of], queries, store, settings.k, depth)
+            own = store.own_rows(split)
+            fused = Found(fuse_runs([paths.run(system, split) for system in settings.of], queries, store, settings.k, Found.asked(depth, own)), depth, own)
             record.outputs[split] = paths.run(name, split)
             fused = progress(fused, len(queries), f"Fusing {', '.join(settings.of)} on '{split}'", unit="queries")
             record.metrics[f"queries/{split}"] = write_trec_run(record.outputs[split], fused, store, tag=name)

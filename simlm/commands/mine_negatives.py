@@ -49,11 +49,14 @@ def run(arguments: argparse.Namespace) -> None:
     with StageRecord(paths.record(f"mine_negatives.{source}"), f"mine_negatives.{source}", block, inputs) as record:
         positives, counts = store.positives("train"), MiningCounts()
         rankings = progress(read_train_run(run_file), len(positives), f"Mining negatives from {source}", unit="queries")
-        mined = mine_negatives(rankings, positives, len(store), settings, seed, counts)
+        mined = mine_negatives(rankings, positives, len(store), settings, seed, counts, store.own_rows("train"))
         write_negatives(output, mined, {"source": source, "settings": settings.model_dump(), "seed": seed, "corpus_sha256": store.sha256}, counts)
         record.metrics, record.outputs = asdict(counts), {"negatives": output}
+        for sentence in counts.cautions(source, settings):
+            record.caution(sentence)
     say(
         f"{counts.queries:,} queries with {counts.mined / counts.queries:.1f} mined and {counts.random / counts.queries:.1f} random negatives each; dropped: "
         f"{counts.no_positive:,} without a positive, {counts.no_run_entry:,} that the run lacks; "
-        f"the run has {counts.positives_found / counts.positives:.1%} of the positives in its top {settings.depth}"
+        f"the run has {counts.positives_found / counts.positives:.1%} of the positives of all training queries in its top {settings.depth}"
+        + (f"; {counts.fewer:,} queries have fewer negatives than asked for, {counts.fewest} at least" if counts.fewer else "")
     )

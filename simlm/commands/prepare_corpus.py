@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         record.outputs["manifest"] = paths.corpus / "manifest.json"
         record.metrics = {"passages": manifest["passages"]["count"], **{f"queries/{name}": split["queries"] for name, split in manifest["splits"].items()}}
         record.notes = {"corpus_sha256": manifest["sha256"], "source": manifest["source"], "dropped": _all_dropped(manifest)}
+        if own := [own_sentence(name, split) for name, split in manifest["splits"].items() if split["own_passages"]["left_out"]]:
+            record.notes["own_passages"] = own
         for sentence in _cautions(manifest):
             record.caution(sentence)
         if manifest["queries_in_several_splits"]:
@@ -67,6 +69,12 @@ def _all_dropped(manifest: dict[str, Any]) -> dict[str, dict[str, int]]:
     return {name: {why: count for why, count in counts.items() if count} for name, counts in every.items()}
 
 
+def own_sentence(name: str, split: dict[str, Any]) -> str:
+    """That the passages which are queries themselves are left out of a split's results."""
+    shared = split["own_passages"]["shared"]
+    return f"{name}: {shared:,} of {split['queries']:,} query ids are ids of passages; a query's own passage is left out of its results (corpus.exclude_query)"
+
+
 def summary(manifest: dict[str, Any]) -> str:
     """What is in the corpus and what was left out, for a person."""
     facts = manifest["passages"]
@@ -77,6 +85,9 @@ def summary(manifest: dict[str, Any]) -> str:
             + (f", {split['without_relevant']:,} queries without a relevant passage" if split["without_relevant"] else "")
             + (f", {split['judgements_of_absent_passages']:,} judgements of passages that the corpus lacks" if split["judgements_of_absent_passages"] else "")
         )
+    for name, split in manifest["splits"].items():
+        if split["own_passages"]["left_out"]:
+            lines.append(own_sentence(name, split))
     for name, counts in _all_dropped(manifest).items():
         if counts:
             lines.append(f"left out ({name}): " + ", ".join(f"{why.replace('_', ' ')} {count:,}" for why, count in counts.items()))

@@ -10,8 +10,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from simlm.commands.options import add_experiment_options, load_context
+
+if TYPE_CHECKING:
+    from simlm.records.record import StageRecord
+    from simlm.runs.found import Found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +47,26 @@ def run(arguments: argparse.Namespace) -> None:
         for split in splits:
             if split == "train" and (mined or split not in judged):
                 depth, output = experiment.negatives.depth, paths.train_run(LEXICAL)
-                count = write_train_run(output, search_split(index, store, split, depth), system=LEXICAL, depth=depth, corpus_sha256=store.sha256)
+                found = search_split(index, store, split, depth)
+                count = write_train_run(output, found, system=LEXICAL, depth=depth, corpus_sha256=store.sha256)
+                note(record, split, found)
                 record.outputs["train run"] = output
             if split != "train" or split in judged:
                 output = paths.run(LEXICAL, split)
-                count = write_trec_run(output, search_split(index, store, split, experiment.evaluate.depth), store, tag=LEXICAL)
+                found = search_split(index, store, split, experiment.evaluate.depth)
+                count = write_trec_run(output, found, store, tag=LEXICAL)
+                note(record, split, found)
                 record.outputs[split] = output
             record.metrics[f"queries/{split}"] = count
+
+
+def note(record: StageRecord, split: str, found: Found) -> None:
+    """Say what was found; that many queries find nothing is worth a caution, that they find few is not."""
+    from simlm.progress import say
+    from simlm.runs.found import OFTEN
+
+    say(f"bm25 on {split}: {found}")
+    record.metrics[f"passages/{split}"] = found.passages
+    record.notes.setdefault("found", {})[split] = str(found)
+    if found.empty > OFTEN * found.queries:
+        record.caution(f"{split}: BM25 finds nothing for {found.empty:,} of {found.queries:,} queries; does bm25.analyzers fit the language?")

@@ -41,6 +41,7 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
     from simlm.retrieval.index import faiss_threads, load_index
     from simlm.retrieval.search import IndexSearch, ShardedSearch, planned_runs, search_split
     from simlm.retrieval.shards import Shards
+    from simlm.runs.found import Found
     from simlm.runs.runs import write_train_run, write_trec_run
 
     experiment, paths = context.experiment, context.paths
@@ -65,14 +66,19 @@ def search_index(context: Context, name: str, splits: list[str] | None, from_sha
             depth = experiment.negatives.depth if mined else experiment.evaluate.depth
             file = paths.train_run(name) if mined else paths.run(name, split)
             queries = vectors_of_queries(context, name, store, split)
-            rankings = search_split(queries, search, depth, split)
+            own = store.own_rows(split)
+            found = Found(search_split(queries, search, Found.asked(depth, own), split), depth, own)
             if mined:
-                count = write_train_run(file, rankings, system=name, depth=depth, corpus_sha256=store.sha256)
+                count = write_train_run(file, found, system=name, depth=depth, corpus_sha256=store.sha256)
             else:
-                count = write_trec_run(file, rankings, store, tag=name)
+                count = write_trec_run(file, found, store, tag=name)
             record.outputs[f"{split} run" if mined else split] = file
             record.metrics[f"queries/{split}"] = count
-            say(f"{file}: {count:,} queries, {depth} passages each.")
+            record.metrics[f"passages/{split}"] = found.passages
+            record.notes.setdefault("found", {})[split] = str(found)
+            say(f"{file}: {found}")
+            for sentence in found.cautions(split, len(store), "the index finds too little: raise index.nprobe or index.ef_search, or take an exact index"):
+                record.caution(sentence)
         record.notes |= {
             "threads": threads,
             "exact from shards": isinstance(search, ShardedSearch),

@@ -52,6 +52,12 @@ class CorpusBlock(Block):
     max_queries: dict[str, int] = Field(
         {}, description="Keep at most so many queries of a split, chosen by a hash of the id, before passages are chosen.", examples=[{"test": 2000}]
     )
+    exclude_query: Literal["auto"] | bool | dict[str, bool] = Field(
+        "auto",
+        description="Leave the passage whose id is the query's out of its results, negatives and positives, as BEIR does for ArguAna and Quora. `auto`: in "
+        "splits most of whose queries are passages of the corpus (the same id and, where ids are numbers, the same words); names of splits set it for each.",
+        examples=[{"test": True}],
+    )
     partition: Partition | None = Field(None, description="For collections with one set of queries: cut it into parts, which take the place of the split.")
 
     def source_splits(self) -> list[str]:
@@ -76,6 +82,9 @@ class CorpusBlock(Block):
                 raise ValueError(f"max_queries: there is no split '{name}'{nearest(name, self.split_names())} (there are {', '.join(self.split_names())})")
             if most < 1:
                 raise ValueError(f"max_queries: '{name}' must keep at least 1 query, not {most}")
+        for name in self.exclude_query if isinstance(self.exclude_query, dict) else ():
+            if name not in self.split_names():
+                raise ValueError(f"exclude_query: there is no split '{name}'{nearest(name, self.split_names())} (there are {', '.join(self.split_names())})")
         for name in self.expected.queries:
             if name not in source:
                 raise ValueError(f"expected.queries: there is no split '{name}'{nearest(name, source)} (there are {', '.join(source)})")

@@ -45,4 +45,5 @@ def prepare_corpus(block: CorpusBlock, folder: str | Path) -> dict[str, Any]:
         cut=(block.partition.of, block.partition.parts) if block.partition else None,
         dropped=collection.dropped,
         expected=expected_counts(block),
+        exclude_query=block.exclude_query,
     )

@@ -185,6 +185,10 @@ class CorpusStore:
     def qrels(self, split: str) -> dict[str, dict[str, int]]:
         """Query id → external passage id → grade; among them are passages that the source judges but the corpus lacks."""
         file = self._split_file("qrels", split, ".qrels")
+        if not file.is_file():
+            raise UserError(f"{file} is missing; delete {self.folder} and run {MADE_BY} again")
+        if not file.stat().st_size:
+            raise UserError(f"{file} is empty; delete {self.folder} and run {MADE_BY} again")
         try:
             qrels = read_qrels(file)
         except UserError as error:
@@ -192,14 +196,25 @@ class CorpusStore:
         self._check_count(file, sum(map(len, qrels.values())), self.manifest["splits"][split]["judgements"], "judgements")
         return qrels
 
+    def own_rows(self, split: str) -> dict[str, int]:
+        """Query id → row of the passage that is the query itself, for a split where these are left out of all results; else empty."""
+        self._split_file("queries", split, ".tsv")
+        if not self.manifest["splits"][split].get("own_passages", {}).get("left_out"):
+            return {}
+        return self._known_rows(list(self.queries(split)))
+
     def positives(self, split: str, relevance: int = 1) -> dict[str, list[int]]:
-        """Query id → sorted rows of the passages whose grade is at least ``relevance``; queries without any in the corpus are left out."""
+        """Query id → sorted rows of the passages whose grade is at least ``relevance``; queries without any in the corpus are left out.
+
+        The passage that is the query itself is none of them where it is left out of the results (:meth:`own_rows`).
+        """
         relevant = {query: [passage for passage, grade in graded.items() if grade >= relevance] for query, graded in self.qrels(split).items()}
         names = list(dict.fromkeys(passage for passages in relevant.values() for passage in passages))
         # Older manifests do not count them: those corpora have all judged passages.
         absent = self.manifest["splits"][split].get("judgements_of_absent_passages", 0)
         row_of = self._known_rows(names) if absent else dict(zip(names, self.rows(names)))
-        rows = {query: sorted(row_of[passage] for passage in passages if passage in row_of) for query, passages in relevant.items()}
+        own = self.own_rows(split)
+        rows = {query: sorted({row_of[passage] for passage in passages if passage in row_of} - {own.get(query)}) for query, passages in relevant.items()}
         return {query: own for query, own in rows.items() if own}
 
     def _locate(self, rows: Sequence[int] | np.ndarray) -> tuple[list[int], list[int]]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from simlm.corpus.choice import hash64
 from simlm.corpus.counts import Expected
 from simlm.corpus.judged import JudgedSplit, keep_passages, limit_queries, partition, read_split
+from simlm.corpus.own_passages import OwnPassages, is_own
 from simlm.corpus.records import Passage, Records, clean_id, clean_text
 from simlm.errors import UserError, nearest
 from simlm.files import atomic_folder, sha256_text, write_json
@@ -42,6 +43,7 @@ def write_corpus(
     cut: tuple[str, dict[str, float]] | None = None,
     dropped: Callable[[], dict[str, int]] = dict,
     expected: Expected | None = None,
+    exclude_query: str | bool | dict[str, bool] = "auto",
 ) -> dict[str, Any]:
     """Write passages, queries and judgements as a corpus store; nothing is left behind if anything is wrong.
 
@@ -66,6 +68,8 @@ def write_corpus(
         Counts of what the source left out by itself, asked for after all passages were read.
     expected
         Counts that the source must have before anything is left out.
+    exclude_query
+        ``corpus.exclude_query`` of the configuration; what follows from it for each split is in the manifest.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def write_corpus(
             keep_passages(split, chosen, chosen.seen)
     wanted = set().union(*(split.judged() for split in judged.values()))
     with atomic_folder(folder) as temporary:
-        writer = _PassageWriter(temporary, wanted)
+        writer = _PassageWriter(temporary, wanted, judged)
         for n, passage in enumerate(progress(records, None, "Reading passages", unit="passages"), 1):
             writer.add(n, passage, records.where, chosen)
         facts = writer.finish(records.where)
@@ -97,12 +101,15 @@ def write_corpus(
         manifest = {
             "source": source,
             "passages": facts,
-            "splits": {name: _write_split(temporary, split) for name, split in judged.items()},
+            "splits": {name: _write_split(temporary, split, writer.own[name], exclude_query) for name, split in judged.items()},
             "queries_in_several_splits": _shared_queries(judged),
             "expected": {"passages": expected.passages, "queries": expected.queries},
             "dropped": {"passages_over_max": writer.left_out, **dropped_before_cut, **dropped()},
         }
-        manifest["sha256"] = sha256_text(json.dumps([facts["sha256"], {name: split["sha256"] for name, split in manifest["splits"].items()}], sort_keys=True))
+        parts: list[Any] = [facts["sha256"], {name: split["sha256"] for name, split in manifest["splits"].items()}]
+        excluding = sorted(name for name, split in manifest["splits"].items() if split["own_passages"]["left_out"])
+        # Runs made without the queries' own passages are of another corpus than runs with them.
+        manifest["sha256"] = sha256_text(json.dumps([*parts, excluding] if excluding else parts, sort_keys=True))
         write_json(temporary / MANIFEST, manifest)
     return manifest
 
@@ -185,9 +192,11 @@ def _note_absent(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str
 class _PassageWriter:
     """Streams passages into the Arrow file while it collects digest, id hashes and the judged ids seen."""
 
-    def __init__(self, folder: Path, wanted: set[str]) -> None:
+    def __init__(self, folder: Path, wanted: set[str], splits: dict[str, JudgedSplit]) -> None:
         (folder / "passages").mkdir()
-        self.folder, self.wanted = folder, wanted
+        self.folder, self.wanted, self.splits = folder, wanted, splits
+        self.asked = set().union(*(split.queries for split in splits.values()))
+        self.own = {name: OwnPassages(len(split.queries)) for name, split in splits.items()}
         self.seen: set[str] = set()
         self.left_out = self.empty = self.titled = self.words = self.letters = 0
         self.hashes, self.positions = array("Q"), array("Q")
@@ -208,6 +217,8 @@ class _PassageWriter:
             raise UserError(f"{where(n)}: the passage has {len(title) + len(text):,} characters; cut it into passages of at most {LONGEST_TEXT:,}")
         if one in self.wanted:
             self.seen.add(one)
+        if one in self.asked:
+            self._note_own(one, title, text)
         self.hashes.append(hash64(one))
         self.positions.append(n)
         self.empty += not text
@@ -219,6 +230,12 @@ class _PassageWriter:
         self.letters += len(title) + len(text)
         if len(self.batch) == BATCH_ROWS or self.letters > BATCH_LETTERS:
             self._flush()
+
+    def _note_own(self, one: str, title: str, text: str) -> None:
+        for name, split in self.splits.items():
+            if one in split.queries:
+                self.own[name].shared += 1
+                self.own[name].meant += is_own(one, split.queries[one], title, text)
 
     def _flush(self) -> None:
         if self.batch:
@@ -292,7 +309,8 @@ def _write_dataset_files(folder: Path, fingerprint: str) -> None:
     write_json(folder / "state.json", {**state, "_output_all_columns": False, "_split": None})
 
 
-def _write_split(folder: Path, split: JudgedSplit) -> dict[str, Any]:
+def _write_split(folder: Path, split: JudgedSplit, own: OwnPassages, exclude: str | bool | dict[str, bool]) -> dict[str, Any]:
+    wanted = exclude.get(split.name, "auto") if isinstance(exclude, dict) else exclude
     queries = "".join(f"{query}\t{text}\n" for query, text in split.queries.items())
     qrels = "".join(_qrels_lines(split))
     for kind, name, content in (("queries", f"{split.name}.tsv", queries), ("qrels", f"{split.name}.qrels", qrels)):
@@ -303,6 +321,7 @@ def _write_split(folder: Path, split: JudgedSplit) -> dict[str, Any]:
         "judgements": split.judgements,
         "without_relevant": sum(max(graded.values()) < 1 for graded in split.qrels.values()),
         "judgements_of_absent_passages": split.absent,
+        "own_passages": {"shared": own.shared, "meant": own.meant, "left_out": own.left_out(wanted)},
         "dropped": dict(sorted(split.dropped.items())),
         **({"example_without_text": split.without_text} if split.without_text else {}),
         "sha256": sha256_text(f"{len(queries)}\n{queries}{qrels}"),

@@ -14,6 +14,7 @@ from simlm.lexical.bm25 import Bm25Index
 from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
 from simlm.progress import progress
+from simlm.runs.found import Found
 from simlm.runs.runs import Ranking, best_first, read_run, write_trec_run
 from simlm.training.passage_cache import PassageCache
 
@@ -102,7 +103,7 @@ def rerank(context: Context, name: str) -> None:
     if scorer.lexical_hints:
         index, inputs["bm25"] = Bm25Index.load(paths.bm25, store.sha256), paths.bm25 / "manifest.json"
     with StageRecord(paths.record(stage), stage, settings_of(experiment, "rerank", name), inputs) as record:
-        rankings = {split: list(read_run(file, store)) for split, file in files.items()}
+        rankings = {split: list(Found(read_run(file, store), experiment.evaluate.depth, store.own_rows(split))) for split, file in files.items()}
         say(f"{name} re-ranks the top {depth} of {candidates} on {', '.join(splits)}: {threads} threads, {precision.name} ({precision.reason}).")
         wanted = (ranking.passages[:depth] for run in rankings.values() for ranking in run)
         passages = PassageCache(store, wanted, scorer.joiner.passages, paths.root / "runs" / name)

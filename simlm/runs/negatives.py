@@ -6,7 +6,7 @@ What a query gets is a pure function of the seed, its id and its own ranking; it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from simlm.config.experiment import Negatives
+
+
+FEW = 0.1
+"""Share of the training queries with something missing from which a caution is due."""
 
 
 class MinedQuery(NamedTuple):
@@ -45,8 +49,10 @@ class MiningCounts:
         Queries with a relevant passage for which the run found nothing; dropped.
     mined, random
         Negatives taken from the run, and at random.
+    fewer, fewest
+        Queries with fewer negatives than ``sample`` or ``pad_to`` asks for, and the smallest number that a query has.
     positives, positives_found
-        Positives of the queries written, and how many of them are within the depth of the run.
+        Positives of all training queries, and how many of them are within the depth of the run.
     """
 
     queries: int = 0
@@ -54,8 +60,18 @@ class MiningCounts:
     no_run_entry: int = 0
     mined: int = 0
     random: int = 0
+    fewer: int = 0
+    fewest: int | None = None
     positives: int = 0
     positives_found: int = 0
+
+    def cautions(self, source: str, settings: Negatives) -> Iterator[str]:
+        """What may spoil the training, in sentences."""
+        judged = self.queries + self.no_run_entry
+        if self.no_run_entry > FEW * judged:
+            yield f"{source} finds nothing for {self.no_run_entry:,} of {judged:,} training queries, so that only {self.queries:,} are trained on"
+        if self.fewer > FEW * self.queries:
+            yield f"{self.fewer:,} of {self.queries:,} queries have fewer than {max(settings.sample, settings.pad_to)} negatives, {self.fewest} at least"
 
 
 def query_generator(seed: int, query_id: str) -> np.random.Generator:
@@ -64,7 +80,9 @@ def query_generator(seed: int, query_id: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
-def sample_negatives(ranking: Ranking, positives: np.ndarray, corpus_size: int, settings: Negatives, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_negatives(
+    ranking: Ranking, positives: np.ndarray, corpus_size: int, settings: Negatives, seed: int, own: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose the negatives of one query.
 
     Parameters
@@ -75,6 +93,8 @@ def sample_negatives(ranking: Ranking, positives: np.ndarray, corpus_size: int, 
         Rows of *all* its relevant passages; none of them is ever returned.
     corpus_size
         Number of passages to draw random ones from.
+    own
+        Row of the passage that is the query itself, which is never returned either.
 
     Returns
     -------
@@ -84,10 +104,11 @@ def sample_negatives(ranking: Ranking, positives: np.ndarray, corpus_size: int, 
     """
     random = query_generator(seed, ranking.query_id)
     top = ranking.passages[: settings.depth]
-    candidates = top[~np.isin(top, positives)]
+    excluded = positives if own is None else np.union1d(positives, [own])
+    candidates = top[~np.isin(top, excluded)]
     mined = random.permutation(candidates)[: settings.sample].astype(np.int32)
     missing = max(0, settings.pad_to - len(mined))
-    return mined, _draw_outside(random, corpus_size, np.union1d(positives, ranking.passages), missing)
+    return mined, _draw_outside(random, corpus_size, np.union1d(excluded, ranking.passages), missing)
 
 
 def _draw_outside(random: np.random.Generator, corpus_size: int, excluded: np.ndarray, count: int) -> np.ndarray:
@@ -107,9 +128,17 @@ def _draw_outside(random: np.random.Generator, corpus_size: int, excluded: np.nd
 
 
 def mine_negatives(
-    run: Iterable[Ranking], positives: dict[str, list[int]], corpus_size: int, settings: Negatives, seed: int, counts: MiningCounts
+    run: Iterable[Ranking],
+    positives: dict[str, list[int]],
+    corpus_size: int,
+    settings: Negatives,
+    seed: int,
+    counts: MiningCounts,
+    own: Mapping[str, int] | None = None,
 ) -> Iterator[MinedQuery]:
     """Stream the queries of a run that can be trained on, in the run's order, filling ``counts``.
+
+    ``own`` maps queries to the row of the passage that is the query itself, which is no negative of it.
 
     Raises
     ------
@@ -129,14 +158,16 @@ def mine_negatives(
                 f"the run's query '{ranking.query_id}' names row {int(ranking.passages.max())}, but the corpus has {corpus_size:,} passages; search again"
             )
         found.add(ranking.query_id)
-        mined, others = sample_negatives(ranking, relevant, corpus_size, settings, seed)
+        mined, others = sample_negatives(ranking, relevant, corpus_size, settings, seed, (own or {}).get(ranking.query_id))
         counts.queries += 1
         counts.mined += len(mined)
         counts.random += len(others)
-        counts.positives += len(relevant)
+        counts.fewer += len(mined) + len(others) < max(settings.sample, settings.pad_to)
+        counts.fewest = len(mined) + len(others) if counts.fewest is None else min(counts.fewest, len(mined) + len(others))
         counts.positives_found += int(np.isin(relevant, ranking.passages[: settings.depth]).sum())
         yield MinedQuery(ranking.query_id, relevant, np.concatenate([mined, others]))
     counts.no_run_entry = len(positives) - len(found)
+    counts.positives = sum(map(len, positives.values()))
 
 
 def write_negatives(path: str | Path, queries: Iterable[MinedQuery], facts: dict[str, Any], counts: MiningCounts) -> None:

@@ -70,11 +70,17 @@ def rewrite(name, text):
         (rewrite("queries.jsonl", ""), r"the split test has no queries"),
         (rewrite("queries.jsonl", lines([{"_id": "q1", "text": ""}, *QUERIES[1:]])), r"queries.jsonl:1: the query 'q1' is empty"),
         (rewrite("queries.jsonl", "{\n"), r"queries.jsonl:1 is not JSON"),
-        (rewrite("qrels/train.tsv", "\n".join([*QRELS, "q1\td1"])), r"train.tsv:5 is not a judgement: it must hold query id, passage id and a whole-number grade"),
+        (
+            rewrite("qrels/train.tsv", "\n".join([*QRELS, "q1\td1"])),
+            r"train.tsv:5 is not a judgement: it must hold query id, passage id and a whole-number grade",
+        ),
         (rewrite("qrels/train.tsv", "\n".join([*QRELS, "q1 0 d1 1"])), r"train.tsv:5 is not a judgement"),
         (rewrite("qrels/train.tsv", "query-id\tcorpus-id\tscore\n"), r"the split test has no judgements"),
         (rewrite("qrels/train.tsv", ""), r"the split test has no judgements"),
-        (rewrite("qrels/train.tsv", "q1\td8\t1\nq2\td9\t1\n"), r"the corpus has none of the 2 passages that are judged for the split test, such as 'd8' \(.*tsv:1\)"),
+        (
+            rewrite("qrels/train.tsv", "q1\td8\t1\nq2\td9\t1\n"),
+            r"the corpus has none of the 2 passages that are judged for the split test, such as 'd8' \(.*tsv:1\)",
+        ),
         (rewrite("qrels/train.tsv", "q7\td1\t1\nq8\td1\t1\n"), r"the split test has no queries \(.*check that the ids of the judgements"),
         (lambda folder: (folder / "queries.jsonl").unlink(), r"neither queries.jsonl nor queries.jsonl.gz"),
         (

@@ -108,7 +108,7 @@ def test_moving_a_character_between_fields_changes_the_digest(tmp_path):
         (lambda folder: (folder / "queries/test.tsv").write_text(""), "is empty"),
         (lambda folder: (folder / "queries/test.tsv").write_text("q1 no tab\n"), r"test.tsv:1 is not 'id, tab, text'"),
         (lambda folder: (folder / "queries/test.tsv").write_text("q1\tone\n"), "holds 1 queries but the manifest says 3"),
-        (lambda folder: (folder / "qrels/test.qrels").write_text("q1 0 d0\n"), r"test.qrels:1 is not a TREC judgement"),
+        (lambda folder: (folder / "qrels/test.qrels").write_text("q1 0 d0\n"), r"test.qrels:1 is not a judgement"),
         (lambda folder: (folder / "qrels/test.qrels").unlink(), "is missing"),
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 from simlm.corpus.qrels import read_qrels
 from simlm.errors import UserError
 
-
 FORMS = {
     "TREC": "1 0 a 2\n1 0 b 0\n2 0 a 1\n",
     "TREC, tabs, no last line end": "1\t0\ta\t2\n1\t0\tb\t0\n2\t0\ta\t1",

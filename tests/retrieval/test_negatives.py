@@ -80,6 +80,9 @@ def test_dropped_queries_are_counted_and_noted(tmp_path):
     positives = {"good": [1, 99], "empty": [2], "absent": [3]}
     mined = mine_negatives(run, positives, 100, Negatives(depth=5, sample=5, pad_to=6), 3, counts)
     write_negatives(tmp_path / "n.parquet", mined, {"source": "bm25", "seed": 3}, counts)
+    # One of the four positives of all training queries is in the run, whatever was trained on.
+    (caution,) = counts.cautions("bm25", Negatives(depth=5, sample=5, pad_to=6))
+    assert caution == "bm25 finds nothing for 2 of 3 training queries, so that only 1 are trained on"
     (query,) = read_negatives(tmp_path / "n.parquet")
     assert query.query_id == "good"
     assert query.positives.tolist() == [1, 99]
@@ -88,7 +91,7 @@ def test_dropped_queries_are_counted_and_noted(tmp_path):
     assert facts == {
         "source": "bm25",
         "seed": 3,
-        "counts": {"queries": 1, "no_positive": 1, "no_run_entry": 2, "mined": 4, "random": 2, "positives": 2, "positives_found": 1},
+        "counts": {"queries": 1, "no_positive": 1, "no_run_entry": 2, "mined": 4, "random": 2, "fewer": 0, "fewest": 6, "positives": 4, "positives_found": 1},
     }
 
 
@@ -126,3 +129,19 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
         list(read_negatives(file))
     with pytest.raises(UserError, match="run simlm mine-negatives first"):
         list(read_negatives(tmp_path / "none.parquet"))
+
+
+def test_the_query_itself_is_neither_mined_nor_drawn():
+    """Of seven passages, one positive and the query itself: exactly the five others remain, whatever the seed."""
+    for seed in range(20):
+        mined, drawn = sample_negatives(ranking([3, 0, 1, 2], "q"), np.array([0]), 7, Negatives(depth=4, sample=4, pad_to=9), seed, own=3)
+        assert sorted(mined.tolist()) == [1, 2]
+        assert sorted(drawn.tolist()) == [4, 5, 6]
+
+
+def test_lists_that_stay_short_are_counted():
+    counts = MiningCounts()
+    list(mine_negatives([ranking(range(5), "q")], {"q": [1]}, 6, Negatives(depth=5, sample=5, pad_to=9), 3, counts))
+    assert (counts.fewer, counts.fewest) == (1, 5)
+    (caution,) = counts.cautions("bm25", Negatives(depth=5, sample=5, pad_to=9))
+    assert caution == "1 of 1 queries have fewer than 9 negatives, 5 at least"

@@ -80,7 +80,7 @@ CASES = {
     "queries without a tab": (line("corpus/queries/dev.tsv", 3, "q42 no tab"), ["search-bm25", *C], ["dev.tsv:3 is not 'id, tab, text'"]),
     "queries in Latin-1": (line("corpus/queries/dev.tsv", 4, "q43\tgr\xf6\xdfe", "latin-1"), SEARCH, ["dev.tsv:4 is not UTF-8"]),
     "queries with a line missing": (line("corpus/queries/test.tsv", 2, None), SEARCH, ["test.tsv holds 9 queries but the manifest says 10"]),
-    "judgements with a column missing": (line("corpus/qrels/train.qrels", 5, "q4 0 p4"), MINE, ["train.qrels:5 is not a TREC judgement"]),
+    "judgements with a column missing": (line("corpus/qrels/train.qrels", 5, "q4 0 p4"), MINE, ["train.qrels:5 is not a judgement"]),
     "judgements of an unknown passage": (line("corpus/qrels/train.qrels", 5, "q4 0 nobody 1"), MINE, ["no passage with the id 'nobody'"]),
     "judgements with a huge grade": (line("corpus/qrels/test.qrels", 1, f"q50 0 p50 {10**30}"), ["evaluate", *C], ["test.qrels:1 is not a judgement"]),
     # tokenizer

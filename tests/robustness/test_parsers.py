@@ -16,9 +16,9 @@ from simlm.config import load_experiment, validate
 from simlm.config.corpora import BeirFolder
 from simlm.config.experiment import Experiment
 from simlm.corpus.prepare import prepare_corpus
+from simlm.corpus.qrels import read_qrels
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError, one_line
-from simlm.corpus.qrels import read_qrels
 from simlm.files import read_manifest
 from simlm.runs.runs import Ranking, read_run, read_trec_run, write_trec_run
 

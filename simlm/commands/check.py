@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.commands.options import add_experiment_options, files_of, load_context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, check, print."""
+    from simlm.config.load import before_running
     from simlm.config.picture import mermaid, outline
 
     context = load_context(arguments)
@@ -26,7 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mermaid:
         print(mermaid(experiment))
         return 0
+    cautions = before_running(experiment, files_of(arguments))
     print(f"'{experiment.name}' is valid; results go to {context.paths.root}.\n\nModels, in the order of training:")
     print(outline(experiment))
     print(f"\nEvaluated on {', '.join(experiment.evaluate.splits)}: {', '.join(experiment.evaluate.systems)}")
+    for sentence in cautions:
+        print(f"caution: {sentence}")
     return 0

@@ -23,8 +23,15 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
 def load_context(arguments: argparse.Namespace) -> Context:
     """Resolve the options of :func:`add_experiment_options`."""
     from simlm.config import load_experiment
-    from simlm.config.experiment import NAME
     from simlm.paths import Paths
+
+    experiment = load_experiment(*files_of(arguments))
+    return Context(experiment, Paths((arguments.results or Path(experiment.results)) / experiment.name))
+
+
+def files_of(arguments: argparse.Namespace) -> list[Path]:
+    """The configuration files that the options of :func:`add_experiment_options` name."""
+    from simlm.config.experiment import NAME
 
     if arguments.experiment:
         results = arguments.results or Path("results")
@@ -35,11 +42,8 @@ def load_context(arguments: argparse.Namespace) -> Context:
             there = sorted(path.parent.name for path in results.glob("*/config.yaml"))
             have = f" (there are {', '.join(there)})" if there else " (none has run yet; `make all` runs the default)"
             raise UserError(f"no experiment is called '{arguments.experiment}' below {results}{nearest(arguments.experiment, there)}{have}")
-        files = [file]
-    else:
-        files = arguments.config or [Path("config/config.yaml")]
-    experiment = load_experiment(*files)
-    return Context(experiment, Paths((arguments.results or Path(experiment.results)) / experiment.name))
+        return [file]
+    return arguments.config or [Path("config/config.yaml")]
 
 
 def model_of(context: Context, name: str, *kinds: str):

@@ -12,6 +12,7 @@ from simlm.config.embedding import Encoding, Index
 from simlm.config.kinds import Model
 from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL, Bm25
+from simlm.config.metrics import Metric, depth_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """Pattern of an experiment's name, which becomes a folder."""
@@ -50,15 +51,37 @@ class Evaluate(Block):
     )
     splits: dict[str, EvaluatedSplit] = Field(min_length=1, description="Splits that are judged.")
     main_split: str = Field(description="Split of the headline figures.")
-    main_metric: str = Field("RR@10", description="Metric of the headline and of the choices, by its ir-measures name.")
-    metrics: list[str] = Field(
-        ["RR@10", "R@50", "R@1000", "nDCG@10", "AP"], min_length=1, description="ir-measures names; the relevance level is put in per split."
+    main_metric: Metric = Field("RR@10", description="Metric of the headline and of the choices, one of `metrics`.")
+    metrics: list[Metric] = Field(
+        ["RR@10", "R@50", "R@1000", "nDCG@10", "AP"],
+        min_length=1,
+        description="ir-measures names, or other usual ones (`MRR@10`, `map`, `ndcg_cut_10`, `R@1k`); the relevance level is put in per split. "
+        "Left out, those of the default that `depth` allows.",
     )
     baseline: str = Field(LEXICAL, description="System that all others are tested against.")
     depth: int = Field(1000, ge=1, description="Passages per query in the run files.")
     test: Literal["t-test", "randomisation"] = Field("t-test", description="Paired significance test; p-values are Holm-corrected.")
     resamples: int = Field(2000, ge=100, description="Bootstrap samples of the confidence intervals (and draws of the randomisation test).")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_metrics(cls, values: Any) -> Any:
+        """The default has no figure that the runs are too short for."""
+        if isinstance(values, dict) and "metrics" not in values and isinstance(depth := values.get("depth"), int):
+            values = {**values, "metrics": [name for name in cls.model_fields["metrics"].default if (depth_of(name) or 0) <= depth]}
+        return values
+
+    @model_validator(mode="after")
+    def _depths(self) -> Evaluate:
+        double = next((name for i, name in enumerate(self.metrics) if name in self.metrics[:i]), None)
+        if double is not None:
+            raise ValueError(f"metrics: {double} is listed twice, under one name or two; keep one")
+        for name in self.metrics:
+            if (depth_of(name) or 0) > self.depth:
+                shorter = f"{name.partition('@')[0]}@{self.depth}"
+                raise ValueError(f"metrics: {name} looks at more passages than the runs hold (depth {self.depth:,}); raise depth, or take {shorter}")
+        return self
 
 
 class Gate(Block):

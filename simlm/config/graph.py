@@ -203,6 +203,23 @@ def check_graph(experiment: Experiment) -> None:
     _check_cycles("training", {name: training_needs(experiment, name) for name, model in experiment.models.items() if model.trainer})
     _check_cycles("evaluation", {name: system.reads_runs().values() for name, system in experiment.systems.items()})
     _check_evaluation(experiment)
+    for name in experiment.models:
+        _check_lists(experiment, name)
+
+
+def _check_lists(experiment: Experiment, name: str) -> None:
+    """Lists that a model reads: systems twice in one, or too few negatives in another."""
+    model, negatives = experiment.models[name], experiment.negatives
+    read = model.reads_runs()
+    for i, (field, system) in enumerate(read.items()):
+        if system in list(read.values())[:i]:
+            raise GraphError(("models", name, *_field_path(field)), f"'{system}' is there twice, which only doubles its own order; name another system")
+    wanted, listed = getattr(model, "hard_negatives", 0), max(min(negatives.sample, negatives.depth), negatives.pad_to)
+    if model.reads_negatives() and wanted > listed:
+        raise GraphError(
+            ("models", name, "hard_negatives"),
+            f"{wanted} hard negatives a step are more than a list holds, so that they would repeat: negatives.sample of depth, or pad_to, gives {listed}",
+        )
 
 
 def _check_references(experiment: Experiment, name: str) -> None:

@@ -65,6 +65,22 @@ def _where_secrets_belong(secret: tuple[tuple[str | int, ...], str]) -> str:
     return f"this holds {what}, and a configuration is copied into results, reports and MLflow; take it out: {where}"
 
 
+def before_running(experiment: Experiment, files: list[Path] | None = None) -> list[str]:
+    """Cautions about values that may not be meant (:mod:`simlm.config.feasible`), asked before the first job.
+
+    Raises
+    ------
+    UserError
+        At the first value that cannot work, naming file, line and key.
+    """
+    from simlm.config.feasible import cautions
+
+    try:
+        return list(cautions(experiment))
+    except GraphError as error:
+        raise UserError(f"{_where(error.place, files or [])}: {error.sentence}") from None
+
+
 NAMED = ("models", "splits", "max_queries")
 """Mappings whose keys are names of the user's own; null takes a name of an earlier file out of them."""
 

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlm.config.metrics import canonical_metric
 from simlm.corpus.qrels import Qrels
-from simlm.errors import UserError, nearest
+from simlm.errors import UserError
 from simlm.runs.runs import TrecRanking
 
 if TYPE_CHECKING:
     from ir_measures import Measure
-
-KNOWN = ("RR@10", "R@50", "R@1000", "nDCG@10", "AP", "P@10", "Success@10", "RR", "nDCG", "Rprec")
-"""Names that a misspelt metric is compared with."""
 
 QUERIES_AT_ONCE = 256
 """Queries handed to ir-measures together, which bounds the memory."""
@@ -66,24 +64,25 @@ def mean(values: np.ndarray) -> float:
 
 
 def parse_metrics(names: Iterable[str], relevance: int = 1, mrr_relevance: int | None = None) -> dict[str, Measure]:
-    """Metric name → ir-measures object with the relevance level put in where the metric has one.
+    """Canonical name (:func:`~simlm.config.metrics.canonical_metric`) → ir-measures object with the relevance level put in where the metric has one.
 
     nDCG has none: it uses the grades. A name that already says ``rel=`` keeps its own level.
 
-    >>> parse_metrics(["RR@10", "nDCG@10", "R(rel=3)@5"], relevance=2)
+    >>> parse_metrics(["MRR@10", "nDCG@10", "R(rel=3)@5"], relevance=2)
     {'RR@10': RR(rel=2)@10, 'nDCG@10': nDCG@10, 'R(rel=3)@5': R(rel=3)@5}
     """
     import ir_measures
 
     measures = {}
-    for name in names:
+    for given in names:
         try:
+            name = canonical_metric(given)
             measure = ir_measures.parse_measure(name)
             if "rel" in measure.SUPPORTED_PARAMS and "rel" not in measure.params:
                 measure = measure(rel=mrr_relevance if mrr_relevance is not None and measure.NAME == "RR" else relevance)
             measure.validate_params()
         except (NameError, ValueError, AssertionError, SyntaxError) as error:
-            raise UserError(f"'{name}' is not a metric of ir-measures ({error}){nearest(name, KNOWN)}") from None
+            raise UserError(str(error) if f"'{given}'" in str(error) else f"'{given}' is not a metric of ir-measures ({error})") from None
         measures[name] = measure
     return measures
 

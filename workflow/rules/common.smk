@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from simlm.config import merge, read_values, validate
+from simlm.config.load import before_running
 from simlm.config.code import STAGES, fingerprint
 from simlm.config.graph import (
     LEXICAL,
@@ -35,6 +36,7 @@ from simlm.hardware import available_cores
 from simlm.paths import Paths
 from simlm.config.jobs import is_reproduction, record_names
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import ExecMode
 
 try:
     # Read anew: Snakemake's merging of several files keeps the keys of a source or kind that a later file replaces.
@@ -42,6 +44,10 @@ try:
     EXPERIMENT = validate(
         merge(read_values(*files), dict(workflow.config_settings.config)), files
     )
+    if workflow.exec_mode == ExecMode.DEFAULT:
+        # The jobs parse this file too, when files that the experiment has read may be gone.
+        for caution in before_running(EXPERIMENT, files):
+            print(f"caution: {caution}", file=sys.stderr)
 except UserError as error:
     # Not a WorkflowError: Snakemake would put places of this file around the sentence.
     print(

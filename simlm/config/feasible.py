@@ -1,0 +1,223 @@
+"""Values that no type can refuse, but that files and libraries at hand already show to be wrong; without a network.
+
+Asked before the first job, by ``simlm check`` and by the workflow, and not when results are read: a folder may have moved since.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from simlm.config.corpora import BeirFolder, HubDataset
+from simlm.config.experiment import Experiment
+from simlm.config.graph import GraphError
+from simlm.config.remote import HUB_ID
+from simlm.errors import nearest
+
+LENGTHS = ("query_length", "passage_length", "max_length")
+
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+"""What MLflow's address may begin with; databases may name a driver (``postgresql+psycopg2``)."""
+
+USUAL_WIDTH = 768
+"""Numbers of a vector where the model's own width is not known yet."""
+
+
+def cautions(experiment: Experiment) -> Iterator[str]:
+    """Sentences about what is no mistake but probably not meant.
+
+    Raises
+    ------
+    GraphError
+        At the first value that cannot work, with its place.
+    """
+    for name in experiment.models:
+        yield from _start(experiment, name)
+        _check_lengths(experiment, name)
+    if experiment.tokenizer.init and (missing := _missing_folder(experiment.tokenizer.init)):
+        raise GraphError(("tokenizer", "init"), missing)
+    yield from _corpus(experiment)
+    yield from _index(experiment)
+    yield from _depths(experiment)
+    yield from _store(experiment)
+
+
+def _start(experiment: Experiment, name: str) -> Iterator[str]:
+    """Where the weights come from: folders that do not exist, or that look like names of repositories."""
+    model = experiment.models[name]
+    for field in model.outside:
+        start = getattr(model, field, None)
+        if not isinstance(start, str) or start in experiment.models or os.path.isdir(Path(start).expanduser()):
+            continue
+        if missing := _missing_folder(start):
+            raise GraphError(("models", name, field), missing)
+        parent = Path(start.partition("@")[0]).parent
+        if parent.is_dir() and HUB_ID.match(start):
+            there = [f"{parent}/{one.name}" for one in sorted(parent.iterdir()) if one.is_dir()]
+            yield f"models.{name}.{field}: there is no folder {start}{nearest(start, there)}, so it is taken for a Hugging Face id"
+
+
+def _missing_folder(name: str) -> str | None:
+    path = Path(name).expanduser() if not name.startswith("~") or "/" in name else Path(name)
+    if not name.startswith((".", "/", "~")) or path.is_dir():
+        return None
+    there = [str(one) for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+    return f"the folder '{name}' does not exist{nearest(str(path), there)}"
+
+
+def positions_of(experiment: Experiment, name: str) -> int | None:
+    """Longest input of a model in tokens, as far as the configuration and local folders tell."""
+    seen: set[str] = set()
+    while name in experiment.models and name not in seen:
+        seen.add(name)
+        model = experiment.models[name]
+        size, start = getattr(model, "size", None), model.initial()
+        if size is not None:
+            return size.positions
+        if start is None:
+            return None
+        name = start
+    about = _configuration(name)
+    limit, padding = about.get("max_position_embeddings"), about.get("pad_token_id")
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    # RoBERTa's kin count positions from behind the padding token's.
+    offset = padding + 1 if about.get("model_type") in _FROM_PADDING and isinstance(padding, int) else 0
+    return limit - offset
+
+
+_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "ibert", "data2vec-text", "roberta-prelayernorm", "xmod")
+
+
+def _configuration(folder: str) -> dict[str, Any]:
+    try:
+        about = json.loads((Path(folder).expanduser() / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _check_lengths(experiment: Experiment, name: str) -> None:
+    model, limit = experiment.models[name], positions_of(experiment, name)
+    for field in LENGTHS:
+        length = getattr(model, field, None)
+        if limit is not None and isinstance(length, int) and length > limit:
+            raise GraphError(("models", name, field), f"{length} tokens are more than the {limit} positions of the model it starts from; lower it")
+
+
+def _corpus(experiment: Experiment) -> Iterator[str]:
+    block = experiment.corpus
+    if isinstance(block, BeirFolder) and not Path(block.path).expanduser().is_dir():
+        raise GraphError(("corpus", "path"), f"the folder {block.path} does not exist; it must hold corpus.jsonl, queries.jsonl and qrels/")
+    if isinstance(block, HubDataset) and (missing := _missing_folder(block.id)):
+        raise GraphError(("corpus", "id"), missing)
+    source = getattr(block, "title_source", lambda: None)()
+    if source and (missing := _missing_folder(source)):
+        raise GraphError(("corpus", "title_dataset"), missing)
+    if experiment.gate.published and not Path(experiment.gate.published).expanduser().is_file():
+        raise GraphError(("gate", "published"), f"the file {experiment.gate.published} does not exist")
+    yield from ()
+
+
+def _index(experiment: Experiment) -> Iterator[str]:
+    """The factory string, tried on the width of each model; only where it is not the usual exact one, because faiss takes half a second."""
+    places = [(("index",), experiment.index, name) for name, model in experiment.models.items() if model.encodes]
+    known: dict[tuple[str, int], Any] = {}
+    for place, block, name in places:
+        if block.factory == "Flat":
+            if block.nprobe is not None:
+                raise GraphError((*place, "nprobe"), "a Flat index has no cells to visit; remove nprobe or choose an IVF index")
+            if block.ef_search is not None:
+                raise GraphError((*place, "ef_search"), "a Flat index is no graph; remove ef_search or choose an HNSW index")
+            continue
+        key = (block.factory, _width(experiment, name))
+        if key not in known:
+            known[key] = needed = vectors_needed((*place, "factory"), *key)
+            if block.train_vectors < needed:
+                raise GraphError((*place, "train_vectors"), f"{block.factory} learns from {needed:,} vectors at least, more than {block.train_vectors:,}")
+            most = experiment.corpus.max_passages
+            if most is not None and most < needed:
+                raise GraphError((*place, "factory"), f"{block.factory} learns from {needed:,} vectors at least, but corpus.max_passages is {most:,}")
+            if most is not None and most < 39 * needed:
+                yield f"{'.'.join(place)}.factory: faiss advises {39 * needed:,} vectors to train {block.factory}; corpus.max_passages is {most:,}"
+
+
+def _width(experiment: Experiment, name: str) -> int:
+    seen: set[str] = set()
+    while name in experiment.models and name not in seen:
+        seen.add(name)
+        model = experiment.models[name]
+        if getattr(model, "size", None) is not None:
+            return model.size.hidden
+        name = model.initial() or ""
+    width = _configuration(name).get("hidden_size") if name else None
+    return width if isinstance(width, int) and width > 0 else USUAL_WIDTH
+
+
+def vectors_needed(place: tuple[str | int, ...], factory: str, width: int) -> int:
+    """Fewest vectors that an index can be trained on; 0 where nothing is trained.
+
+    Raises
+    ------
+    GraphError
+        If faiss cannot make such an index for inner products, or add vectors without ids to it.
+    """
+    import faiss
+
+    try:
+        index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rsplit("Error: ", 1)[-1].rsplit(".cpp:", 1)[-1].lstrip("0123456789: ")
+        raise GraphError(place, f"'{factory}' is no index for inner products of {width} numbers ({reason[:160]}); `Flat` is exact") from None
+    if isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
+        raise GraphError(place, f"'{factory}' has ids of its own, but a passage's id is its row; leave IDMap out")
+    return _trained_on(index)
+
+
+def _trained_on(index: Any) -> int:
+    import faiss
+
+    index = faiss.downcast_index(index)
+    inner = [getattr(index, name, None) for name in ("index", "quantizer", "base_index", "refine_index", "storage")]
+    needs = [_trained_on(one) for one in inner if isinstance(one, faiss.Index)]
+    cells = index.nlist if hasattr(index, "nlist") else 0
+    quantizer = getattr(index, "pq", None)
+    codes = 2**quantizer.nbits if quantizer is not None else 0
+    return max([cells, codes, *needs])
+
+
+def _depths(experiment: Experiment) -> Iterator[str]:
+    negatives, depth = experiment.negatives, experiment.evaluate.depth
+    if negatives.sample > negatives.depth:
+        yield f"negatives.sample: {negatives.sample} of the top {negatives.depth} cannot be drawn; every list has {negatives.depth} mined negatives at most"
+    for name, model in experiment.models.items():
+        most = getattr(model, "rerank_depth", None)
+        if most is not None and most > depth:
+            yield f"models.{name}.rerank_depth: the runs hold {depth} passages (evaluate.depth), so that {depth} are re-ranked, not {most}"
+
+
+def _store(experiment: Experiment) -> Iterator[str]:
+    """MLflow's address; what cannot be written to costs the mirror alone, so it is a caution."""
+    uri = experiment.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    where = "tracking.uri" if experiment.tracking.uri else "MLFLOW_TRACKING_URI"
+    if not uri or uri == "databricks":
+        return
+    advice = "give http://host:port, sqlite:///file, or nothing"
+    try:
+        parts = urlsplit(uri)
+        parts.port  # noqa: B018  (reading it checks it)
+    except ValueError as error:
+        yield f"{where}: this is no address ({error}); {advice}"
+        return
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in STORES:
+        found = f"'{scheme}'" if scheme and scheme != "file" else "a folder"
+        yield f"{where}: MLflow does not write to {found}{nearest(scheme, STORES)}; {advice}"
+    elif scheme in ("http", "https") and not parts.hostname:
+        yield f"{where}: the address names no host; {advice}"
+    elif scheme == "sqlite" and (not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).expanduser().is_dir()):
+        yield f"{where}: sqlite takes a file after three slashes; {advice}"

@@ -58,7 +58,7 @@ def _start(experiment: Experiment, name: str) -> Iterator[str]:
         parent = Path(start.partition("@")[0]).parent
         if parent.is_dir() and HUB_ID.match(start):
             there = [f"{parent}/{one.name}" for one in sorted(parent.iterdir()) if one.is_dir()]
-            yield f"models.{name}.{field}: there is no folder {start}{nearest(start, there)}, so it is taken for a Hugging Face id"
+            yield f"models.{name}.{field}: there is no folder {start}{nearest(start, there)} (so it is taken for a Hugging Face id)"
 
 
 def _missing_folder(name: str) -> str | None:

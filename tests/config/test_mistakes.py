@@ -73,7 +73,7 @@ CASES = {
     "teacher without negatives": (put("models", "student", "negatives", None), ["models.student", "'negatives' must be given"]),
     "unknown split": (put("evaluate", "splits", {"tets": {}, "test": {}}), ["evaluate.splits.tets", "did you mean 'test'?"]),
     "main split not judged": (put("evaluate", "main_split", "train"), ["evaluate.main_split", "not among evaluate.splits"]),
-    "main metric not computed": (put("evaluate", "main_metric", "RR10"), ["evaluate.main_metric", "did you mean 'RR@10'?"]),
+    "main metric not computed": (put("evaluate", "main_metric", "RR@1"), ["evaluate.main_metric", "did you mean 'RR@10'?"]),
     "baseline not evaluated": (put("evaluate", "baseline", "bm52"), ["evaluate.baseline", "did you mean 'bm25'?"]),
     "system listed twice": (put("evaluate", "systems", ["bm25", "first", "first"]), ["evaluate.systems", "twice"]),
     "model called bm25": (lambda v: v["models"].update(bm25=v["models"]["first"]), ["models.bm25", "lexical baseline"]),

@@ -1,0 +1,152 @@
+"""What `simlm check` refuses or warns of before anything runs, without a network and in little time."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from changes import put
+
+from simlm.cli import main
+from simlm.config import load_experiment
+
+SIZE = {"layers": 2, "hidden": 32, "positions": 64}
+VALID = {
+    "name": "tiny",
+    "corpus": {"source": "python_docs", "packages": ["networkx"]},
+    "negatives": {"depth": 20, "sample": 10, "pad_to": 12},
+    "models": {
+        "base": {"kind": "mlm", "size": SIZE, "steps": 5, "max_length": 64},
+        "first": {"kind": "biencoder", "init": "base", "negatives": "bm25", "steps": 5, "hard_negatives": 12, "passage_length": 64},
+        "reranker": {"kind": "crossencoder", "init": "base", "negatives": "first", "steps": 5, "hard_negatives": 7, "max_length": 64, "rerank_depth": 50},
+        "both": {"kind": "fusion", "of": ["first", "bm25"]},
+    },
+    "evaluate": {"systems": ["bm25", "first"], "splits": {"test": {}}, "main_split": "test", "metrics": ["RR@10", "R@50"], "depth": 50},
+}
+
+
+def checked(folder, capsys, change=None) -> tuple[int, str]:
+    values = copy.deepcopy(VALID)
+    if change:
+        change(values)
+    (folder / "c.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    code = main(["check", "--config", str(folder / "c.yaml")])
+    output = capsys.readouterr()
+    return code, output.out + output.err
+
+
+REFUSED = {
+    "a metric nobody knows": (put("evaluate", "metrics", ["RR@10", "Foo@10"]), ["c.yaml:", "evaluate.metrics.1", "no metric is called 'Foo@10'"]),
+    "a misspelt metric": (put("evaluate", "metrics", ["RR@10", "nDGC@10"]), ["did you mean 'nDCG@10'?"]),
+    "deeper than the runs": (put("evaluate", "metrics", ["RR@10", "R@1k"]), ["R@1000 looks at more passages than the runs hold (depth 50)", "R@50"]),
+    "one metric by two names": (put("evaluate", "metrics", ["RR@10", "MRR@10"]), ["RR@10 is listed twice"]),
+    "no index": (put("index", {"factory": "Foo"}), ["c.yaml:", "index.factory", "'Foo' is no index for inner products of 32 numbers"]),
+    "an index of distances alone": (put("index", {"factory": "LSH"}), ["index.factory", "'LSH' is no index for inner products"]),
+    "an index that does not divide": (put("index", {"factory": "PQ7"}), ["index.factory", "multiple"]),
+    "an index with ids": (put("index", {"factory": "IDMap,Flat"}), ["index.factory", "a passage's id is its row"]),
+    "too few to train": (put("index", {"factory": "IVF1024,Flat", "train_vectors": 500}), ["index.train_vectors", "learns from 1,024 vectors at least"]),
+    "too few passages": (
+        lambda v: v.update(index={"factory": "IVF64,PQ16"}, corpus={**v["corpus"], "max_passages": 200}),
+        ["index.factory", "learns from 256 vectors at least, but corpus.max_passages is 200"],
+    ),
+    "cells of a flat index": (put("index", {"nprobe": 4}), ["index.nprobe", "no cells"]),
+    "longer than the positions": (put("models", "first", "passage_length", 65), ["models.first.passage_length", "65 tokens are more than the 64 positions"]),
+    "longer by default": (lambda v: v["models"]["reranker"].pop("max_length"), ["models.reranker", "192 tokens are more than the 64 positions"]),
+    "no such folder": (put("models", "first", "init", "./nowhere"), ["models.first.init", "the folder './nowhere' does not exist"]),
+    "no such home": (put("models", "first", "init", "~nobody/x"), ["models.first.init", "the folder '~nobody/x' does not exist"]),
+    "no such tokenizer": (put("tokenizer", {"init": "/nowhere/x"}), ["tokenizer.init", "does not exist"]),
+    "no such corpus": (
+        put("corpus", {"source": "beir", "path": "nowhere", "splits": {"train": "train", "test": "test"}}),
+        ["corpus.path", "the folder nowhere does not exist"],
+    ),
+    "more negatives than listed": (put("models", "first", "hard_negatives", 13), ["models.first.hard_negatives", "they would repeat", "gives 12"]),
+    "one system fused with itself": (put("models", "both", "of", ["bm25", "bm25"]), ["models.both.of.1", "'bm25' is there twice"]),
+    "published figures that are not there": (put("gate", {"published": "none.yaml"}), ["gate.published", "does not exist"]),
+}
+
+WARNED = {
+    "more drawn than mined": (put("negatives", {"depth": 12, "sample": 20, "pad_to": 12}), "negatives.sample: 20 of the top 12 cannot be drawn"),
+    "more re-ranked than found": (put("models", "reranker", "rerank_depth", 200), "models.reranker.rerank_depth: the runs hold 50 passages"),
+    "a folder for MLflow": (put("tracking", {"uri": "./mlruns"}), "tracking.uri: MLflow does not write to a folder"),
+    "a misspelt scheme": (put("tracking", {"uri": "htpp://localhost:5000"}), "did you mean 'http'?"),
+    "no port": (put("tracking", {"uri": "http://localhost:port"}), "tracking.uri: this is no address"),
+    "few for the cells": (
+        lambda v: v.update(index={"factory": "IVF64,Flat"}, corpus={**v["corpus"], "max_passages": 1000}),
+        "faiss advises 2,496 vectors to train IVF64,Flat; corpus.max_passages is 1,000",
+    ),
+}
+
+
+def test_the_valid_one_has_no_caution(tmp_path, capsys):
+    code, said = checked(tmp_path, capsys)
+    assert code == 0
+    assert "caution" not in said
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    change, parts = REFUSED[name]
+    code, said = checked(tmp_path, capsys, change)
+    assert code == 2
+    assert all(part in said for part in parts), said
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_warned(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    change, sentence = WARNED[name]
+    code, said = checked(tmp_path, capsys, change)
+    assert code == 0
+    assert f"caution: {sentence}" in said or sentence in said
+
+
+@pytest.mark.parametrize(("about", "limit"), [({"model_type": "bert"}, 100), ({"model_type": "xlm-roberta", "pad_token_id": 1}, 98)])
+def test_positions_of_a_local_model(tmp_path, capsys, about, limit):
+    """RoBERTa's kin count positions from 2, as their embedding tables are two longer than the longest input."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text(json.dumps({"max_position_embeddings": 100, **about}))
+    given = {"kind": "given_biencoder", "init": str(tmp_path / "model"), "query_length": 32, "passage_length": limit}
+    assert checked(tmp_path, capsys, put("models", "given", given))[0] == 0
+    code, said = checked(tmp_path, capsys, put("models", "given", {**given, "passage_length": limit + 1}))
+    assert code == 2
+    assert f"more than the {limit} positions" in said
+
+
+def test_a_folder_that_looks_like_a_repository(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrained/base").mkdir(parents=True)
+    code, said = checked(tmp_path, capsys, put("models", "first", "init", "pretrained/bsae"))
+    assert code == 0
+    assert "there is no folder pretrained/bsae; did you mean 'pretrained/base'? (so it is taken for a Hugging Face id)" in said
+
+
+def test_names_become_canonical(tmp_path):
+    values = copy.deepcopy(VALID)
+    values["evaluate"] |= {"metrics": ["MRR@10", "ndcg_cut_10", "map"], "main_metric": "mrr_10"}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    evaluate = load_experiment(tmp_path / "c.yaml").evaluate
+    assert (evaluate.metrics, evaluate.main_metric) == (["RR@10", "nDCG@10", "AP"], "RR@10")
+
+
+def test_the_default_metrics_fit_the_depth(tmp_path):
+    values = copy.deepcopy(VALID)
+    del values["evaluate"]["metrics"]
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    assert load_experiment(tmp_path / "c.yaml").evaluate.metrics == ["RR@10", "R@50", "nDCG@10", "AP"]
+
+
+def test_it_takes_less_than_three_seconds_of_a_processor(tmp_path):
+    import resource
+
+    values = {**VALID, "index": {"factory": "IVF16,SQfp16"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([sys.executable, "-m", "simlm.cli", "check", "--config", str(tmp_path / "c.yaml")], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert min(time.monotonic() - start, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) < 3

@@ -175,24 +175,23 @@ class Planner:
         cpu, accelerator = self._compute(work.operations, work.width, True, gpus)
         cpu += self.costs.start_training + work.steps * self.costs.training_step + self._tokenized(name) * self.counts.words * self.costs.tokenize_word
         parameters = shape.parameters()
-        cached = self._tokenized(name) * (block.kind != "crossencoder")
+        cached = self._tokenized(name) * (not block.scores)
         disk = 4 * parameters + cached * (16 + 4 * mean_cut(self.work.passage(name), self._limit(name)))
         memory = TORCH + (16 * parameters if not gpus else 4 * parameters) + 24 * self.counts.passages
         memory += 0 if gpus else self._activations(name)
-        if block.kind in ("biencoder", "crossencoder"):
+        if not block.pretrained:
             memory += 700 * self.counts.queries.get("train", 0)
         return cpu, accelerator, disk, memory
 
     def _activations(self, name: str) -> float:
         """Bytes that a step on a CPU keeps for the backward pass, freed buffers that the process holds on to included."""
         block, shape = self.experiment.models[name], self.work.shape(name)
-        texts, layers, labelled = block.micro_batch_size or block.batch_size, shape.layers, getattr(block, "mask_probability", 0.0)
-        if block.kind == "biencoder":
-            texts *= 1 + block.hard_negatives
-        if block.kind == "crossencoder":
-            texts *= max(2, (1 + block.hard_negatives) / block.forward_factor) * (2 if block.rdrop_weight else 1)
-        if block.kind == "bottleneck":
-            layers, labelled = layers + (block.decoder_layers if block.decoder != "none" else 0), block.labelled
+        texts, layers, labelled = block.micro_batch_size or block.batch_size, shape.layers + block.decoding_layers, block.labelled
+        if block.encodes:
+            texts *= 1 + getattr(block, "hard_negatives", 0)
+        if block.scores:
+            group = 1 + getattr(block, "hard_negatives", 0)
+            texts *= max(2, group / getattr(block, "forward_factor", 1)) * (2 if getattr(block, "rdrop_weight", 0) else 1)
         tokens = min(self.work.passage(name), self._limit(name))
         logits = 8 * labelled * shape.vocabulary
         return texts * tokens * (3.5 * layers * (20 * shape.hidden + 3 * shape.heads * tokens) + logits)
@@ -203,10 +202,10 @@ class Planner:
 
     def _tokenized(self, name: str) -> float:
         """Passages that a training has to tokenize; models of one length share the tokens of the corpus."""
-        if self.experiment.models[name].kind == "crossencoder":
+        if self.experiment.models[name].scores:
             listed = self.counts.queries.get("train", 0) * max(self.experiment.negatives.pad_to, self.experiment.negatives.sample)
             return min(self.counts.passages, listed)
-        sharing = [n for n in needed_models(self.experiment) if self.experiment.models[n].kind != "crossencoder" and self._limit(n) == self._limit(name)]
+        sharing = [n for n in needed_models(self.experiment) if not self.experiment.models[n].scores and self._limit(n) == self._limit(name)]
         return self.counts.passages if sharing[0] == name else 0
 
     def _encode(self, name: str) -> tuple[float, float, float, float]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
+from simlm.config.graph import node_of
+
 if TYPE_CHECKING:
     from simlm.config import Experiment
 
@@ -82,9 +84,10 @@ class Known(NamedTuple):
 def shape_of(experiment: Experiment, name: str) -> Known:
     """Shape of a model of the graph, a local folder or a Hugging Face id; nothing is downloaded."""
     seen: set[str] = set()
-    while name in experiment.models and name not in seen:
+    while name in experiment.systems and name not in seen:
         seen.add(name)
-        block = experiment.models[name]
+        # The parts of a model have the shape of what it starts from.
+        block = experiment.system(node_of(name))
         size = getattr(block, "size", None)
         if size is not None:
             return Known(Shape(size.layers, size.hidden, size.heads, size.intermediate, experiment.tokenizer.vocabulary, size.positions))

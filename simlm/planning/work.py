@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from simlm.config import Experiment
-from simlm.config.kinds import BiEncoder, Bottleneck, CrossEncoder, MaskedLanguageModel
 from simlm.planning.counts import Counts
 from simlm.planning.lengths import QUERY_WORDS, longest, mean_cut, tokens_of
 from simlm.planning.shapes import Known, Shape, shape_of
@@ -69,18 +68,16 @@ class Workload:
     def steps(self, name: str) -> int:
         """Optimiser steps of a training."""
         block = self.experiment.models[name]
-        by_passage = isinstance(block, Bottleneck | MaskedLanguageModel)
-        return total_steps(block, self.counts.passages if by_passage else self.train_queries(name))
+        return total_steps(block, self.counts.passages if block.pretrained else self.train_queries(name))
 
     def training(self, name: str) -> Work:
         """Everything that ``simlm train`` computes for a model."""
         block, shape = self.experiment.models[name], self.shape(name)
-        for kind, operations in ((Bottleneck, self._bottleneck), (BiEncoder, self._biencoder), (CrossEncoder, self._crossencoder)):
-            if isinstance(block, kind):
-                return Work(operations(name, block, shape), shape.hidden, self.steps(name))
-        return Work(self._mlm(name, block, shape), shape.hidden, self.steps(name))
+        own = block.operations(self, name)
+        return Work(self._plain(name, block, shape) if own is None else own, shape.hidden, self.steps(name))
 
-    def _mlm(self, name: str, block: Any, shape: Shape) -> float:
+    def _plain(self, name: str, block: Any, shape: Shape) -> float:
+        """Masked language modelling, or an objective that nothing is known of."""
         padded = self._padded(name, block)
         masked = getattr(block, "mask_probability", 0.15) * padded
         return 3 * self.steps(name) * block.batch_size * (shape.reading(padded) + shape.head(masked))
@@ -90,8 +87,9 @@ class Workload:
         micro = min(getattr(block, "micro_batch_size", None) or block.batch_size, block.batch_size)
         return longest(self.passage(name), getattr(block, "max_length", 144), micro, block.batch_size // micro)
 
-    def _bottleneck(self, name: str, block: Bottleneck, shape: Shape) -> float:
+    def bottleneck(self, name: str, block: Any) -> float:
         """Generator over what is replaced, encoder, decoder, their losses; then the looks at held-out passages and the probe."""
+        shape = self.shape(name)
         padded, real = self._padded(name, block), mean_cut(self.passage(name), block.max_length)
         own = block.decoder == "shallow"
         corrupted = [(block.encoder_corruption, block.encoder_mask), *([(block.decoder_corruption, block.decoder_mask)] if own else [])]
@@ -106,7 +104,9 @@ class Workload:
         probed = looks * block.probe.passages * SORTED * shape.reading(real) if block.probe else 0
         return steps * block.batch_size * training + looked + probed
 
-    def _biencoder(self, name: str, block: BiEncoder, shape: Shape) -> float:
+    def contrastive(self, name: str, block: Any) -> float:
+        """A retriever over groups of passages, and its looks at held-out queries."""
+        shape = self.shape(name)
         hard = block.hard_negatives if block.negatives else 0
         passage = shape.reading(SORTED * mean_cut(self.passage(name), block.passage_length), first_only=True)
         query = shape.reading(SORTED * mean_cut(self.query(name), block.query_length), first_only=True)
@@ -115,7 +115,9 @@ class Workload:
         looked = self._looks(name, block) * block.holdout * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
         return passes * self.steps(name) * block.batch_size * (query + (1 + hard) * passage) + looked
 
-    def _crossencoder(self, name: str, block: CrossEncoder, shape: Shape) -> float:
+    def over_pairs(self, name: str, block: Any) -> float:
+        """A re-ranker over groups of pairs, of which the hardest are learned from, and its looks at held-out queries."""
+        shape = self.shape(name)
         pair = shape.reading(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
         group = 1 + block.hard_negatives
         kept = max(2, math.ceil(group / block.forward_factor)) if block.forward_factor > 1 else group
@@ -134,17 +136,17 @@ class Workload:
 
     def scoring(self, name: str) -> float:
         """Operations for one pair with a cross-encoder."""
-        limit = getattr(self.experiment.models[name], "max_length", 192)
+        limit = getattr(self.experiment.system(name), "max_length", 192)
         return self.shape(name).reading(SORTED * mean_cut(self.pair(name), limit), first_only=True)
 
     def encoding(self, name: str) -> float:
         """Operations for one passage with a bi-encoder."""
-        limit = getattr(self.experiment.models[name], "passage_length", 144)
+        limit = getattr(self.experiment.system(name), "passage_length", 144)
         return self.shape(name).reading(SORTED * mean_cut(self.passage(name), limit), first_only=True)
 
     def asking(self, name: str) -> float:
         """Operations for one query with a bi-encoder."""
-        limit = getattr(self.experiment.models[name], "query_length", 32)
+        limit = getattr(self.experiment.system(name), "query_length", 32)
         return self.shape(name).reading(SORTED * mean_cut(self.query(name), limit), first_only=True)
 
     def teacher_pairs(self, student: str) -> float:

@@ -48,6 +48,8 @@ class System(Block):
     origin: ClassVar[str] = "trained"
     """Where it comes from (``simlm.evaluation.published.ORIGINS``), which decides how closely it must reproduce a published figure."""
 
+    format: ClassVar[str | None] = None
+    """What ``simlm.json`` calls the folder: kinds whose folders are opened in the same way share it. None without a folder."""
     trainer: ClassVar[str | None] = None
     """``module:function`` that makes the model folder of this kind, or None for systems that have none."""
     made_by: ClassVar[str | None] = None
@@ -132,6 +134,16 @@ class System(Block):
     def card(self) -> Card:
         """What the card beside the weights says of the kind."""
         return Card(f"A model of kind {self.kind}.")
+
+    @property
+    def labelled(self) -> float:
+        """Logits over the vocabulary that a training step keeps, per token of its input."""
+        return 0.0
+
+    @property
+    def decoding_layers(self) -> int:
+        """Layers that are trained beside those of the model's own shape."""
+        return 0
 
     def operations(self, work: Any, name: str) -> float | None:
         """Floating-point operations of all of its training, for ``simlm plan``; None: as many as masked language modelling takes.

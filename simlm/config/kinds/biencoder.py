@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -58,3 +58,6 @@ class BiEncoder(Training, Retriever):
     def about(self) -> str:
         parts = [f"from {self.init}", f"negatives from {self.negatives or 'the batch'}"]
         return ", ".join([*parts, *(f"teacher {name}" for name in self.reads_models().values())])
+
+    def operations(self, work: Any, name: str) -> float:
+        return work.contrastive(name, self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,6 +39,7 @@ class Bottleneck(Training, Pretrained):
     not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, "probe")
     how_not_what: ClassVar[tuple[str, ...]] = (*Training.how_not_what, "probe")
     noun: ClassVar[str] = "SimLM pre-training"
+    format: ClassVar[str] = "bottleneck"
     shape: ClassVar[tuple[str, str]] = ("[[", "]]")
     outside: ClassVar[tuple[str, ...]] = ("init", "generator")
 
@@ -151,3 +152,10 @@ class Bottleneck(Training, Pretrained):
             "language-model head are kept, so that pre-training can go on."
         )
         return super().card()._replace(sentence=sentence, tags=("information-retrieval", "simlm"))
+
+    @property
+    def decoding_layers(self) -> int:
+        return self.decoder_layers if self.decoder != "none" else 0
+
+    def operations(self, work: Any, name: str) -> float:
+        return work.bottleneck(name, self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -48,3 +48,6 @@ class CrossEncoder(Training, Reranker):
 
     def about(self) -> str:
         return f"from {self.init}, re-ranks the top {self.rerank_depth} of {self.candidates()}"
+
+    def operations(self, work: Any, name: str) -> float:
+        return work.over_pairs(name, self)

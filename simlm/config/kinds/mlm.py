@@ -47,6 +47,10 @@ class MaskedLanguageModel(Training, Pretrained):
             raise ValueError("give exactly one of 'size' (from scratch) and 'init'")
         return self
 
+    @property
+    def labelled(self) -> float:
+        return self.mask_probability
+
     def accepts(self) -> dict[str, tuple[str, ...]]:
         return {"init": ("pretrained",)}
 

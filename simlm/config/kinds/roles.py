@@ -27,6 +27,7 @@ class Pretrained(System):
     """A language model that others start from; it does not retrieve."""
 
     noun: ClassVar[str] = "language model"
+    format: ClassVar[str] = "mlm"
     pretrained: ClassVar[bool] = True
 
     def card(self) -> Card:
@@ -38,6 +39,7 @@ class Retriever(System):
 
     noun: ClassVar[str] = "dense retriever"
     shape: ClassVar[tuple[str, str]] = ("(", ")")
+    format: ClassVar[str] = "biencoder"
     encodes: ClassVar[bool] = True
     mined: ClassVar[bool] = True
     runs_by: ClassVar[str] = "search_index"
@@ -82,6 +84,7 @@ class Reranker(System):
 
     noun: ClassVar[str] = "re-ranker"
     shape: ClassVar[tuple[str, str]] = ("{{", "}}")
+    format: ClassVar[str] = "crossencoder"
     scores: ClassVar[bool] = True
     runs_by: ClassVar[str] = "rerank"
 

@@ -62,6 +62,11 @@ def main(argv: list[str] | None = None) -> int:
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
     try:
+        processes.check(os.environ)
+    except UserError as error:
+        print(f"simlm {name}: {error}", file=sys.stderr)
+        return error.code
+    try:
         return module.run(arguments) or 0
     except UserError as error:
         return _refuse(name, str(error), error.code)
@@ -92,6 +97,7 @@ def console() -> int:
 
 
 def _refuse(command: str, sentence: str, code: int = 2) -> int:
+    processes.let_main_speak()
     who = command if processes.is_main() else f"{command} (process {processes.rank()})"
     print(f"simlm {who}: {one_line(sentence)}", file=sys.stderr)
     return code

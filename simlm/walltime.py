@@ -7,13 +7,14 @@ work. On a machine without a batch system nothing ends a job, and the requested 
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import time
 from collections.abc import Mapping
 from datetime import datetime
 
-from simlm.errors import OutOfTime
+from simlm.errors import OutOfTime, UserError
 
 VARIABLE = "SIMLM_END_TIME"
 
@@ -29,17 +30,32 @@ def end_of_job(environment: Mapping[str, str], minutes: float | None, now: float
     minutes
         Wall time that was requested; counts from now, in batch systems that cannot be asked.
 
+    Raises
+    ------
+    UserError
+        If ``SIMLM_END_TIME`` is no number.
+
     >>> end_of_job({"LSB_JOBID": "7"}, 10, now=1000.0), end_of_job({}, 10)
     (1600.0, None)
     """
     given = environment.get(VARIABLE)
     if given:
-        return float(given)
+        return _moment(given)
     if "SLURM_JOB_ID" in environment:
         return _end_in_slurm(environment)
     if minutes and any(name in environment for name in BATCH_JOBS):
         return (time.time() if now is None else now) + 60 * minutes
     return None
+
+
+def _moment(given: str) -> float:
+    try:
+        moment = float(given)
+    except ValueError:
+        moment = math.nan
+    if not math.isfinite(moment):
+        raise UserError(f"{VARIABLE} is '{given}', which is not a moment in Unix seconds; give a number or unset it")
+    return moment
 
 
 def _end_in_slurm(environment: Mapping[str, str]) -> float | None:

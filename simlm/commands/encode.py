@@ -4,7 +4,7 @@
     simlm encode --experiment pydocs --model distilled             (the whole corpus, shard after shard)
 
 The vectors are the same bits for any number of shards and processes. A killed run goes on after its last finished block of
-passages; a shard that is there already is kept. Several processes share a shard under torchrun, as they share a training. With the
+passages; a shard that is there already is kept. Several processes (python -m simlm.launch) share a shard, as they share a training. With the
 first shard the queries are embedded that will be searched, so that the searches need no model.
 """
 

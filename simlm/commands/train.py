@@ -4,9 +4,9 @@
 
 The model is written to results/<experiment>/models/<model>, a folder that transformers (and, for a bi-encoder,
 sentence-transformers) loads as it is. A training that was killed goes on from its last checkpoint when the
-command is given again. Several processes share the global batch under torchrun:
+command is given again. Several processes share the global batch:
 
-    torchrun --nproc-per-node 2 -m simlm.cli train --config config/msmarco.yaml --model retriever1
+    python -m simlm.launch --processes 2 -- train --config config/msmarco.yaml --model retriever1
 
 In a batch job it stops with exit code 75 and a checkpoint before the job's wall time ends (SIMLM_END_TIME, Unix seconds, or Slurm's own end).
 """

@@ -222,7 +222,7 @@ def _write_blocks(part: Shard, encoder: TextEncoder, cache: TokenCache) -> tuple
     """Write the missing blocks; returns the rows that were there already and the seconds that the others took."""
     if processes.is_main():
         part.manifest.unlink(missing_ok=True)
-    done = processes.from_main(_resume(part) if processes.is_main() else None)
+    done = set(processes.from_main(sorted(_resume(part)) if processes.is_main() else []))
     resumed = sum(last - first for first, last in part.blocks() if first in done)
     if done:
         say(f"Going on after {resumed:,} of {part.last - part.first:,} rows that an earlier run embedded.")

@@ -35,5 +35,5 @@ class TrainingJob:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files (rank 0 under torchrun)."""
+        """Whether this process writes files (rank 0 of several processes)."""
         return processes.is_main()

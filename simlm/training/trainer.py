@@ -102,7 +102,8 @@ def fit(
     steps = total_steps(job.settings, examples)
     _check_warmup(job, steps, examples)
     arguments = _arguments(job, folder, steps)
-    resume = processes.from_main(checkpoints.claim(folder, job.checkpoint_key, job.context.paths.history(job.name)) if job.is_main else None)
+    claimed = checkpoints.claim(folder, job.checkpoint_key, job.context.paths.history(job.name)) if job.is_main else None
+    resume = folder / name if (name := processes.from_main(claimed and claimed.name)) else None
     history = History(job.context.paths.history(job.name), checkpoints.step_of(resume)) if job.is_main else None
     transformers_logging.set_verbosity_error()
     use_byte_dropout(module)

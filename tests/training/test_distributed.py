@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -178,6 +179,8 @@ def worker(folder: Path) -> None:
         seen = train_and_encode(load(folder))
         if processes.is_main():
             (folder / "seen.json").write_text(json.dumps(seen))
+    listening = [each for each in psutil.Process().net_connections("inet") if each.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)]
+    assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1"}, "after trainings and an embedding nothing listens for other machines"
 
 
 def two_processes(folder: Path, tokenizer) -> None:
@@ -185,7 +188,8 @@ def two_processes(folder: Path, tokenizer) -> None:
     tokenizer.save_pretrained(folder / "tokenizer")
     here = Path(__file__)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(here), str(folder)]
+    start = "import sys; from simlm.launch import run; sys.exit(run([sys.executable, *sys.argv[1:]], 2))"
+    command = [sys.executable, "-c", start, str(here), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3000)
     assert done.returncode == 0, done.stderr[-4000:]
 

@@ -1,14 +1,14 @@
 """Launches a job with what it was granted: GPUs of its own, as many processes as it asked for, and the end of its time.
 
 Snakemake counts GPUs but does not say which one a job may use. The workflow therefore runs
-``python -m simlm.devices --gpus N -- COMMAND...``; under Slurm, which hands out devices itself, none are locked here.
+``python -m simlm.devices --gpus N -- COMMAND...``; inside an allocation of Slurm the devices are those of the allocation, which jobs may share.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from simlm.errors import UserError
 from simlm.hardware import available_cores
+from simlm.locks import LockFolder, Waiting
 from simlm.walltime import VARIABLE, end_of_job
 
 FOLDER = Path(tempfile.gettempdir()) / f"simlm-devices-{os.getuid() if hasattr(os, 'getuid') else 0}"
@@ -40,43 +41,62 @@ def devices(environment: Mapping[str, str]) -> list[str]:
     return listing.stdout.split()
 
 
-def claim(count: int, names: list[str], folder: Path = FOLDER, seconds: float = 1.0) -> list[str]:
+def claim(count: int, names: list[str], folder: Path = FOLDER, seconds: float = 1.0, scope: str = "") -> list[str]:
     """Wait for ``count`` free devices and lock them for the rest of this process, and of what it becomes.
 
     All or none are taken, so that two jobs never wait for each other.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        with open(folder / "all.lock", "w") as gate:
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            held: dict[str, int] = {}
-            for name in names:
-                handle = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_CREAT | os.O_RDWR)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    os.close(handle)
-                    continue
-                held[name] = handle
-                if len(held) == count:
-                    for each in held.values():
-                        os.set_inheritable(each, True)
-                    return list(held)
-            for handle in held.values():
-                os.close(handle)
-        time.sleep(seconds)
 
-
-def environment_for(gpus: int, environment: Mapping[str, str], folder: Path = FOLDER) -> dict[str, str]:
-    """The environment of a job that was granted ``gpus`` devices.
+    Parameters
+    ----------
+    scope
+        Beginning of the locks' names: inside an allocation device 0 need not be another allocation's device 0.
 
     Raises
     ------
     UserError
-        If the machine has fewer devices.
+        If the folder of the locks is not safely ours.
     """
-    if "SLURM_JOB_ID" in environment:
-        return dict(environment)
+    waiting, wanted = Waiting(), f"{count} of the devices {', '.join(names)}"
+    with LockFolder(folder) as locks:
+        while True:
+            gate = locks.take(f"{scope}all")
+            if gate is None:
+                waiting.tell(lambda: f"Waiting for {wanted}: {locks.holder(f'{scope}all')} is choosing its own.")
+                time.sleep(min(seconds, 0.1))
+                continue
+            try:
+                held: dict[str, int] = {}
+                for name in names:
+                    handle = locks.take(_lock(scope, name))
+                    if handle is not None:
+                        held[name] = handle
+                    if len(held) == count:
+                        for each in held.values():
+                            os.set_inheritable(each, True)
+                        return list(held)
+                for handle in held.values():
+                    os.close(handle)
+            finally:
+                os.close(gate)
+            busy = [name for name in names if name not in held]
+            waiting.tell(lambda: f"Waiting for {wanted}; held: " + "; ".join(f"{name} by {locks.holder(_lock(scope, name))}" for name in busy))  # noqa: B023
+            time.sleep(seconds)
+
+
+def _lock(scope: str, name: str) -> str:
+    return scope + name.replace("/", "_")
+
+
+def environment_for(gpus: int, environment: Mapping[str, str], folder: Path = FOLDER) -> dict[str, str]:
+    """The environment of a job that was granted ``gpus`` devices: it sees these and no others.
+
+    Raises
+    ------
+    UserError
+        If the machine, or the allocation of a batch system, has fewer devices.
+    """
+    if gpus < 0:
+        raise UserError(f"--gpus is {gpus}; give a number of devices, or 0 for none")
     if gpus == 0:
         # A job that asked for none computes the same on every machine.
         return {**environment, "CUDA_VISIBLE_DEVICES": ""}
@@ -85,7 +105,10 @@ def environment_for(gpus: int, environment: Mapping[str, str], folder: Path = FO
         raise UserError(
             f"{gpus} GPUs were asked for, but this machine offers {len(names)}; lower `gpus` in the configuration or start with --resources gpu={len(names)}"
         )
-    return {**environment, "CUDA_VISIBLE_DEVICES": ",".join(claim(gpus, names, folder))}
+    # Slurm hands out devices to an allocation; several jobs may share it.
+    job = environment.get("SLURM_JOB_ID") if "CUDA_VISIBLE_DEVICES" in environment else None
+    scope = f"slurm-{re.sub(r'[^0-9A-Za-z]', '_', job)}-" if job else ""
+    return {**environment, "CUDA_VISIBLE_DEVICES": ",".join(claim(gpus, names, folder, scope=scope))}
 
 
 def program_for(processes: int, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -106,10 +129,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         environment = environment_for(arguments.gpus, os.environ)
+        end = end_of_job(environment, arguments.minutes)
     except UserError as error:
         print(f"simlm: {error}", file=sys.stderr)
         return 2
-    end = end_of_job(environment, arguments.minutes)
     if end is not None:
         environment[VARIABLE] = str(int(end))
     wanted = arguments.processes

@@ -38,8 +38,8 @@ STAGES: dict[str, str] = {
 
 PLUMBING = (
     "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus", "simlm.devices", "simlm.durable", "simlm.errors", "simlm.files",
-    "simlm.hardware", "simlm.hub", "simlm.launch", "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.processes",
-    "simlm.progress", "simlm.records.record", "simlm.tracking", "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
+    "simlm.hardware", "simlm.hub", "simlm.launch", "simlm.locks", "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths",
+    "simlm.processes", "simlm.progress", "simlm.records.record", "simlm.tracking", "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
 )  # fmt: skip
 """Modules whose change cannot change what a stage computes that merely imports them: settings are compared by value,
 files and corpora by their digests, and the rest only reports."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from simlm.devices import environment_for, program_for
 from simlm.errors import UserError
+from simlm.locks import LockFolder, Waiting
 
 HOLD = """
 import os, sys, time
@@ -52,10 +54,76 @@ def test_a_killed_job_frees_its_device(tmp_path):
     assert time.monotonic() - begin < 5
 
 
-def test_slurm_hands_out_devices_itself(tmp_path):
-    environment = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "5"}
-    assert environment_for(1, environment, tmp_path) == environment
-    assert environment_for(0, environment, tmp_path) == environment
+def test_a_job_inside_an_allocation_sees_what_it_asked_for(tmp_path):
+    """Four devices of one allocation and jobs side by side in it; another allocation's devices may have the same numbers."""
+    allocation = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    assert environment_for(0, allocation, tmp_path)["CUDA_VISIBLE_DEVICES"] == ""
+    assert environment_for(1, allocation, tmp_path)["CUDA_VISIBLE_DEVICES"] == "0"
+    assert environment_for(2, allocation, tmp_path)["CUDA_VISIBLE_DEVICES"] == "1,2"
+    assert environment_for(1, {**allocation, "SLURM_JOB_ID": "8"}, tmp_path)["CUDA_VISIBLE_DEVICES"] == "0"
+    whole = {"SLURM_JOB_ID": "9", "CUDA_VISIBLE_DEVICES": "5"}
+    assert environment_for(1, whole, tmp_path) == whole
+    with pytest.raises(UserError, match="5 GPUs were asked for, but this machine offers 4"):
+        environment_for(5, allocation, tmp_path)
+
+
+def test_a_foreign_folder_of_locks_is_refused_and_nothing_is_followed(tmp_path):
+    mine, asked = tmp_path / "mine", {"CUDA_VISIBLE_DEVICES": "0"}
+    mine.write_text("precious")
+
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path)
+    with pytest.raises(UserError, match="is a symbolic link; remove it, or set TMPDIR"):
+        environment_for(1, asked, linked)
+    writable = tmp_path / "writable"
+    writable.mkdir()
+    writable.chmod(0o777)
+    with pytest.raises(UserError, match="can be written to by others"):
+        environment_for(1, asked, writable)
+    if os.getuid() == 0:
+        foreign = tmp_path / "foreign"
+        foreign.mkdir(mode=0o755)
+        os.chown(foreign, 12345, 12345)
+        with pytest.raises(UserError, match="belongs to somebody else"):
+            environment_for(1, asked, foreign)
+
+    for name in ("all.lock", "0.lock"):
+        for trap in (lambda path: path.symlink_to(mine), lambda path: path.hardlink_to(mine), os.mkfifo):
+            folder = tmp_path / f"{name}-{id(trap)}"
+            folder.mkdir(mode=0o700)
+            trap(folder / name)
+            with pytest.raises(UserError, match=re.escape(f"{folder}/{name}")):
+                environment_for(1, asked, folder)
+    assert mine.read_text() == "precious"
+    assert environment_for(1, asked, tmp_path / "new" / "one")["CUDA_VISIBLE_DEVICES"] == "0"
+    assert (tmp_path / "new" / "one").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["all", "0"])
+def test_a_held_lock_says_that_it_waits_and_for_whom(tmp_path, name):
+    with LockFolder(tmp_path / "locks") as locks:
+        handle = locks.take(name)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
+    job = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "locks"), "1", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    said = job.stderr.readline()
+    assert said.startswith("Waiting for 1 of the devices 0")
+    assert f"process {os.getpid()}" in said
+    os.close(handle)
+    assert job.communicate(timeout=30)[0].startswith("0 ")
+    assert job.returncode == 0
+
+
+def test_a_wait_is_told_once_and_again_when_it_changes(capsys, monkeypatch):
+    waiting = Waiting()
+    for _ in range(3):
+        waiting.tell(lambda: "for one")
+    waiting.tell(lambda: "for another")
+    assert capsys.readouterr().err == "for one\nfor another\n"
+    monkeypatch.setattr("simlm.locks.REMINDER", 0.0)
+    waiting.tell(lambda: "for another")
+    assert capsys.readouterr().err == "for another\n"
 
 
 def test_none_asked_for_none_seen(tmp_path):

@@ -10,6 +10,7 @@ import errno
 import json
 import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from simlm.config.graph import headline_system
 from simlm.errors import UserError
+from simlm.hardware import keep_freed_memory
 from simlm.interactive.page import Column, Page, render
 from simlm.interactive.systems import LONGEST_QUERY, Answer, Systems, kind_of, searchable
 
@@ -28,16 +30,28 @@ MOST_SHOWN = 100
 """Passages per system and request."""
 
 
+WAITING = 1024
+"""Connections that the system keeps until they are accepted; more are refused."""
+
+AT_ONCE = 256
+"""Connections that are answered at once, each by a thread; the others wait to be accepted."""
+
+
 class SearchServer(ThreadingHTTPServer):
-    """Serves one experiment. Searches run one at a time: the models use all cores anyway."""
+    """Serves one experiment. Searches run one at a time, in the order in which they were asked: the models use all cores anyway."""
 
     daemon_threads = True
+    request_queue_size = WAITING
 
     def __init__(self, context: Context, port: int, left: str, right: str) -> None:
         self.context, self.sides = context, (left, right)
         self.systems = Systems(context)
-        self._lock = threading.Lock()
+        # One thread for all searches: each thread that multiplies would have a pool of threads of its own.
+        self._searching = ThreadPoolExecutor(1)
+        self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._reading = threading.Lock()
         self._judged: dict[str, set[str]] | None = None
+        keep_freed_memory()
         super().__init__((ADDRESS, port), Handler)
 
     @property
@@ -54,9 +68,10 @@ class SearchServer(ThreadingHTTPServer):
         return {f"{name}{port}" for name in (ADDRESS, "localhost") for port in ([f":{self.port}", ""] if self.port == 80 else [f":{self.port}"])}
 
     def answer(self, system: str, query: str, k: int) -> Answer:
-        """Ask a system, after the searches before it."""
-        with self._lock:
-            return self.systems.answer(system, query, k)
+        """Ask a system, after the searches before it; while it is being opened others answer."""
+        if query.strip():
+            self.systems.open(system)
+        return self._searching.submit(self.systems.answer, system, query, k).result()
 
     def warm_up(self) -> None:
         """Load both systems in the background, so that the first query does not wait for it all."""
@@ -64,8 +79,7 @@ class SearchServer(ThreadingHTTPServer):
         def load() -> None:
             for system in self.sides:
                 try:
-                    with self._lock:
-                        self.systems.open(system)
+                    self.systems.open(system)
                 except UserError:
                     continue  # the page shows the sentence when the system is asked
 
@@ -73,7 +87,7 @@ class SearchServer(ThreadingHTTPServer):
 
     def judged(self) -> dict[str, set[str]]:
         """Text of a query of the main split → ids of its relevant passages."""
-        with self._lock:
+        with self._reading:
             if self._judged is None:
                 evaluate, store = self.context.experiment.evaluate, self.systems.store
                 try:
@@ -86,6 +100,25 @@ class SearchServer(ThreadingHTTPServer):
                 except UserError:
                     self._judged = {}
             return self._judged
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, as soon as there is room for one."""
+        self._room.acquire()
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._searching.shutdown(wait=False, cancel_futures=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A visitor who leaves before the answer is ready is no error."""
@@ -131,7 +164,8 @@ class Handler(BaseHTTPRequestHandler):
     server: SearchServer
     server_version, sys_version = "simlm", ""
     protocol_version = "HTTP/1.1"
-    timeout = 60
+    timeout = 10
+    """Seconds for which a visitor may say nothing: the connection's thread waits as long."""
 
     def do_GET(self) -> None:
         """Route a request."""

@@ -5,7 +5,9 @@ What a system needs is imported and opened when it is first asked, so that BM25 
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -93,21 +95,22 @@ class Systems:
         self.experiment, self.paths = context.experiment, context.paths
         self.store = CorpusStore(context.paths.corpus)
         self._open: dict[str, Searcher] = {}
+        self._opening: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._precision: Precision | None = None
 
     def open(self, system: str) -> Searcher:
-        """Load what a system needs, or find it loaded.
+        """Load what a system needs, or find it loaded; several threads may ask, and none waits for a system that it does not need.
 
         Raises
         ------
         UserError
             If there is no such system, or a file that it needs is missing, damaged or of another model.
         """
-        if system not in self._open:
-            kind_of(self.experiment, system)
-            openers = {"search_bm25": self._lexical, "search_index": self._dense, "rerank": self._reranked, "fuse": self._fused}
-            opener = openers[self.experiment.system(system).runs_by]
-            self._open[system] = opener(system)
+        kind_of(self.experiment, system)
+        with self._opening[system]:
+            if system not in self._open:
+                openers = {"search_bm25": self._lexical, "search_index": self._dense, "rerank": self._reranked, "fuse": self._fused}
+                self._open[system] = openers[self.experiment.system(system).runs_by](system)
         return self._open[system]
 
     def answer(self, system: str, query: str, k: int = 10) -> Answer:

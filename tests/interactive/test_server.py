@@ -10,6 +10,7 @@ import threading
 from html.parser import HTMLParser
 from urllib.parse import urlencode
 
+import psutil
 import pytest
 import torch
 
@@ -169,6 +170,67 @@ def test_many_visitors_get_the_same_answer(server):
         visitor.join()
     assert len(bodies) == 8
     assert len(set(bodies)) == 1
+
+
+def test_three_hundred_at_once_are_all_answered(server, monkeypatch):
+    """All connections are opened before the first is accepted, which fills the list of those that wait."""
+    asked = f"GET /api/search?system=fusion&q=swap HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n\r\n".encode()
+    assert get(server, "/api/search", {"system": "fusion", "q": "swap"})[0].status == 200
+    free = threading.Event()
+    monkeypatch.setattr(server, "process_request", lambda *arguments: (free.wait(60), type(server).process_request(server, *arguments)))
+    visitors = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(300)]
+    for visitor in visitors:
+        visitor.sendall(asked)
+    free.set()
+    answers = []
+    for visitor in visitors:
+        with visitor, visitor.makefile("rb") as stream:
+            answers.append(stream.readline())
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * 300
+
+
+@pytest.mark.slow
+def test_many_requests_leave_memory_flat(server):
+    def ask(times):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        for number in range(times):
+            if number % 20 == 0:
+                connection.close()
+            connection.request("GET", "/api/search?system=fusion&q=swap+columns", headers={"Host": f"127.0.0.1:{server.port}"})
+            assert json.loads(connection.getresponse().read())["hits"]
+        connection.close()
+
+    def crowd(each):
+        threads = [threading.Thread(target=ask, args=(each,)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    crowd(20)
+    before = psutil.Process().memory_info().rss
+    crowd(100)
+    assert psutil.Process().memory_info().rss - before < 8 * 2**20
+
+
+def test_the_page_and_other_systems_answer_while_a_model_is_loaded(server, monkeypatch):
+    loading, loaded, dense = threading.Event(), threading.Event(), server.systems._dense
+
+    def slow(system):
+        loading.set()
+        assert loaded.wait(60)
+        return dense(system)
+
+    monkeypatch.setattr(server.systems, "_dense", slow)
+    server.warm_up()
+    try:
+        assert loading.wait(30)
+        assert get(server, "/")[0].status == 200
+        assert get(server, "/", {"q": "swap", "left": "bm25", "right": "bm25"})[0].status == 200
+        assert json.loads(get(server, "/api/search", {"system": "bm25", "q": "swap"})[1])["hits"]
+    finally:
+        loaded.set()
+    assert json.loads(get(server, "/api/search", {"system": "distilled", "q": "swap"})[1])["hits"]
 
 
 def test_a_taken_port_and_an_unknown_side_are_one_sentence(searchable, capsys):

@@ -34,6 +34,7 @@ from simlm.config.published import published_file
 from simlm.files import sha256_file, sha256_text, write_text
 from simlm.hardware import available_cores
 from simlm.paths import Paths
+from simlm.records import damage
 from simlm.config.jobs import is_reproduction, record_names
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode
@@ -84,6 +85,28 @@ os.environ.update(
     ),
     SIMLM_CONFIG=CONFIGURATION,
 )
+
+
+def look_for_damage():
+    """Remove the manifests of damaged results, so that their stages run again; nothing while another workflow holds the folder."""
+    if not workflow.is_main_process or any(Path(".snakemake/locks").glob("*")):
+        return
+    unclean = damage.ended_with_machine(PATHS)
+    if unclean:
+        print(
+            "The last workflow ended with its machine: comparing all results with their digests.",
+            file=sys.stderr,
+        )
+    found = damage.find(PATHS, digests=unclean)
+    for one in found:
+        print(
+            f"{one.file} {one.reason}: what made it runs again.",
+            file=sys.stderr,
+        )
+    damage.undo(found)
+
+
+look_for_damage()
 
 
 def share(wanted):
@@ -243,6 +266,11 @@ def shard_inputs(wildcards):
 def encoding(choose):
     """Resource function: what `choose` takes from the `encoding` of the model of a job."""
     return lambda wildcards: choose(EXPERIMENT.encoding_of(wildcards.model))
+
+
+def every_record(wildcards):
+    """Asked for by name: Snakemake does not miss a record in the middle of the graph if what follows from it is there."""
+    return rules.write_report.input.records
 
 
 def runs_of(names):

@@ -1,0 +1,187 @@
+"""Results that are no longer what their manifests say: found before a workflow plans its jobs, so that they are made again.
+
+Snakemake takes a manifest for the stage. Where a power cut, a full disk or a copy that broke off left one beside files that are empty, cut or
+full of zeros, the manifest and the stage's record are removed here, and the plain command runs the stage again. Sizes and beginnings are looked
+at every time; digests once, if the last workflow ended with its machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simlm.files import sha256_file, write_json
+from simlm.paths import Paths
+
+NEVER_EMPTY = (".json", ".safetensors", ".npy", ".parquet", ".arrow", ".faiss")
+"""None of these begins with eight zero bytes either, nor do texts."""
+
+TEXTS = (".tsv", ".trec", ".jsonl", ".html", ".yaml", ".md")
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged file.
+
+    Attributes
+    ----------
+    file
+        What is damaged.
+    reason
+        How it was noticed.
+    stands
+        Manifests and records by which a workflow would take it for whole.
+    """
+
+    file: Path
+    reason: str
+    stands: tuple[Path, ...]
+
+
+def find(paths: Paths, digests: bool = False) -> list[Damage]:
+    """Damaged results of an experiment.
+
+    Parameters
+    ----------
+    digests
+        Compare all files of which a digest is known with it, which reads them.
+    """
+    described, found = list(_described(paths)), []
+    reasons = {file: reason for file in _results(paths) if (reason := _hollow(file))}
+    for file, about, by in described:
+        # A missing output Snakemake sees by itself, and the record of a stage that is no longer part of the experiment may name some.
+        if file not in reasons and (file.exists() or by.parent.name != "stages") and (reason := _differs(file, about, digests)):
+            reasons[file] = reason
+    for file, reason in sorted(reasons.items()):
+        manifests = [*(by for other, _, by in described if other == file), *_beside(file)]
+        # The record of the stage that wrote the manifest is what the workflow asks for.
+        records = [by for other, _, by in described if by.parent.name == "stages" and any(_belongs(other, manifest) for manifest in manifests)]
+        found.append(Damage(file, reason, tuple(dict.fromkeys([*manifests, *records]))))
+    return found
+
+
+def undo(damages: list[Damage]) -> None:
+    """Remove what stands for the damaged files, and those that stand for themselves."""
+    for damage in damages:
+        for file in damage.stands or (damage.file,):
+            file.unlink(missing_ok=True)
+        if damage.file.suffix in (*TEXTS, ".json", ".parquet"):
+            damage.file.unlink(missing_ok=True)
+
+
+def begin(paths: Paths) -> None:
+    """Note that a workflow runs, and since which start of the machine."""
+    write_json(_mark(paths), {"boot": _boot()})
+
+
+def end(paths: Paths) -> None:
+    """Note that the workflow has ended by itself."""
+    _mark(paths).unlink(missing_ok=True)
+
+
+def ended_with_machine(paths: Paths) -> bool:
+    """Whether the last workflow neither ended by itself nor was killed since the machine was started."""
+    try:
+        return json.loads(_mark(paths).read_text(encoding="utf-8"))["boot"] != _boot()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
+def _mark(paths: Paths) -> Path:
+    return paths.root / ".config" / "running.json"
+
+
+def _boot() -> str:
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _results(paths: Paths) -> Iterator[Path]:
+    """Files of the stages; what trainings keep for themselves is theirs to check."""
+    for folder in (paths.corpus, paths.tokenizer, paths.bm25, *(paths.root / name for name in _FOLDERS)):
+        yield from (
+            file for file in sorted(folder.rglob("*")) if file.is_file() and not any(part.startswith(".") for part in file.relative_to(paths.root).parts)
+        )
+    yield from (file for file in (paths.config, paths.inputs, paths.metrics_table, paths.reproduction, paths.report, paths.mirror) if file.is_file())
+
+
+_FOLDERS = ("models", "embeddings", "index", "runs", "negatives", "teacher_scores", "evaluation", "stages")
+
+
+def _hollow(file: Path) -> str | None:
+    try:
+        with open(file, "rb") as stream:
+            beginning = stream.read(8)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if not beginning:
+        return "is empty" if file.suffix in NEVER_EMPTY else None
+    return "is full of zeros" if not any(beginning) and file.suffix in (*NEVER_EMPTY, *TEXTS) else None
+
+
+def _differs(file: Path, about: dict[str, Any], digests: bool) -> str | None:
+    try:
+        size = file.stat().st_size
+    except OSError:
+        return "is missing"
+    if size != about["bytes"]:
+        return f"has {size:,} bytes instead of {about['bytes']:,}"
+    if digests and about.get("sha256") and sha256_file(file) != about["sha256"]:
+        return "is not what its digest says"
+    return None
+
+
+def _described(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
+    """(file, its size and perhaps digest, the manifest or record that says so)."""
+    for record in sorted((paths.root / "stages").glob("*.json")):
+        outputs = _read(record).get("outputs")
+        for about in outputs.values() if isinstance(outputs, dict) else ():
+            if isinstance(about, dict) and isinstance(about.get("path"), str) and isinstance(about.get("bytes"), int):
+                file = Path(about["path"])
+                if file.resolve().is_relative_to(paths.root.resolve()):
+                    yield file, about, record
+    for manifest in sorted(file for pattern in ("models/*/simlm.json", "embeddings/*/*.json", "index/*/manifest.json") for file in paths.root.glob(pattern)):
+        values = _read(manifest)
+        for key, name in (("weights", "model.safetensors"), ("vectors", None), ("file", "index.faiss")):
+            about = values.get(key)
+            if isinstance(about, dict) and isinstance(about.get("bytes"), int) and (name or isinstance(about.get("file"), str)):
+                yield manifest.parent / (name or Path(about["file"]).name), about, manifest
+    manifest = paths.bm25 / "manifest.json"
+    files = _read(manifest).get("files")
+    for name, size in files.items() if isinstance(files, dict) else ():
+        if isinstance(size, int):
+            yield paths.bm25 / Path(name).name, {"bytes": size}, manifest
+
+
+def _belongs(output: Path, manifest: Path) -> bool:
+    """Whether an output of a stage is the manifest, or a file of the folder that it describes."""
+    return output == manifest or (manifest.name in ("simlm.json", "manifest.json") and output.parent == manifest.parent)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _beside(file: Path) -> list[Path]:
+    """The manifests that lie with a file: of its shard, or of the nearest folder that has one."""
+    own = file.with_suffix(".json")
+    if own != file and own.exists():
+        return [own]
+    for folder in list(file.parents)[:3]:
+        for name in ("simlm.json", "manifest.json"):
+            if (folder / name).exists():
+                return [folder / name]
+    return []

@@ -58,7 +58,7 @@ class Chain:
     def __init__(self, folder: Path, configs: list[Path], cores: int) -> None:
         self.folder, self.cores = folder, cores
         self.configs = [str(config.resolve()) for config in configs]
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.output = open(folder / "snakemake.log", "ab")  # noqa: SIM115
         self.resumes: set[tuple[str, str]] = set()
 

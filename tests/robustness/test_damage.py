@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from simlm import damage
 from simlm.files import sha256_file
 from simlm.paths import Paths
-from simlm.records import damage
 
 ROOT = Path(__file__).resolve().parents[2]
 

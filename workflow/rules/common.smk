@@ -34,7 +34,7 @@ from simlm.config.published import published_file
 from simlm.files import sha256_file, sha256_text, write_text
 from simlm.hardware import available_cores
 from simlm.paths import Paths
-from simlm.records import damage
+from simlm import damage
 from simlm.config.jobs import is_reproduction, record_names
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode

@@ -161,7 +161,7 @@ def prepare(bench: Bench, passages: int) -> None:
         bench.simlm("train-tokenizer")
     if not bench.paths.negatives("bm25").exists():
         stand_ins.write_run(bench.paths, "bm25", 200)
-        bench.simlm("mine-negatives", "--source", "bm25")
+        bench.simlm("mine-negatives", "--model", "bm25")
 
 
 def rate(bench: Bench, model: str, name: str) -> float:

@@ -106,7 +106,7 @@ def stage_of(words: list[str]) -> str | None:
     if place is None or place + 1 >= len(words):
         return None
     options = dict(itertools.pairwise(words))
-    return " ".join(filter(None, [words[place + 1], options.get("--model") or options.get("--source"), options.get("--shard")]))
+    return " ".join(filter(None, [words[place + 1], options.get("--model"), options.get("--shard")]))
 
 
 def kill_something(chain: Chain, driver: subprocess.Popen, draw: random.Random) -> tuple[str, list[str]]:

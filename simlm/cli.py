@@ -1,4 +1,4 @@
-"""The ``simlm`` command. Each station of the chain is one module of ``simlm.commands``, imported only when it is called."""
+"""The ``simlm`` command: a stage of the chain (``simlm.stages``) or a module of ``simlm.commands``, imported only when it is called."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import gc
 import importlib
 import os
 import sys
+from importlib.util import find_spec
+from typing import Any
 
 from simlm import __version__, processes
 from simlm.errors import UserError, nearest, one_line
@@ -19,7 +21,7 @@ COMMANDS: dict[str, str] = {
     "index-bm25": "build the BM25 index, choosing the tokenisation on the dev split",
     "search-bm25": "search a split with BM25",
     "mine-negatives": "sample hard negatives from a system's run of the training queries",
-    "train": "train one model of the graph (mlm, bottleneck, biencoder, crossencoder)",
+    "train": "train one model of the graph",
     "import-model": "take a published model into the experiment",
     "encode": "embed one shard of the corpus with a bi-encoder",
     "build-index": "put a model's embedded shards into a faiss index",
@@ -27,9 +29,10 @@ COMMANDS: dict[str, str] = {
     "score-teacher": "score the passages that a student's training will visit with its teacher",
     "rerank": "re-rank a system's runs with a cross-encoder",
     "fuse": "fuse the runs of several systems by reciprocal rank",
-    "evaluate": "judge a system's runs with ir-measures",
+    "evaluate": "judge all runs, or one by hand, with ir-measures",
     "compare-systems": "significance tests, confidence intervals and the table metrics.tsv",
     "judge-reproduction": "compare the figures with published ones: OK, OKish or FAIL (reproduction.tsv)",
+    "enforce-gate": "fail if a published figure was not reproduced",
     "report": "write report.html",
     "summary": "print the table of an experiment's systems and where its report is",
     "track": "mirror the stage records to MLflow (can be repeated at any time)",
@@ -57,9 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"simlm: no command is called '{name}'{nearest(name, COMMANDS)} (simlm --help lists them)", file=sys.stderr)
         return 2
-    module = importlib.import_module("simlm.commands." + name.replace("-", "_"))
-    parser = argparse.ArgumentParser(prog=f"simlm {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    module.add_arguments(parser)
+    command = _command(name.replace("-", "_"))
+    parser = argparse.ArgumentParser(prog=f"simlm {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_arguments(parser)
     arguments = parser.parse_args(argv[1:])
     try:
         processes.check(os.environ)
@@ -67,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"simlm {name}: {error}", file=sys.stderr)
         return error.code
     try:
-        return module.run(arguments) or 0
+        return command.run(arguments) or 0
     except UserError as error:
         return _refuse(name, str(error), error.code)
     except BrokenPipeError:
@@ -81,6 +84,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"simlm {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def _command(name: str) -> Any:
+    """What has ``add_arguments(parser)`` and ``run(arguments)``: a module of ``simlm.commands``, or a stage."""
+    if find_spec(f"simlm.commands.{name}"):
+        return importlib.import_module(f"simlm.commands.{name}")
+    from simlm.commands.stage import StageCommand
+
+    return StageCommand(importlib.import_module(f"simlm.stages.{name}"))
 
 
 def console() -> int:

@@ -66,7 +66,7 @@ def make(results: Path, tokenizer: Any) -> Context:
     """Corpus, BM25 index and models; nothing is embedded yet."""
     import yaml
 
-    from simlm.lexical.stage import build_best_index
+    from simlm.lexical.choice import build_best_index
 
     values = configuration(results)
     experiment = validate(values)

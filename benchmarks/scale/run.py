@@ -70,7 +70,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], list[str]]] = {
     "search_bm25": simlm("search-bm25", "--splits", "dev", "dl"),
     "search_bm25_train": simlm("search-bm25", "--splits", "train"),
     "random_run": stand_in("stand_ins.write_run(paths, 'bm25', 200)"),
-    "mine_negatives": simlm("mine-negatives", "--source", "bm25"),
+    "mine_negatives": simlm("mine-negatives", "--model", "bm25"),
     "train_retriever": simlm("train", "--model", "retriever"),
     "train_reranker": simlm("train", "--model", "reranker"),
     "random_teacher_scores": stand_in("stand_ins.write_teacher_scores(paths, 'distilled', 'bm25', 138)"),

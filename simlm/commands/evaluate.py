@@ -1,29 +1,19 @@
-"""Judge runs with ir-measures: per query and on average.
-
-With a configuration, all evaluated systems and splits are judged in one go:
-    simlm evaluate --config config/config.yaml
-    simlm evaluate --experiment pydocs --systems bm25 distilled --splits test
-Any TREC run can be judged by hand (judgements in TREC or BEIR form):
-    simlm evaluate --run BM25.dl19.trec --qrels dl19.tsv --relevance 2 --metrics nDCG@10 RR@10
-Passages with equal scores keep the order of the run file; judged queries that the run lacks count as zero.
-"""
+"""Judge the runs of an experiment, or one run by hand."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.commands.stage import StageCommand
+from simlm.stages import evaluate
 
-if TYPE_CHECKING:
-    from simlm.context import Context
+STAGE = StageCommand(evaluate)
+__doc__ = evaluate.__doc__
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-    parser.add_argument("--systems", nargs="+", metavar="SYSTEM", help="judge only these of the evaluated systems")
-    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="judge only these of the evaluated splits")
+    STAGE.add_arguments(parser)
     hand = parser.add_argument_group("one run by hand")
     hand.add_argument("--run", type=Path, metavar="FILE", help="TREC run")
     hand.add_argument("--qrels", type=Path, metavar="FILE", help="judgements")
@@ -35,11 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hand.add_argument("--per-query", action="store_true", help="print the values of every query too")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    if arguments.run or arguments.qrels:
-        evaluate_by_hand(arguments)
-    else:
-        evaluate_experiment(load_context(arguments), arguments.systems, arguments.splits)
+def run(arguments: argparse.Namespace) -> int | None:
+    return evaluate_by_hand(arguments) if arguments.run or arguments.qrels else STAGE.run(arguments)
 
 
 def evaluate_by_hand(arguments: argparse.Namespace) -> None:
@@ -63,39 +50,3 @@ def evaluate_by_hand(arguments: argparse.Namespace) -> None:
     print(f"queries\t{len(evaluation.query_ids)}")
     if evaluation.missing:
         print(f"of which the run lacks\t{evaluation.missing}")
-
-
-def evaluate_experiment(context: Context, systems: list[str] | None, splits: list[str] | None) -> None:
-    """Judge the runs of an experiment and write averages, values per query and the record."""
-    from simlm.evaluation.stage import evaluate_systems
-    from simlm.records.record import StageRecord
-
-    settings, paths = context.experiment.evaluate, context.paths
-    systems, splits = _chosen(systems, settings.systems, "evaluated system"), _chosen(splits, list(settings.splits), "evaluated split")
-    inputs = {f"{system}/{split}": paths.run(system, split) for system in systems for split in splits}
-    _all_there(inputs)
-    block = {"systems": systems, "splits": {split: settings.splits[split].model_dump() for split in splits}, "metrics": settings.metrics}
-    with StageRecord(paths.record("evaluate"), "evaluate", block, {"corpus": paths.corpus / "manifest.json", **inputs}) as record:
-        for (system, split), averages in evaluate_systems(paths, settings, systems, splits).items():
-            record.metrics |= {f"{split}/{system}/{name}": value for name, value in averages.items()}
-            record.outputs |= {f"{system}/{split}": paths.metrics(system, split), f"{system}/{split}/per_query": paths.per_query(system, split)}
-
-
-def _chosen(wanted: list[str] | None, there: list[str], what: str) -> list[str]:
-    from simlm.errors import UserError, nearest
-
-    for name in wanted or []:
-        if name not in there:
-            raise UserError(f"no {what} is called '{name}'{nearest(name, there)} (there are {', '.join(there)})")
-    return [name for name in there if wanted is None or name in wanted]
-
-
-def _all_there(runs: dict[str, Path]) -> None:
-    from simlm.errors import UserError
-
-    for name, path in runs.items():
-        if not path.exists():
-            system, split = name.split("/")
-            raise UserError(
-                f"{path} does not exist: the system '{system}' has not searched the split '{split}' yet; run its search first (or all of it with snakemake)"
-            )

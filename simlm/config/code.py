@@ -1,6 +1,6 @@
 """Fingerprints of the code behind a stage, so that an edited module reruns exactly the stages that it can change.
 
-A stage is named by the module that does its work; what that module imports from this project follows by itself.
+A stage is its module in :mod:`simlm.stages`; what that module imports from this project follows by itself.
 Comments, docstrings and formatting do not count, nor does plumbing that cannot change a result. The workflow puts a
 fingerprint into each rule's ``params``.
 """
@@ -12,29 +12,21 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simlm.config.experiment import Experiment
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-STAGES: dict[str, str] = {
-    "download_inputs": "simlm.hub",
-    "prepare_corpus": "simlm.corpus",
-    "train_tokenizer": "simlm.models.tokenizer",
-    "index_bm25": "simlm.lexical.stage",
-    "search_bm25": "simlm.lexical.search",
-    "mine_negatives": "simlm.runs.negatives",
-    "encode": "simlm.retrieval.encode",
-    "build_index": "simlm.retrieval.index",
-    "search_index": "simlm.retrieval.search",
-    "score_teacher": "simlm.training.teacher",
-    "rerank": "simlm.retrieval.rerank",
-    "fuse": "simlm.retrieval.fusion",
-    "evaluate": "simlm.evaluation.stage",
-    "compare_systems": "simlm.evaluation.compare",
-    "judge_reproduction": "simlm.evaluation.gate",
-    "report": "simlm.report",
-    "track": "simlm.tracking",
+WHOLE: dict[str, tuple[str, ...]] = {
+    "download": ("simlm.hub",),
+    "prepare_corpus": ("simlm.corpus",),
+    "judge_reproduction": ("simlm.config.published",),
+    "report": ("simlm.report",),
+    "track": ("simlm.tracking",),
 }
-"""Stage → module or package that does its work; for ``train`` it is the module of the kind's ``trainer``."""
+"""Stage → what it does its work with although it is plumbing to others, or holds templates."""
 
 PLUMBING = (
     "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus", "simlm.devices", "simlm.durable", "simlm.errors", "simlm.files",
@@ -43,6 +35,13 @@ PLUMBING = (
 )  # fmt: skip
 """Modules whose change cannot change what a stage computes that merely imports them: settings are compared by value,
 files and corpora by their digests, and the rest only reports."""
+
+
+def code_of(experiment: Experiment, stage: str, name: str | None = None) -> str:
+    """Fingerprint of the code behind a stage: its function, what that imports, and what makes the model ``name``."""
+    makes = stage in ("train", "import_model") and name is not None
+    trainer = experiment.models[name].trainer if makes else None
+    return fingerprint(f"simlm.stages.{stage}", *WHOLE.get(stage, ()), *([trainer.partition(":")[0]] if trainer else []))
 
 
 def fingerprint(*modules: str) -> str:

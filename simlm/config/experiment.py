@@ -140,11 +140,6 @@ class Experiment(Block):
         """How a model's vectors are searched: its own block, or the experiment's."""
         return getattr(self.system(name), "index", None) or self.index
 
-    def shards_of(self, name: str) -> list[str]:
-        """The parts in which a model embeds the corpus, such as ``1-of-2``."""
-        count = self.encoding_of(name).shards
-        return [f"{shard}-of-{count}" for shard in range(1, count + 1)]
-
     @property
     def systems(self) -> dict[str, System]:
         """Everything that has a name in the graph: BM25, the models, and the parts of models (``joint.retriever``)."""

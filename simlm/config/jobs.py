@@ -1,14 +1,137 @@
-"""Names of the records that an experiment leaves, in the order of the chain."""
+"""The jobs of an experiment: which stages run for which systems, in which order, and what tells one from another.
+
+A stage has one name for its function (:mod:`simlm.stages`), command, rule, log, benchmark and record. A job is a stage of
+one system, or of a part of one: ``train.distilled``, ``encode.distilled.1-of-2``, ``evaluate``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL, mined_systems, needed_models, systems_with_runs
+from simlm.config.graph import encoders, mined_systems, needed_models, needed_runs, node_of, systems_with_runs
+from simlm.config.kinds.base import System
+from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.published import counterparts
 from simlm.config.remote import remote_inputs
-from simlm.config.stages import teacher_of
+
+
+class Job(NamedTuple):
+    """One run of a stage.
+
+    Attributes
+    ----------
+    stage
+        Such as ``encode``.
+    name
+        The system that it is about, if it is about one.
+    part
+        The shard (``1-of-2``), or the splits that are searched where they are not all that the graph needs (``train``).
+
+    >>> Job("encode", "distilled", "1-of-2").label, Job("evaluate").label
+    ('encode.distilled.1-of-2', 'evaluate')
+    """
+
+    stage: str
+    name: str | None = None
+    part: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of its record, log and benchmark."""
+        return ".".join(filter(None, self))
+
+    @property
+    def command(self) -> str:
+        """How it is run by hand."""
+        words = ["simlm", self.stage.replace("_", "-")]
+        words += ["--model", self.name] if self.name else []
+        if self.part and self.stage == "encode":
+            shard, _, shards = self.part.partition("-of-")
+            words += ["--shard", shard, "--shards", shards]
+        elif self.part:
+            words += ["--splits", *self.part.split("+")]
+        return " ".join(words)
+
+
+def teacher_of(system: System) -> str | None:
+    """The model whose scores are distilled into this one."""
+    return system.reads_models().get("teacher")
+
+
+def _where(fits: Callable[[System], bool]) -> Callable[[Experiment], list[str]]:
+    return lambda experiment: [name for name, system in experiment.systems.items() if fits(system)]
+
+
+def _models_where(fits: Callable[[System], bool]) -> Callable[[Experiment], list[str]]:
+    return lambda experiment: [name for name, model in experiment.models.items() if fits(model)]
+
+
+STAGES: dict[str, Callable[[Experiment], list[str]] | None] = {
+    "download": None,
+    "prepare_corpus": None,
+    "train_tokenizer": None,
+    "index_bm25": None,
+    "search_bm25": None,
+    "mine_negatives": _where(lambda system: system.mined),
+    "score_teacher": _models_where(lambda model: teacher_of(model) is not None),
+    "train": _models_where(lambda model: model.made_by == "train"),
+    "import_model": _models_where(lambda model: model.made_by == "import_model"),
+    "encode": encoders,
+    "build_index": encoders,
+    "search_index": _where(lambda system: system.runs_by == "search_index"),
+    "rerank": _where(lambda system: system.runs_by == "rerank"),
+    "fuse": _where(lambda system: system.runs_by == "fuse"),
+    "evaluate": None,
+    "compare_systems": None,
+    "judge_reproduction": None,
+    "report": None,
+    "track": None,
+    "enforce_gate": None,
+}
+"""Stage → the systems that it can be run for, or None for a stage that is about the experiment as a whole; in the order of the chain."""
+
+
+def names_of(experiment: Experiment, stage: str) -> list[str]:
+    """Systems that a stage can be run for."""
+    fitting = STAGES[stage]
+    return fitting(experiment) if fitting else []
+
+
+def shards_of(experiment: Experiment, name: str, shards: int | None = None) -> list[str]:
+    """Parts in which a model embeds the corpus, such as ``1-of-2``; ``shards`` takes the place of the experiment's ``encoding.shards``."""
+    own = experiment.encoding_of(name).shards
+    count = shards if shards and own == experiment.encoding.shards else own
+    return [f"{shard}-of-{count}" for shard in range(1, count + 1)]
+
+
+def runs_made(experiment: Experiment, system: str, part: str | None = None) -> list[tuple[str, bool]]:
+    """What a search writes, as (split, whether it is the run that is mined).
+
+    ``train`` is mined to ``negatives.depth``. Where it is also a judged split it gets a TREC run too: without ``part`` both are
+    made, ``train`` alone means the one to mine, and among others (joined with ``+``) it is a judged split like them.
+    """
+    judged = list(experiment.evaluate.splits)
+    if part is None:
+        mined, needed = needed_runs(experiment, system)
+        return [*([("train", True)] if mined else []), *((split, False) for split in (needed or ([] if mined else judged)))]
+    splits = list(dict.fromkeys(part.split("+")))
+    return [(split, split == "train" and ("train" not in judged or splits == ["train"])) for split in splits]
+
+
+def searches(experiment: Experiment, system: str) -> list[str | None]:
+    """Parts of a system's search that the graph may ask for: one process makes all runs that the evaluated systems need.
+
+    What only other models need is a job of its own, so that adding such a model searches nothing again.
+    """
+    made = runs_made(experiment, system)
+    parts: list[str | None] = [None]
+    if ("train", True) not in made and experiment.system(system).mined:
+        parts.append("train")
+    if all(mined for _, mined in made):
+        parts.append("+".join(experiment.evaluate.splits))
+    return parts
 
 
 def is_reproduction(experiment: Experiment) -> bool:
@@ -16,26 +139,27 @@ def is_reproduction(experiment: Experiment) -> bool:
     return bool(counterparts(experiment))
 
 
-def record_names(experiment: Experiment, shards: Callable[[str], list[str]]) -> list[str]:
-    """Names of all stage records that ``all`` leaves before the report, in the order of the chain.
+def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
+    """All jobs with a record that ``all`` runs before the report, in the order of the chain.
 
-    ``shards`` gives the parts in which the workflow embeds the corpus with a model, such as ``1-of-2``.
+    ``shards`` takes the place of the experiment's ``encoding.shards``.
     """
-    models, runs = needed_models(experiment), systems_with_runs(experiment)
-    mined = mined_systems(experiment)
-    dense = [name for name in models if experiment.models[name].encodes and (name in runs or name in mined)]
-    names = [*(["download_inputs"] if remote_inputs(experiment) else []), "prepare_corpus"]
+    models, runs, mined = needed_models(experiment), systems_with_runs(experiment), mined_systems(experiment)
+    found = [Job("download")] if remote_inputs(experiment) else []
+    found.append(Job("prepare_corpus"))
     if not models or any(experiment.models[name].made_by == "train" for name in models):
-        names.append("train_tokenizer")
+        found.append(Job("train_tokenizer"))
     searched = LEXICAL in runs or LEXICAL in mined
     if searched or any(experiment.models[name].reads_lexical_index() for name in models):
-        names.append("index_bm25")
+        found.append(Job("index_bm25"))
     if searched:
-        names.append("search_bm25")
-    names += [f"{experiment.models[name].made_by}.{name}" for name in models]
-    for name in dense:
-        names += [*(f"encode.{name}.{shard}" for shard in shards(name)), f"build_index.{name}", f"search_index.{name}"]
-    names += [f"mine_negatives.{source}" for source in mined]
-    names += [f"score_teacher.{name}" for name in models if teacher_of(experiment.models[name])]
-    names += [f"{'rerank' if experiment.models[name].trainer else 'fuse'}.{name}" for name in runs if name != LEXICAL and not experiment.models[name].encodes]
-    return [*names, "evaluate", "compare_systems", *(["judge_reproduction"] if is_reproduction(experiment) else [])]
+        found.append(Job("search_bm25"))
+    found += [Job(str(experiment.models[name].made_by), name) for name in models]
+    for name in names_of(experiment, "search_index"):
+        if node_of(name) in models and (name in runs or name in mined):
+            found += [Job("encode", name, part) for part in shards_of(experiment, name, shards)]
+            found += [Job("build_index", name), Job("search_index", name)]
+    found += [Job("mine_negatives", name) for name in mined]
+    found += [Job("score_teacher", name) for name in models if teacher_of(experiment.models[name])]
+    found += [Job(str(stage), name) for name in runs if (stage := experiment.system(name).runs_by) not in ("search_index", "search_bm25")]
+    return [*found, Job("evaluate"), Job("compare_systems"), *([Job("judge_reproduction")] if is_reproduction(experiment) else [])]

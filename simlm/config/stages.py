@@ -6,9 +6,12 @@ import json
 from typing import Any
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import LEXICAL, compared_pairs, mined_systems, systems_with_runs
-from simlm.config.kinds import ModelBlock
+from simlm.config.graph import compared_pairs
+from simlm.config.jobs import Job, runs_made, teacher_of
+from simlm.config.kinds.bm25 import LEXICAL
+from simlm.config.published import published_file
 from simlm.config.remote import remote_inputs
+from simlm.files import sha256_file
 
 SCHEDULE = ("epochs", "steps", "batch_size", "hard_negatives", "rotation", "holdout", "negatives")
 """Settings of a student that decide which passages its training visits, and so which ones the teacher scores."""
@@ -29,33 +32,23 @@ def model_seed(experiment: Experiment, name: str) -> int:
     return experiment.seed if own is None else own
 
 
-def teacher_of(model: ModelBlock) -> str | None:
-    """The model whose scores are distilled into this one."""
-    return model.reads_models().get("teacher")
-
-
-def systems_mined(experiment: Experiment) -> list[str]:
-    """Systems that search the training queries: sources of negatives of any model of the graph."""
-    return mined_systems(experiment, experiment.models)
-
-
-def bm25_splits(experiment: Experiment) -> list[str]:
-    """Splits that BM25 searches: ``train`` when it is mined, the judged ones when its runs are read."""
-    judged = list(experiment.evaluate.splits) if LEXICAL in systems_with_runs(experiment) else []
-    return [*(["train"] if LEXICAL in systems_mined(experiment) else []), *(split for split in judged if split != "train")]
-
-
-def settings_of(experiment: Experiment, stage: str, name: str | None = None) -> dict[str, Any]:
-    """Settings that change the result of a stage.
+def settings_of(experiment: Experiment, stage: str, name: str | None = None, part: str | None = None) -> dict[str, Any]:
+    """Settings that change the result of a stage: what Snakemake reruns on is what the record states.
 
     Parameters
     ----------
-    stage
-        Name of the stage as in its record, without the instance, such as ``train``.
-    name
-        Model or system of the instance, such as ``distilled``.
+    stage, name, part
+        See :class:`~simlm.config.jobs.Job`.
     """
+    if stage in ("search_bm25", "search_index"):
+        return {**_SETTINGS[stage](experiment, name), "runs": _runs(experiment, Job(stage, name, part))}
     return _SETTINGS[stage](experiment, name)
+
+
+def _runs(experiment: Experiment, job: Job) -> dict[str, int]:
+    """The runs of a search, ``train (mined)`` or ``dev``, and how deep they are."""
+    made = runs_made(experiment, job.name or LEXICAL, job.part)
+    return {f"{split} (mined)" if mined else split: experiment.negatives.depth if mined else experiment.evaluate.depth for split, mined in made}
 
 
 def _train(experiment: Experiment, name: str) -> dict[str, Any]:
@@ -103,15 +96,9 @@ def _build_index(experiment: Experiment, name: str) -> dict[str, Any]:
     return {"factory": index.factory, "train_vectors": index.train_vectors, "seed": experiment.seed}
 
 
-def _depths(experiment: Experiment, system: str) -> dict[str, int]:
-    """How deep a system's runs are: of the training queries, if it is mined, and of the judged splits, if it is judged."""
-    depths = {"mined": experiment.negatives.depth} if system in systems_mined(experiment) else {}
-    return depths | ({"judged": experiment.evaluate.depth} if system in systems_with_runs(experiment) else {})
-
-
 def _search_index(experiment: Experiment, name: str) -> dict[str, Any]:
     index = experiment.index_of(name).model_dump(mode="json", include={"nprobe", "ef_search"})
-    return {**index, **_depths(experiment, name), "precision": experiment.precision}
+    return {**index, "precision": experiment.precision}
 
 
 def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
@@ -123,12 +110,17 @@ def _compare(experiment: Experiment, _: str | None) -> dict[str, Any]:
     return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed, "pairs": compared_pairs(experiment)}
 
 
+def _judge(experiment: Experiment, _: str | None) -> dict[str, Any]:
+    block = experiment.evaluate.model_dump(mode="json", include={"systems", "splits", "metrics"})
+    return {"evaluate": block, "published": sha256_file(published_file(experiment))}
+
+
 _SETTINGS: dict[str, Any] = {
-    "download_inputs": lambda e, _: remote_inputs(e),
+    "download": lambda e, _: remote_inputs(e),
     "prepare_corpus": lambda e, _: e.corpus.model_dump(mode="json"),
     "train_tokenizer": _train_tokenizer,
     "index_bm25": _index_bm25,
-    "search_bm25": lambda e, _: _depths(e, LEXICAL),
+    "search_bm25": lambda e, _: {},
     "mine_negatives": lambda e, _: {**e.negatives.model_dump(mode="json"), "seed": e.seed},
     "train": _train,
     "import_model": _import_model,
@@ -140,7 +132,8 @@ _SETTINGS: dict[str, Any] = {
     "fuse": lambda e, name: {**e.models[name].model_dump(mode="json"), "depth": e.evaluate.depth},
     "evaluate": lambda e, _: e.evaluate.model_dump(mode="json", include={"systems", "splits", "metrics"}),
     "compare_systems": _compare,
-    "judge_reproduction": lambda e, _: {"evaluate": e.evaluate.model_dump(mode="json", include={"systems", "splits", "metrics"})},
+    "judge_reproduction": _judge,
     "report": lambda e, _: {},
     "track": lambda e, _: e.tracking.model_dump(mode="json"),
+    "enforce_gate": lambda e, _: {},
 }

@@ -121,6 +121,14 @@ def summary(lines: list[Verdict]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts(lines).items() if count)
 
 
+def tell(lines: list[Verdict], fail: bool) -> int:
+    """Print the verdicts; returns the exit code, which is 1 if a figure FAILs and ``fail`` asks for it."""
+    if lines:
+        print(text_table(lines))
+    print(f"Against published figures: {summary(lines)}.")
+    return 1 if fail and counts(lines)[FAIL] else 0
+
+
 def text_table(lines: list[Verdict]) -> str:
     """The verdicts as aligned text."""
     from simlm.evaluation.table import columns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from simlm.config.kinds.given import GivenBiEncoder, GivenModel
@@ -11,7 +10,6 @@ from simlm.config.remote import is_hub_id
 from simlm.context import Context
 from simlm.models.card import add_card
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, load_trained_classifier, save_model
-from simlm.records.record import StageRecord
 
 
 def take_over(context: Context, name: str) -> None:
@@ -24,12 +22,10 @@ def take_over(context: Context, name: str) -> None:
     UserError
         If the model cannot be had, lacks weights (a re-ranker its head), or is too small for the configured lengths.
     """
-    from simlm.config.stages import settings_of
-
     settings, paths = context.experiment.models[name], context.paths
     assert isinstance(settings, GivenModel)
-    source, stage = os.path.expanduser(settings.init), f"import_model.{name}"
-    with StageRecord(paths.record(stage), stage, settings_of(context.experiment, "import_model", name), _files(source)) as record:
+    source = os.path.expanduser(settings.init)
+    with context.record("import_model", name) as record:
         tokenizer = load_tokenizer(source)
         if isinstance(settings, GivenBiEncoder):
             model = load_encoder(source)
@@ -46,12 +42,6 @@ def take_over(context: Context, name: str) -> None:
         record.notes["given"] = given
         record.metrics["parameters"] = sum(parameter.numel() for parameter in model.parameters())
         record.outputs["weights"] = paths.model(name) / "model.safetensors"
-
-
-def _files(source: str) -> dict[str, Path]:
-    """Files of a local folder whose digests belong to the record; a Hugging Face id is told apart by its commit."""
-    there = (Path(source) / file for file in ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json"))
-    return {file.name: file for file in there if file.is_file()}
 
 
 def _origin(source: str) -> dict[str, Any]:

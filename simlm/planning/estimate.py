@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
-from simlm.config.graph import LEXICAL, needed_models, needed_runs, systems_with_runs
-from simlm.config.jobs import record_names
-from simlm.config.stages import bm25_splits, systems_mined
+from simlm.config.graph import LEXICAL, needed_models, needed_runs
+from simlm.config.jobs import jobs, runs_made
 from simlm.paths import Paths
 from simlm.planning.costs import Accelerator, Costs
 from simlm.planning.counts import Counts
@@ -76,19 +75,10 @@ class Planner:
     def stages(self) -> list[Estimate]:
         """All stages of ``all``, in the order of the chain; the shards of a model are one line."""
         names: dict[str, list[str]] = {}
-        for record in record_names(self.experiment, self.experiment.shards_of):
-            stage = record.rsplit(".", 1)[0] if record.startswith("encode.") else record
-            names.setdefault(stage, []).append(record)
-            system = stage.partition(".")[2]
-            if stage.startswith("search_index.") and system in systems_mined(self.experiment) and not self._searches_together(system):
-                names[f"{stage}.train"] = [f"{stage}.train"]
+        for job in jobs(self.experiment):
+            names.setdefault((job._replace(part=None) if job.stage == "encode" else job).label, []).append(job.label)
         names |= {"report": ["report"], "track": []}
         return [self._estimate(stage, records) for stage, records in names.items()]
-
-    def _searches_together(self, system: str) -> bool:
-        """Whether one job searches the training queries, which are mined, and the judged ones."""
-        judged = self.experiment.evaluate.splits
-        return system in systems_mined(self.experiment) and system in systems_with_runs(self.experiment) and "train" not in judged
 
     def _estimate(self, stage: str, records: list[str]) -> Estimate:
         kind, _, system = stage.partition(".")
@@ -146,20 +136,18 @@ class Planner:
     def _bm25_queries(self, queries: float) -> float:
         return queries * (self.costs.bm25_query + POSTINGS_SHARE * self.counts.passages * self.costs.bm25_posting)
 
-    def _runs(self, system: str, splits: list[str]) -> tuple[float, float, float]:
-        """Queries, CPU seconds and disk of the runs of some splits."""
-        mined, judged = self.experiment.negatives.depth, self.experiment.evaluate.depth
+    def _runs(self, system: str) -> tuple[float, float, float]:
+        """Queries, CPU seconds and disk of the runs that a system's search writes."""
         queries = seconds = disk = 0.0
-        for split in splits:
-            number = self.counts.queries.get(split, 0)
-            trained = split == "train" and split not in self.experiment.evaluate.splits
+        for split, mined in runs_made(self.experiment, system):
+            number, depth = self.counts.queries.get(split, 0), self.experiment.negatives.depth if mined else self.experiment.evaluate.depth
             queries += number
-            seconds += 0 if trained else number * judged * self.costs.run_line
-            disk += number * min(self.counts.passages, mined if trained else judged) * (8 if trained else TREC_LINE)
+            seconds += 0 if mined else number * depth * self.costs.run_line
+            disk += number * min(self.counts.passages, depth) * (8 if mined else TREC_LINE)
         return queries, seconds, disk
 
     def _search_bm25(self, _: str) -> tuple[float, float, float, float]:
-        queries, writing, disk = self._runs(LEXICAL, bm25_splits(self.experiment))
+        queries, writing, disk = self._runs(LEXICAL)
         memory = PROCESS + 8 * self._words * POSTINGS_PER_WORD + self._terms + 4 * self.counts.passages + 300 * queries
         return self.costs.start_light + self._bm25_queries(queries) + writing, 0, disk, memory
 
@@ -228,10 +216,7 @@ class Planner:
         return self.costs.start_light + read * self.costs.vector_byte, 0, size, PROCESS + size + 65_536 * 4 * self.work.shape(name).hidden
 
     def _search_index(self, name: str) -> tuple[float, float, float, float]:
-        name, _, part = name.partition(".")
-        judged = list(self.experiment.evaluate.splits)
-        splits = ["train"] if part else [*(["train"] if self._searches_together(name) else []), *judged]
-        queries, writing, disk = self._runs(name, splits)
+        queries, writing, disk = self._runs(name)
         shape, factory = self.work.shape(name), self.experiment.index_of(name).factory
         compared = 2 * queries * looked_at(factory, self.experiment.index_of(name).nprobe, self.counts.passages) * self.counts.passages * shape.hidden
         # The vectors of the queries are there, so that only the exact search on a GPU needs torch.
@@ -253,8 +238,7 @@ class Planner:
 
     def _rerank(self, name: str) -> tuple[float, float, float, float]:
         block, shape = self.experiment.models[name], self.work.shape(name)
-        splits = list(self.experiment.evaluate.splits)
-        queries, writing, disk = self._runs(name, splits)
+        queries, writing, disk = self._runs(name)
         pairs = queries * min(block.rerank_depth, self.experiment.evaluate.depth, self.counts.passages)
         cpu, accelerator = self._compute(pairs * self.work.scoring(name), shape.hidden, False, min(1, block.gpus))
         cpu += self.costs.start_torch + writing + min(self.counts.passages, pairs) * self.counts.words * self.costs.tokenize_word
@@ -262,7 +246,7 @@ class Planner:
 
     def _fuse(self, name: str) -> tuple[float, float, float, float]:
         block = self.experiment.models[name]
-        _, writing, disk = self._runs(name, list(self.experiment.evaluate.splits))
+        _, writing, disk = self._runs(name)
         return self.costs.start_light + (1 + len(block.of)) * writing, 0, disk, PROCESS + 40 * MIB + 8 * self.counts.passages
 
     def _evaluate(self, _: str) -> tuple[float, float, float, float]:

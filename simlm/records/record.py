@@ -37,6 +37,8 @@ class StageRecord:
         The stage's own block of the configuration.
     inputs
         Name → file whose sha256 is recorded (manifests stand for big folders).
+    code
+        Fingerprint of the code behind the stage.
 
     Attributes
     ----------
@@ -48,8 +50,8 @@ class StageRecord:
         Anything else worth keeping (choices with reasons, counts of dropped items; ``cautions``, see :meth:`caution`).
     """
 
-    def __init__(self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None) -> None:
-        self.path, self.stage, self.settings = path, stage, settings
+    def __init__(self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None, code: str = "") -> None:
+        self.path, self.stage, self.settings, self.code = path, stage, settings, code
         for name, file in (inputs or {}).items():
             if not file.exists():
                 raise UserError(f"{file} does not exist; run the stage that makes it ({name}) first")
@@ -86,6 +88,7 @@ class StageRecord:
                 "stage": self.stage,
                 "key": self.key,
                 "settings": self.settings,
+                "code": self.code,
                 "inputs": self.inputs,
                 "outputs": outputs,
                 "metrics": self.metrics,

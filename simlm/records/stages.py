@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from simlm.config import Experiment
+from simlm.config.jobs import STAGES
 from simlm.errors import UserError
 from simlm.files import read_manifest, sha256_text
 from simlm.paths import Paths
 
-ORDER = (
-    "download_inputs", "prepare_corpus", "train_tokenizer", "import_model",
-    "index_bm25", "search_bm25", "mine_negatives", "train", "encode", "build_index", "search_index",
-    "score_teacher", "rerank", "fuse", "evaluate", "compare_systems", "judge_reproduction", "report",
-)  # fmt: skip
+ORDER = list(STAGES)
 
 
 SHAPE = {"stage": str, "key": str, "settings": dict, "inputs": dict, "outputs": dict, "metrics": dict, "notes": dict, "start": str, "end": str}

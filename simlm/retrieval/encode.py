@@ -23,7 +23,7 @@ import numpy as np
 
 from simlm import processes
 from simlm.ahead import ahead
-from simlm.config.code import STAGES, fingerprint
+from simlm.config.code import fingerprint
 from simlm.durable import put_file
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
@@ -103,7 +103,7 @@ class Shard:
     @property
     def key(self) -> str:
         """Hex digest of everything the vectors depend on."""
-        code = fingerprint(STAGES["encode"])
+        code = fingerprint("simlm.retrieval.encode")
         return sha256_text(json.dumps([self.first, self.last, self.dtype, self.dimension, self.about, code], sort_keys=True))
 
     def blocks(self) -> list[tuple[int, int]]:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from simlm.context import Context
-from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.lexical.bm25 import Bm25Index
 from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
-from simlm.progress import progress
-from simlm.runs.found import Found
-from simlm.runs.runs import Ranking, best_first, read_run, write_trec_run
+from simlm.runs.runs import Ranking, best_first
 from simlm.training.passage_cache import PassageCache
 
 QUERIES_AT_ONCE = 128
@@ -80,36 +75,3 @@ def _query_texts(texts: dict[str, str], rankings: list[Ranking]) -> list[str]:
         if ranking.query_id not in texts:
             raise UserError(f"the run has a query '{ranking.query_id}' that its split does not have; was it made from another corpus?")
     return [texts[ranking.query_id] for ranking in rankings]
-
-
-def rerank(context: Context, name: str) -> None:
-    """Re-rank the runs of a cross-encoder's candidates on all judged splits, and write the stage's record."""
-    from simlm import hardware
-    from simlm.config.stages import settings_of
-    from simlm.progress import say
-    from simlm.records.record import StageRecord
-
-    experiment, paths = context.experiment, context.paths
-    settings, stage, store = experiment.models[name], f"rerank.{name}", CorpusStore(paths.corpus)
-    candidates, splits, depth = settings.candidates(), list(experiment.evaluate.splits), settings.rerank_depth
-    files: dict[str, Path] = {split: paths.run(candidates, split) for split in splits}
-    for split, file in files.items():
-        if not file.exists():
-            raise UserError(f"{file} does not exist; search the split '{split}' with {candidates} first")
-    threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
-    scorer = PairScorer.open(paths.model(name), precision)
-    inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json", **files}
-    index = None
-    if scorer.lexical_hints:
-        index, inputs["bm25"] = Bm25Index.load(paths.bm25, store.sha256), paths.bm25 / "manifest.json"
-    with StageRecord(paths.record(stage), stage, settings_of(experiment, "rerank", name), inputs) as record:
-        rankings = {split: list(Found(read_run(file, store), experiment.evaluate.depth, store.own_rows(split))) for split, file in files.items()}
-        say(f"{name} re-ranks the top {depth} of {candidates} on {', '.join(splits)}: {threads} threads, {precision.name} ({precision.reason}).")
-        wanted = (ranking.passages[:depth] for run in rankings.values() for ranking in run)
-        passages = PassageCache(store, wanted, scorer.joiner.passages, paths.root / "runs" / name)
-        for split, run in rankings.items():
-            again = progress(rerank_run(scorer, passages, store.queries(split), run, depth, index), len(run), f"Re-ranking {split}", unit="queries")
-            record.metrics[f"{split}/queries"] = write_trec_run(paths.run(name, split), again, store, tag=name, depth=experiment.evaluate.depth)
-            record.metrics[f"{split}/pairs"] = sum(min(depth, len(ranking.passages)) for ranking in run)
-            record.outputs[split] = paths.run(name, split)
-        record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "candidates": candidates}

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import faiss
     import torch
 
-    from simlm.config import Experiment
     from simlm.retrieval.shards import Shards
 
 SPARE = 16
@@ -172,19 +171,3 @@ def search_split(
         for query_id, rows, scores in zip(queries.ids[chunk], *search(queries.vectors[chunk], depth)):
             found = rows >= 0
             yield Ranking(query_id, rows[found].astype(np.int32), scores[found])
-
-
-def planned_runs(experiment: Experiment, name: str, splits: list[str] | None = None) -> list[tuple[str, bool]]:
-    """Runs to make, as (split, whether it is the one that is mined).
-
-    ``train`` is mined to ``negatives.depth``. Where it is also a judged split it gets a TREC run too: without ``splits`` both are
-    made, ``["train"]`` alone means the one to mine, and among others it is a judged split like them.
-    """
-    from simlm.config.graph import needed_runs
-
-    judged = list(experiment.evaluate.splits)
-    if splits is None:
-        mined, needed = needed_runs(experiment, name)
-        return [*([("train", True)] if mined else []), *((split, False) for split in (needed or ([] if mined else judged)))]
-    splits = list(dict.fromkeys(splits))
-    return [(split, split == "train" and ("train" not in judged or splits == ["train"])) for split in splits]

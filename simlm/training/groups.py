@@ -165,7 +165,7 @@ def read_groups(path: Path, store: CorpusStore, n: int, folder: Path) -> Groups:
     """
     from simlm.runs.negatives import negatives_metadata, read_negatives
 
-    again = f"delete it and run simlm mine-negatives --source {path.stem} again"
+    again = f"delete it and run simlm mine-negatives --model {path.stem} again"
     about = negatives_metadata(path)
     if about.get("corpus_sha256", store.sha256) != store.sha256:
         raise UserError(f"{path} was made from another corpus; {again}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simlm import hardware, processes
-from simlm.config.code import fingerprint
 from simlm.config.kinds import Training
 from simlm.context import Context
 from simlm.records.record import StageRecord
@@ -30,8 +29,8 @@ class TrainingJob:
 
     @property
     def checkpoint_key(self) -> str:
-        """Identity of the checkpoints: the stage key and the code that trains, so that changed code never goes on from what the old code did."""
-        return f"{self.key}-{fingerprint(self.settings.trainer.split(':')[0])}"
+        """Identity of the checkpoints: the stage key, the arithmetic and the code that trains, so that nothing goes on from what other code did."""
+        return f"{self.key}-{self.precision.name}-{self.record.code}"
 
     @property
     def is_main(self) -> bool:

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simlm.context import Context
 from simlm.corpus.store import CorpusStore
-from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
 from simlm.progress import progress
 from simlm.training.groups import Groups
@@ -98,41 +96,3 @@ def _chunks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + PAIRS_AT_ONCE, side="right")) - 1)
         yield first, last
         first = last
-
-
-def score_teacher(context: Context, student: str) -> None:
-    """Score what the bi-encoder ``student`` will visit with its teacher, and write the stage's record."""
-    from simlm import hardware
-    from simlm.config.stages import model_seed, settings_of
-    from simlm.models.folder import model_fingerprint
-    from simlm.progress import say
-    from simlm.records.record import StageRecord
-    from simlm.training.biencoder import hard_negatives, training_groups
-    from simlm.training.schedule import total_steps
-    from simlm.training.teacher_scores import write_teacher_scores
-
-    experiment, paths = context.experiment, context.paths
-    settings, seed, stage = experiment.models[student], model_seed(experiment, student), f"score_teacher.{student}"
-    teacher, folder = paths.model(settings.teacher), paths.root / "training"
-    store = CorpusStore(paths.corpus)
-    inputs = {"corpus": paths.corpus / "manifest.json", "negatives": paths.negatives(settings.negatives)}
-    threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
-    scorer = PairScorer.open(teacher, precision)
-    if scorer.lexical_hints:
-        inputs["bm25"] = paths.bm25 / "manifest.json"
-    with StageRecord(paths.record(stage), stage, settings_of(experiment, "score_teacher", student), inputs | {"teacher": teacher / "simlm.json"}) as record:
-        groups = training_groups(context, settings, store)
-        seen = np.setdiff1d(np.arange(len(groups)), groups.holdout(seed, settings.holdout))
-        epochs = visits_per_query(len(groups), seen, total_steps(settings, len(seen)) * settings.batch_size, seed)
-        rows, offsets = visited_passages(groups, epochs, hard_negatives(settings), seed, settings.rotation, folder)
-        listed = len(groups.positives) + len(groups.negatives)
-        say(f"{settings.teacher} scores {len(rows):,} of {listed:,} listed pairs for {student}: {threads} threads, {precision.name} ({precision.reason}).")
-        about = {"student": student, "teacher": settings.teacher, "teacher_sha256": model_fingerprint(teacher), "corpus_sha256": store.sha256}
-        by_id = store.queries("train")
-        texts = [by_id[query_id] for query_id in groups.query_ids]
-        hints = LexicalHints.open(context, store, texts) if scorer.lexical_hints else None
-        scored = score_visited(scorer, store, groups.query_ids, texts, rows, offsets, folder, hints)
-        pairs = write_teacher_scores(paths.teacher_scores(student), scored, about)
-        record.metrics |= {"pairs": pairs, "listed_pairs": listed, "queries": int((epochs > 0).sum())}
-        record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads}
-        record.outputs["scores"] = paths.teacher_scores(student)

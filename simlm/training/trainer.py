@@ -18,11 +18,11 @@ from transformers.utils import logging as transformers_logging
 
 from simlm import hardware, processes
 from simlm.config.kinds import Training
+from simlm.config.stages import model_seed
 from simlm.context import Context
 from simlm.errors import OutOfTime, UserError
 from simlm.models.dropout import use_byte_dropout
 from simlm.progress import say
-from simlm.records.record import StageRecord
 from simlm.training import checkpoints
 from simlm.training.checkpoint_files import ClearCheckpointErrors
 from simlm.training.distributed import put_shares
@@ -40,14 +40,12 @@ def start_job(context: Context, name: str) -> TrainingJob:
     """Seed everything, choose the arithmetic and open the stage's record."""
     settings = context.experiment.models[name]
     assert isinstance(settings, Training)
+    record = context.record("train", name, inputs=training_inputs(context, name))
     processes.join()
     threads = hardware.prepare(settings.threads)
     precision = hardware.choose_precision(context.experiment.precision)
-    seed = settings.seed if settings.seed is not None else context.experiment.seed
+    seed = model_seed(context.experiment, name)
     torch.manual_seed(seed)
-    stage = f"train.{name}"
-    block = settings.model_dump(mode="json", exclude=set(settings.not_trained))
-    record = StageRecord(context.paths.record(stage), stage, {**block, "seed": seed, "precision": precision.name}, training_inputs(context, name))
     record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "processes": processes.count(), **_commits(settings)}
     several = f"{processes.count()} processes of " if processes.count() > 1 else ""
     say(f"Training {name} ({settings.kind}) with {several}{threads} threads in {precision.name} ({precision.reason}).")

@@ -29,11 +29,11 @@ MINUTES = max(1, min(20, round(os.getloadavg()[0] / (os.cpu_count() or 1))))
 OPTIONS = [
     "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2", "--latency-wait", "5",
     "--groups", "prepare_corpus=corpus", "train_tokenizer=corpus", "search_bm25=lexical", "mine_negatives=lexical",
-    "build_index=search", "search_index=search", "evaluate_systems=judge", "compare_systems=judge", "write_report=judge",
-    "--set-resources", "index_bm25:mem_mb=60 if attempt == 1 else 1000", f"train_model:runtime={MINUTES} if attempt == 1 else 30",
-    *(f"{rule}:mem_mb=1200" for rule in ("prepare_corpus", "train_tokenizer", "search_bm25", "mine_negatives", "encode_corpus")),
-    "train_model:mem_mb=3000",  # two processes, their launcher and Snakemake
-    *(f"{rule}:mem_mb=1200" for rule in ("build_index", "search_index", "evaluate_systems", "compare_systems", "write_report")),
+    "build_index=search", "search_index=search", "evaluate=judge", "compare_systems=judge", "report=judge",
+    "--set-resources", "index_bm25:mem_mb=60 if attempt == 1 else 1000", f"train:runtime={MINUTES} if attempt == 1 else 30",
+    *(f"{rule}:mem_mb=1200" for rule in ("prepare_corpus", "train_tokenizer", "search_bm25", "mine_negatives", "encode")),
+    "train:mem_mb=3000",  # two processes, their launcher and Snakemake
+    *(f"{rule}:mem_mb=1200" for rule in ("build_index", "search_index", "evaluate", "compare_systems", "report")),
 ]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ class Run:
             job, state, comment = line.split("|", 2)
             self.states[job] = state
             self.submissions.setdefault(comment, set()).add(job)
-            if "encode_corpus" in comment and state == "RUNNING" and self.cancelled is None:
+            if "encode" in comment and state == "RUNNING" and self.cancelled is None:
                 self.cancelled = job
                 subprocess.run(["scancel", job], check=True)
         if self.stopped is None and list((self.results / "training" / "base").glob("checkpoint-*/complete.json")):
@@ -155,7 +155,7 @@ def test_trainings_ran_in_two_processes(run):
 def test_shards_are_jobs_of_their_own_and_the_cancelled_one_came_again(run):
     assert run.cancelled is not None
     assert run.states[run.cancelled] == "CANCELLED"
-    states = jobs_of(run, "encode_corpus")
+    states = jobs_of(run, "encode")
     assert sorted(states) == ["CANCELLED", "COMPLETED", "COMPLETED"]
     assert f"SLURM-job '{run.cancelled}' failed" in run.text
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simlm.config import code
-from simlm.config.code import STAGES, fingerprint, reached, source_files
+from simlm.config.code import WHOLE, fingerprint, reached, source_files
+from simlm.config.jobs import STAGES
 from simlm.config.kinds import KINDS
 
 BEFORE = '''"""Module."""
@@ -69,7 +70,10 @@ def test_imported_modules_count_and_plumbing_does_not(tmp_path, monkeypatch):
     assert digest(paths="B = 2") == digest(unused="C = 2") == before
 
 
-@pytest.mark.parametrize("module", sorted({*STAGES.values(), *(kind.trainer.split(":")[0] for kind in KINDS if kind.trainer)}))
+TRAINERS = [kind.trainer.split(":")[0] for kind in KINDS if kind.trainer]
+
+
+@pytest.mark.parametrize("module", sorted({*(f"simlm.stages.{stage}" for stage in STAGES), *sum(WHOLE.values(), ()), *TRAINERS}))
 def test_the_modules_behind_the_stages_exist(module):
     assert source_files(module), f"{module} does not exist"
 

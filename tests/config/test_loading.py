@@ -20,9 +20,9 @@ from simlm.config.graph import (
     training_needs,
     training_order,
 )
-from simlm.config.jobs import record_names
+from simlm.config.jobs import Job, jobs, runs_made
 from simlm.config.picture import mermaid, outline
-from simlm.config.stages import bm25_splits, settings_of, systems_mined
+from simlm.config.stages import settings_of
 from simlm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,7 +108,7 @@ def test_only_what_is_evaluated_is_needed(default):
     fewer = validate(values)
     assert set(needed_models(fewer)) == {"simlm", "retriever1"}
     assert systems_with_runs(fewer) == ["bm25", "retriever1"]
-    assert "train.distilled" not in record_names(fewer, lambda name: ["1-of-1"])
+    assert Job("train", "distilled") not in jobs(fewer)
 
 
 def test_runs_that_others_read_are_searched(default):
@@ -116,10 +116,9 @@ def test_runs_that_others_read_are_searched(default):
     values["evaluate"] |= {"systems": ["fusion"], "baseline": "fusion"}
     fused = validate(values)
     assert set(systems_with_runs(fused)) == {"fusion", "distilled", "bm25"}
-    assert bm25_splits(fused) == ["train", "dev", "test"]
+    assert runs_made(fused, "bm25") == [("train", True), ("dev", False), ("test", False)]
     values["evaluate"] |= {"systems": ["retriever1"], "baseline": "retriever1"}
-    assert bm25_splits(validate(values)) == ["train"]
-    assert "bm25" in systems_mined(validate(values))
+    assert runs_made(validate(values), "bm25") == [("train", True)]
 
 
 def test_systems_are_compared_with_what_they_build_on_and_not_with_the_row_above(default):
@@ -178,7 +177,7 @@ def test_settings_that_nothing_reads_rerun_nothing(default):
     assert parent_key(unseen) == parent_key(default)
 
     deeper = settings(laid_over(negatives={"depth": 300}))
-    assert {name for name in before if deeper[name] != before[name]} == {"search_bm25", *(name for name in systems_mined(default) if name != "bm25")}
+    assert {name for name in before if deeper[name] != before[name]} == {"search_bm25", *(name for name in mined_systems(default) if name != "bm25")}
 
     for over in ({"index": {"train_vectors": 7}}, {"seed": 7}):
         assert settings_of(laid_over(**over), "build_index", "distilled") == settings_of(default, "build_index", "distilled"), "Flat learns nothing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simlm.config import load_experiment, validate
-from simlm.config.jobs import record_names
+from simlm.config.jobs import jobs
 from simlm.config.stages import settings_of
 from simlm.errors import UserError
 
@@ -40,7 +40,7 @@ def test_every_stage_of_that_model_alone_follows():
         assert settings_of(made, stage, "distilled") == settings != settings_of(plain, stage, "distilled")
         assert settings_of(made, stage, "retriever1") == settings_of(plain, stage, "retriever1")
     assert settings_of(made, "train", "distilled") == settings_of(plain, "train", "distilled")
-    records = record_names(made, made.shards_of)
+    records = [job.label for job in jobs(made)]
     assert [name for name in records if name.startswith("encode.distilled.")] == [f"encode.distilled.{shard}-of-3" for shard in (1, 2, 3)]
     assert [name for name in records if name.startswith("encode.retriever1.")] == ["encode.retriever1.1-of-1"]
 

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import yaml
 
-from simlm.commands import judge_reproduction
 from simlm.config import validate
 from simlm.config.kinds import BiEncoder
 from simlm.config.published import FILE, counterparts, load_published, origin_of, titles_of
 from simlm.errors import UserError
 from simlm.evaluation import gate
 from simlm.evaluation.compare import MetricRow, read_rows
+from simlm.stages import judge_reproduction
 
 SPLITS = {"train": "msmarco-passage/train/judged", "dev": "msmarco-passage/dev/small", "dl19": "msmarco-passage/trec-dl-2019/judged"}
 TRAINED = {"kind": "biencoder", "init": "a/b", "steps": 1, "negatives": "bm25"}
@@ -132,9 +132,9 @@ def judged(tmp_path, monkeypatch):
     (tmp_path / "m/corpus").mkdir(parents=True)
     (tmp_path / "m/corpus/manifest.json").write_text(json.dumps(manifest()))
 
-    def call(value, *options):
+    def call(value, *options, command="judge-reproduction"):
         write_rows(tmp_path / "m/metrics.tsv", [row("distilled", "dev", "RR@10", value), row("mine", "dev", "RR@10", 0.2)], MetricRow)
-        return main(["judge-reproduction", "--config", str(config), *options])
+        return main([command, "--config", str(config), *options])
 
     return tmp_path / "m", call
 
@@ -150,11 +150,11 @@ def test_the_command_writes_first_and_fails_last(judged, capsys):
     assert [line.verdict for line in read_rows(folder / "reproduction.tsv", gate.Verdict)] == ["OK"]
 
 
-def test_only_read_judges_nothing_anew(judged):
+def test_the_gate_reads_the_verdicts_and_judges_nothing_anew(judged):
     folder, call = judged
     call(0.411)
     before = (folder / "reproduction.tsv").read_bytes()
-    assert call(0.1, "--gate", "--only-read") == 0
+    assert call(0.1, command="enforce-gate") == 0
     assert (folder / "reproduction.tsv").read_bytes() == before
 
 

@@ -54,7 +54,7 @@ def experiment(tmp_path):
 
 def test_whole_chain(experiment, capsys):
     root = experiment.root
-    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--source", "bm25"]):
+    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"]):
         assert experiment(*command) == 0, capsys.readouterr().err
     manifest = json.loads((root / "bm25" / "manifest.json").read_text())
     assert manifest["analyzer"] == "split_names_stemmed"
@@ -92,7 +92,7 @@ def test_whole_chain(experiment, capsys):
         name: (root / name).read_bytes()
         for name in ("metrics.tsv", "evaluation/comparisons.tsv", "negatives/bm25.parquet", "runs/bm25/test.trec", "runs/fusion/test.trec")
     }
-    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--source", "bm25"], ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"]):
+    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"], ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"]):
         assert experiment(*command) == 0
     assert {name: (root / name).read_bytes() for name in first} == first
 
@@ -109,13 +109,12 @@ def test_one_analyzer_is_taken_as_it_is(experiment, tmp_path):
     [
         (["search-bm25"], "run simlm index-bm25 first"),
         (["search-bm25", "--splits", "tset"], "has no split 'tset'; did you mean 'test'?"),
-        (["mine-negatives", "--source", "bm25"], "run the search of the split 'train' first"),
-        (["mine-negatives", "--source", "encodre"], "no model of 'tiny' is called 'encodre'; did you mean 'encoder'?"),
-        (["mine-negatives", "--source", "fusion"], "'fusion' is of kind fusion, but this command takes biencoder"),
-        (["fuse", "--model", "encoder"], "'encoder' is of kind biencoder, but this command takes fusion"),
-        (["fuse", "--model", "fusion"], "search (or re-rank) the split 'dev' with 'encoder' first"),
-        (["evaluate"], "the system 'bm25' has not searched the split 'dev' yet"),
-        (["evaluate", "--systems", "bm52"], "no evaluated system is called 'bm52'; did you mean 'bm25'?"),
+        (["mine-negatives", "--model", "bm25"], "train.parquet does not exist; run simlm search-bm25 first"),
+        (["mine-negatives", "--model", "encodre"], "no model of 'tiny' is called 'encodre'; did you mean 'encoder'?"),
+        (["mine-negatives", "--model", "fusion"], "'fusion' is of kind fusion, which mine-negatives does not take; it takes bm25, encoder"),
+        (["fuse", "--model", "encoder"], "'encoder' is of kind biencoder, which fuse does not take; it takes fusion"),
+        (["fuse", "--model", "fusion"], "dev.trec does not exist; run simlm search-index --model encoder first"),
+        (["evaluate"], "dev.trec does not exist; run simlm search-bm25 first"),
         (["compare-systems"], "run simlm evaluate first"),
         (["evaluate", "--run", "x.trec"], "with both --run FILE and --qrels FILE"),
     ],
@@ -131,7 +130,7 @@ def test_run_from_another_corpus_is_refused(experiment, capsys):
     assert experiment("index-bm25") == experiment("search-bm25") == 0
     write_corpus(experiment.root / "corpus", [("p0", "", "other")], {"train": ([("q0", "x")], [("q0", "p0", 1)])}, {"source": "mine"})
     capsys.readouterr()
-    assert experiment("mine-negatives", "--source", "bm25") == 2
+    assert experiment("mine-negatives", "--model", "bm25") == 2
     assert "was made from another corpus" in capsys.readouterr().err
     assert experiment("search-bm25", "--splits", "train") == 2
     assert "was made from another corpus" in capsys.readouterr().err

@@ -10,11 +10,12 @@ import torch
 
 from simlm.cli import main
 from simlm.config import validate
+from simlm.config.jobs import runs_made
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import Precision
 from simlm.retrieval.encoder import TextEncoder
 from simlm.retrieval.queries import QueryVectors
-from simlm.retrieval.search import ShardedSearch, planned_runs, search_split
+from simlm.retrieval.search import ShardedSearch, search_split
 from simlm.retrieval.shards import Shards
 from simlm.runs.runs import read_run, read_train_run
 
@@ -111,7 +112,7 @@ def test_a_new_model_asks_for_new_vectors(simlm, searchable, word_tokenizer, tin
     ("command", "options", "sentence"),
     [
         ("encode", ["--model", "distiled"], "no model of 'tiny' is called 'distiled'; did you mean 'distilled'?"),
-        ("encode", ["--model", "reranker"], "'reranker' is of kind crossencoder, but this command takes biencoder"),
+        ("encode", ["--model", "reranker"], "'reranker' is of kind crossencoder, which encode does not take; it takes distilled, second"),
         ("encode", ["--model", "second"], "simlm.json does not exist; run simlm train --model second first"),
         ("encode", ["--model", "distilled", "--shard", "3", "--shards", "2"], "there is no shard 3 of 2"),
         ("encode", ["--model", "distilled", "--shard", "0"], "there is no shard 0 of 2"),
@@ -130,12 +131,12 @@ def test_one_sentence_for_each_mistake(simlm, command, options, sentence):
 
 def test_which_runs_are_made(searchable):
     experiment = searchable.experiment
-    assert planned_runs(experiment, "distilled") == [("train", True), ("test", False)]
-    assert planned_runs(experiment, "second") == [("test", False)]
-    assert planned_runs(experiment, "distilled", ["train"]) == [("train", True)]
+    assert runs_made(experiment, "distilled") == [("train", True), ("test", False)]
+    assert runs_made(experiment, "second") == [("test", False)]
+    assert runs_made(experiment, "distilled", "train") == [("train", True)]
     values = experiment.model_dump(mode="json")
     values["evaluate"]["splits"]["train"] = {}
     judged = validate(values)
-    assert planned_runs(judged, "distilled") == [("train", True), ("test", False), ("train", False)]
-    assert planned_runs(judged, "distilled", ["train"]) == [("train", True)]
-    assert planned_runs(judged, "distilled", ["train", "test"]) == [("train", False), ("test", False)]
+    assert runs_made(judged, "distilled") == [("train", True), ("test", False), ("train", False)]
+    assert runs_made(judged, "distilled", "train") == [("train", True)]
+    assert runs_made(judged, "distilled", "train+test") == [("train", False), ("test", False)]

@@ -47,7 +47,7 @@ CONFIGURATION: dict[str, Any] = {
 }  # fmt: skip
 
 CHAIN = [
-    ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["mine-negatives", "--source", "bm25"], ["train", "--model", "base"],
+    ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"], ["train", "--model", "base"],
     ["train", "--model", "simlm"], ["train", "--model", "retriever"], ["train", "--model", "reranker"], ["score-teacher", "--model", "student"],
     ["train", "--model", "student"], ["encode", "--model", "student"], ["build-index", "--model", "student"], ["search-index", "--model", "student"],
     ["rerank", "--model", "reranker"], ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"],

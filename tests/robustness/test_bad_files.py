@@ -13,7 +13,7 @@ from damage import both, copy, cut, described_anew, entry, flip, line, parquet, 
 C = ["--config", "config.yaml"]
 TRAIN = {name: ["train", *C, "--model", name] for name in ("base", "simlm", "retriever", "reranker", "student")}
 ENCODE, BUILD, SEARCH = (["encode", *C, "--model", "student"], ["build-index", *C, "--model", "student"], ["search-index", *C, "--model", "student"])
-MINE = ["mine-negatives", *C, "--source", "bm25"]
+MINE = ["mine-negatives", *C, "--model", "bm25"]
 WEIGHTS, OTHER_WEIGHTS = "models/student/model.safetensors", "models/simlm/model.safetensors"
 SHARD = "embeddings/student/2-of-2"
 NEGATIVES, SCORES, RUN = "negatives/bm25.parquet", "teacher_scores/student.parquet", "runs/bm25/train.parquet"
@@ -109,7 +109,7 @@ CASES = {
     "run of other queries": (write("runs/bm25/test.trec", "x Q0 p1 1 1.0 bm25\n"), ["evaluate", *C], ["none of the run's queries is judged"]),
     "run names an unknown passage": (line("runs/bm25/test.trec", 1, "q50 Q0 who 1 99.0 bm25"), ["fuse", *C, "--model", "fusion"], ["no passage with the id 'who'"]),
     "run of another split": (copy("runs/bm25/dev.trec", "runs/bm25/test.trec"), ["rerank", *C, "--model", "reranker"], ["query 'q40' that its split does not have"]),
-    "run gone": (remove("runs/bm25/test.trec"), ["rerank", *C, "--model", "reranker"], ["test.trec does not exist; search"]),
+    "run gone": (remove("runs/bm25/test.trec"), ["rerank", *C, "--model", "reranker"], ["test.trec does not exist; run simlm search-bm25"]),
     # negatives
     "negatives truncated": (cut(NEGATIVES), TRAIN["retriever"], ["bm25.parquet is truncated or not Parquet"]),
     "negatives are teacher scores": (copy(SCORES, NEGATIVES), TRAIN["retriever"], ["not a file of negatives"]),

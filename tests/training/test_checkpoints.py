@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from simlm.cli import main
 from simlm.config import load_experiment
 from simlm.context import Context
+from simlm.stages.train import train
 from simlm.training import checkpoints
-from simlm.training.dispatch import train_model
 from simlm.training.history import read_history
 from simlm.training.inputs import training_inputs
 from simlm.training.mlm import MaskingCollator
@@ -26,7 +26,7 @@ from tests.training.test_pretraining_stages import configuration, prepare, weigh
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Context:
     context, _ = prepare(tmp_path_factory.mktemp("undisturbed"))
-    train_model(context, "base")
+    train(context, "base")
     return context
 
 
@@ -53,11 +53,11 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_resumed(undisturbed: C
     folder = context.paths.training("base")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "release", lambda folder: None)
-        train_model(context, "base")
+        train(context, "base")
     assert [path.name for path in checkpoints.checkpoints(folder)] == ["checkpoint-8", "checkpoint-12"]
     flip(folder / "checkpoint-12" / file)
     capsys.readouterr()
-    train_model(context, "base")
+    train(context, "base")
     said = capsys.readouterr().err
     assert f"checkpoint-12 is damaged ({file} is not what was written) and is removed" in said
     assert "checkpoint-8." in said
@@ -127,11 +127,11 @@ def test_a_start_from_outside_with_other_weights_is_another_training(undisturbed
     file = tmp_path / "more.yaml"
     file.write_text(yaml.safe_dump(values))
     context = Context(load_experiment(file), undisturbed.paths)
-    train_model(context, "more", keep_checkpoint=True)
+    train(context, "more", keep_checkpoint=True)
     first = weights(context.paths.model("more"))
     other_weights(outside)
     capsys.readouterr()
-    train_model(context, "more")
+    train(context, "more")
     said = capsys.readouterr().err
     assert "set aside" in said
     assert "Resuming" not in said

@@ -142,10 +142,10 @@ def load(folder: Path) -> Context:
 
 def train_and_encode(context: Context) -> list[list[int]]:
     """Train both models and embed the corpus; returns the passages that each step of the bi-encoder contrasted."""
-    from simlm.commands.encode import encode
     from simlm.retrieval import encode as encoding
+    from simlm.stages.encode import encode
+    from simlm.stages.train import train
     from simlm.training import biencoder
-    from simlm.training.dispatch import train_model
 
     seen: list[list[int]] = []
     loss, block = biencoder.contrastive_loss, encoding.BLOCK
@@ -156,9 +156,9 @@ def train_and_encode(context: Context) -> list[list[int]]:
 
     biencoder.contrastive_loss, encoding.BLOCK = recording, 8
     try:
-        train_model(context, "masked")
-        train_model(context, "retriever")
-        encode(context, "retriever", [1], 1)
+        train(context, "masked")
+        train(context, "retriever")
+        encode(context, "retriever", 1, 1)
     finally:
         biencoder.contrastive_loss, encoding.BLOCK = loss, block
     return seen

@@ -20,9 +20,10 @@ from simlm.context import Context
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
 from simlm.paths import Paths
+from simlm.stages.train import train
+from simlm.stages.train_tokenizer import train_tokenizer
 from simlm.text.token_cache import TokenCache
 from simlm.text.vocabulary import Vocabulary
-from simlm.training.dispatch import train_model
 from simlm.training.history import read_history
 
 SMALL = {"layers": 3, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 48, "dropout": 0.1}
@@ -50,10 +51,6 @@ def configuration(folder: Path, **simlm: object) -> dict:
 
 def prepare(folder: Path, **simlm: object) -> tuple[Context, Path]:
     """A corpus, a vocabulary and a configuration below ``folder``."""
-    from argparse import Namespace
-
-    from simlm.commands.train_tokenizer import run
-
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(configuration(folder, **simlm)))
     experiment = load_experiment(file)
@@ -65,13 +62,14 @@ def prepare(folder: Path, **simlm: object) -> tuple[Context, Path]:
     qrels = [(f"q{i}", f"p{i}", 1) for i in range(20)]
     splits = {"train": (queries[:10], qrels[:10]), "dev": (queries[10:], qrels[10:])}
     write_corpus(paths.corpus, passages, splits, {"source": "test"})
-    run(Namespace(config=[file], experiment=None, results=None))
-    return Context(experiment, paths), file
+    context = Context(experiment, paths)
+    train_tokenizer(context)
+    return context, file
 
 
-def train(context: Context, *names: str) -> None:
+def train_all(context: Context, *names: str) -> None:
     for name in names:
-        train_model(context, name)
+        train(context, name)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -83,7 +81,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Context:
     context, _ = prepare(tmp_path_factory.mktemp("trained"))
-    train(context, "base", "generator", "simlm")
+    train_all(context, "base", "generator", "simlm")
     return context
 
 
@@ -217,13 +215,13 @@ def test_a_training_stops_before_its_job_ends_and_goes_on_to_the_same_weights(tr
 def test_a_finished_training_that_is_asked_for_again_is_only_exported(trained: Context, tmp_path, capsys) -> None:
     """What a workflow does that was killed and did not see the end of the job: the manifest and the record are deleted."""
     context, _ = prepare(tmp_path)
-    train_model(context, "base", keep_checkpoint=True)
+    train(context, "base", keep_checkpoint=True)
     first = weights(context.paths.model("base"))
     (context.paths.model("base") / "simlm.json").unlink()
     before = context.paths.record("train.base").read_text()
     context.paths.record("train.base").unlink()
     capsys.readouterr()
-    train_model(context, "base")
+    train(context, "base")
     assert "checkpoint-12" in capsys.readouterr().err
     second = weights(context.paths.model("base"))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -11,31 +12,17 @@ import yaml
 
 from simlm.config import merge, read_values, validate
 from simlm.config.load import before_running
-from simlm.config.code import STAGES, fingerprint
-from simlm.config.graph import (
-    LEXICAL,
-    encoders,
-    initial_model,
-    mined_systems,
-    needed_models,
-    systems_with_runs,
-    trainings_waiting,
-)
+from simlm.config.code import code_of
+from simlm.config.graph import folders_of, trainings_waiting
+from simlm.config.inputs import inputs_of, outputs_of, patterns
+from simlm.config.jobs import STAGES, Job, jobs, names_of, shards_of
 from simlm.config.remote import remote_inputs
-from simlm.config.stages import (
-    bm25_splits,
-    canonical,
-    settings_of,
-    systems_mined,
-    teacher_of,
-)
+from simlm.config.stages import canonical, settings_of
 from simlm.errors import UserError
-from simlm.config.published import published_file
-from simlm.files import sha256_file, sha256_text, write_text
+from simlm.files import sha256_text, write_text
 from simlm.hardware import available_cores
 from simlm.paths import Paths
 from simlm import damage
-from simlm.config.jobs import is_reproduction, record_names
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import ExecMode
 
@@ -58,7 +45,6 @@ except UserError as error:
     sys.exit(2)
 
 PATHS = Paths(Path(EXPERIMENT.results) / EXPERIMENT.name)
-JUDGED = [split for split in EXPERIMENT.evaluate.splits]
 
 
 def resolved_configuration() -> str:
@@ -135,56 +121,109 @@ def growing(megabytes):
 
 def urgency(wildcards):
     """Priority of a system's jobs: where two could start, the one that more trainings wait for does."""
-    return trainings_waiting(EXPERIMENT, wildcards.get("model") or wildcards.system)
+    return trainings_waiting(EXPERIMENT, wildcards.model)
 
 
 # Of the stages before all trainings: short ones, and BM25's search wants several cores at once.
 URGENT = 1 + len(EXPERIMENT.models)
 
 
-def settings(stage):
-    """Parameter function: the stage's own settings as canonical JSON."""
-    return lambda wildcards: canonical(
-        settings_of(EXPERIMENT, stage, wildcards.get("model"))
-    )
+# The lines that all rules share. A stage has one name for rule, command, log, benchmark and record; what it reads and
+# writes, and what it runs again for, its record states as well: both ask simlm.config.
 
 
-def code(stage):
-    """Fingerprint of the modules behind a stage."""
-    return fingerprint(STAGES[stage])
+def job(stage, part=None):
+    """The job of a rule, with a wildcard in the place of its system."""
+    return Job(stage, "{model}" if STAGES[stage] else None, part)
 
 
-def trainer_code(wildcards):
-    """Fingerprint of what trains a model of this kind."""
-    return fingerprint(EXPERIMENT.models[wildcards.model].trainer.split(":")[0])
+def log_of(stage, part=None):
+    return PATHS.log(job(stage, part).label)
 
 
-def made_by(stage):
-    """Models whose folder is written by a stage: ``train`` or ``import_model``."""
-    return [
-        name
-        for name, block in EXPERIMENT.models.items()
-        if block.trainer and block.made_by == stage
+def benchmark_of(stage, part=None):
+    return PATHS.benchmark(job(stage, part).label)
+
+
+def reads(stage, part=None):
+    """Input function: the files that the job reads."""
+
+    def files(wildcards):
+        own = Job(stage, wildcards.get("model"), part)
+        return list(inputs_of(EXPERIMENT, PATHS, own, SHARDS).values())
+
+    return files
+
+
+def writes(stage, part=None, outputs=None):
+    """The stage's outputs, and its record."""
+    own = outputs or outputs_of(EXPERIMENT, PATHS, job(stage, part))
+    return [*own, PATHS.record(job(stage, part).label)]
+
+
+def reasons(stage, part=None):
+    """Parameters: what makes the stage run again beside its inputs, and what its record states."""
+    return {
+        "settings": lambda wildcards: canonical(
+            settings_of(EXPERIMENT, stage, wildcards.get("model"), part)
+        ),
+        "code": lambda wildcards: code_of(EXPERIMENT, stage, wildcards.get("model")),
+    }
+
+
+def simlm(stage, options="", launched=""):
+    """Shell command of a stage; ``launched`` are options of the launcher, for a stage that is given GPUs or processes."""
+    words = [
+        f"python -m simlm.devices {launched} --" if launched else "simlm",
+        stage.replace("_", "-"),
+        '--config "$SIMLM_CONFIG"',
+        "--model {wildcards.model:q}" if STAGES[stage] else "",
+        options,
+        "> {log:q} 2>&1",
     ]
+    return " ".join(filter(None, words))
+
+
+GPUS = "--gpus {resources.gpu}"
+PROCESSES = "--processes {resources.processes}"
+MINUTES = "--minutes {resources.runtime}"
+
+
+def splits_of(part):
+    """Option for a search of other splits than all that the graph needs."""
+    return " ".join(["--splits", *map(shlex.quote, part.split("+"))]) if part else ""
+
+
+def rules_of(stage):
+    """Name, part, systems and outputs of all rules of a stage; systems whose jobs write other files have another rule."""
+    found = patterns(EXPERIMENT, PATHS, stage)
+    names = [stage, *(f"{stage}_{number}" for number in range(2, len(found) + 1))]
+    return [(name, *pattern) for name, pattern in zip(names, found)]
+
+
+def block_of(wildcards):
+    """What declares the system that a job is about."""
+    return EXPERIMENT.system(wildcards.model)
+
+
+def encoding(choose):
+    """Resource function: what `choose` takes from the `encoding` of the model of a job."""
+    return lambda wildcards: choose(EXPERIMENT.encoding_of(wildcards.model))
+
+
+def exact_gpus(wildcards):
+    """GPUs of a search: only an exact index is searched on one."""
+    exact = EXPERIMENT.index_of(wildcards.model).factory == "Flat"
+    return EXPERIMENT.encoding_of(wildcards.model).gpus if exact else 0
+
+
+def one_gpu(wildcards):
+    return min(1, block_of(wildcards).gpus)
 
 
 def any_of(names):
     """Regular expression that matches one of the names, or nothing at all."""
     return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def manifest_of(model):
-    return PATHS.model(model) / "simlm.json"
-
-
-def local_files(name):
-    """Files that stand for a start outside the graph, if it is a local folder."""
-    folder = Path(name or "").expanduser()
-    there = [
-        folder / file
-        for file in ("simlm.json", "config.json", "model.safetensors", "tokenizer.json")
-    ]
-    return [file for file in there if name and file.is_file()]
 
 
 def downloads():
@@ -196,91 +235,16 @@ def downloads():
     return [ancient(str(PATHS.inputs))] if remote_inputs(EXPERIMENT) else []
 
 
-def corpus_files(wildcards):
-    """Files of a local source, so that new data reruns what follows from it; a missing one is the command's to report."""
-    block = EXPERIMENT.corpus
-    folder = Path(
-        getattr(block, "path", "") or getattr(block, "id", "") or ""
-    ).expanduser()
-    if str(folder) == "." or not folder.is_dir():
-        return []
-    return sorted(
-        file
-        for pattern in ("*.jsonl", "*.jsonl.gz", "qrels/*.tsv", "*.parquet")
-        for file in folder.glob(pattern)
-    )
-
-
-def models_read(wildcards):
-    """Weights that the training starts from or uses, except a teacher, whose scores are read instead."""
-    block = EXPERIMENT.models[wildcards.model]
-    others = [
-        name for field, name in block.reads_models().items() if field != "teacher"
-    ]
-    start = initial_model(EXPERIMENT, wildcards.model)
-    inside = [name for name in (start, *others) if name in EXPERIMENT.models]
-    outside = [
-        file
-        for name in (block.initial(), *others)
-        if name not in EXPERIMENT.models
-        for file in local_files(name)
-    ]
-    return [*map(manifest_of, dict.fromkeys(inside)), *outside]
-
-
-def negatives_read(wildcards):
-    source = EXPERIMENT.models[wildcards.model].reads_negatives()
-    return [PATHS.negatives(source)] if source else []
-
-
-def teacher_scores_read(wildcards):
-    return (
-        [PATHS.teacher_scores(wildcards.model)]
-        if teacher_of(EXPERIMENT.models[wildcards.model])
-        else []
-    )
-
-
-def lexical_index(model):
-    """The BM25 index, where a model reads hints from it."""
-    if model is None or not EXPERIMENT.models[model].reads_lexical_index():
-        return []
-    return [PATHS.bm25 / "manifest.json"]
-
-
-def shards_of(name):
-    """Parts in which a model embeds the corpus, such as `1-of-2`; `--set-scatter` has its say where they are the experiment's."""
-    own = EXPERIMENT.shards_of(name)
-    return (
-        own
-        if len(own) != EXPERIMENT.encoding.shards
-        else gather.corpus("{scatteritem}")
-    )
-
-
-def shard_inputs(wildcards):
-    folder = PATHS.embeddings(wildcards.model)
-    return [folder / f"{shard}.json" for shard in shards_of(wildcards.model)]
-
-
-def encoding(choose):
-    """Resource function: what `choose` takes from the `encoding` of the model of a job."""
-    return lambda wildcards: choose(EXPERIMENT.encoding_of(wildcards.model))
-
-
 def every_record(wildcards):
     """Asked for by name: Snakemake does not miss a record in the middle of the graph if what follows from it is there."""
-    return rules.write_report.input.records
-
-
-def runs_of(names):
-    return [PATHS.run(name, split) for name in names for split in JUDGED]
+    return [PATHS.record(each.label) for each in jobs(EXPERIMENT, SHARDS)]
 
 
 def release_checkpoints():
     """A training keeps its last checkpoint until here: if this process is killed, jobs on a cluster go on and end unseen."""
-    for name, block in EXPERIMENT.models.items():
-        if block.trainer and manifest_of(name).exists():
+    for name in EXPERIMENT.models:
+        folders = [PATHS.model(folder) for folder in folders_of(EXPERIMENT, name)]
+        if folders and all((folder / "simlm.json").exists() for folder in folders):
             shutil.rmtree(PATHS.training(name), ignore_errors=True)
 
 

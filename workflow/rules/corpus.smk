@@ -3,7 +3,7 @@
 
 localrules:
     write_config,
-    download_inputs,
+    download,
 
 
 rule write_config:
@@ -21,18 +21,17 @@ rule write_config:
     message:
         "Writing the resolved configuration"
     shell:
-        "{{ cp {params.source:q} {output:q} && sync {output:q}; }} > {log:q} 2>&1"
+        "cp {params.source:q} {output:q} > {log:q} 2>&1"
 
 
 # On the machine that Snakemake runs on: compute nodes may have no network.
-rule download_inputs:
+rule download:
     output:
-        inputs=PATHS.inputs,
-        record=PATHS.record("download_inputs"),
+        writes("download"),
     log:
-        PATHS.log("download_inputs"),
+        log_of("download"),
     benchmark:
-        PATHS.benchmark("download_inputs")
+        benchmark_of("download")
     threads: share(1)
     resources:
         mem_mb=4000,
@@ -42,20 +41,19 @@ rule download_inputs:
     message:
         "Fetching what is needed from elsewhere"
     shell:
-        'simlm download --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+        simlm("download")
 
 
 rule prepare_corpus:
     input:
+        reads("prepare_corpus"),
         downloads=downloads(),
-        files=corpus_files,
     output:
-        manifest=PATHS.corpus / "manifest.json",
-        record=PATHS.record("prepare_corpus"),
+        writes("prepare_corpus"),
     log:
-        PATHS.log("prepare_corpus"),
+        log_of("prepare_corpus"),
     benchmark:
-        PATHS.benchmark("prepare_corpus")
+        benchmark_of("prepare_corpus")
     priority: URGENT
     # Docstrings are parsed in two processes; every other source is read in one.
     threads: share(2 if EXPERIMENT.corpus.source == "python_docs" else 1)
@@ -63,35 +61,31 @@ rule prepare_corpus:
         mem_mb=growing(8000),
         runtime=240,
     params:
-        settings=settings("prepare_corpus"),
-        code=code("prepare_corpus"),
+        **reasons("prepare_corpus"),
     message:
         "Reading passages, queries and judgements"
     shell:
-        'simlm prepare-corpus --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+        simlm("prepare_corpus")
 
 
 rule train_tokenizer:
     input:
-        corpus=rules.prepare_corpus.output.manifest,
+        reads("train_tokenizer"),
         downloads=downloads(),
-        start=local_files(EXPERIMENT.tokenizer.init),
     output:
-        manifest=PATHS.tokenizer / "manifest.json",
-        record=PATHS.record("train_tokenizer"),
+        writes("train_tokenizer"),
     log:
-        PATHS.log("train_tokenizer"),
+        log_of("train_tokenizer"),
     benchmark:
-        PATHS.benchmark("train_tokenizer")
+        benchmark_of("train_tokenizer")
     priority: URGENT
     threads: share(1 if EXPERIMENT.tokenizer.init else 2)
     resources:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        settings=settings("train_tokenizer"),
-        code=code("train_tokenizer"),
+        **reasons("train_tokenizer"),
     message:
         "Making the vocabulary"
     shell:
-        'simlm train-tokenizer --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+        simlm("train_tokenizer")

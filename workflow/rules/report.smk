@@ -2,79 +2,63 @@
 
 
 localrules:
-    mirror_results,
+    track,
     enforce_gate,
 
 
-RECORDS = record_names(EXPERIMENT, shards_of)
-
-
-rule write_report:
+rule report:
     input:
-        config=PATHS.config,
-        table=rules.compare_systems.output.table,
-        comparisons=rules.compare_systems.output.comparisons,
-        per_query=rules.evaluate_systems.output.per_query,
-        reproduction=[PATHS.reproduction] if is_reproduction(EXPERIMENT) else [],
-        records=[PATHS.record(name) for name in RECORDS],
-        measurements=[PATHS.benchmark(name) for name in RECORDS],
+        reads("report"),
     output:
-        html=report(PATHS.report, caption="../report/report.rst", category="Report"),
-        record=PATHS.record("report"),
+        report(PATHS.report, caption="../report/report.rst", category="Report"),
+        PATHS.record("report"),
     log:
-        PATHS.log("report"),
+        log_of("report"),
     benchmark:
-        PATHS.benchmark("report")
+        benchmark_of("report")
     threads: share(1)
     resources:
         mem_mb=growing(4000),
         runtime=30,
     params:
-        settings=settings("report"),
-        code=code("report"),
+        **reasons("report"),
     message:
         "Writing the report"
     shell:
-        'simlm report --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+        simlm("report")
 
 
-rule mirror_results:
+rule track:
     input:
-        config=PATHS.config,
-        report=rules.write_report.output.html,
-        record=rules.write_report.output.record,
-        records=rules.write_report.input.records,
+        reads("track"),
     output:
         PATHS.mirror,
     log:
-        PATHS.log("track"),
+        log_of("track"),
     benchmark:
-        PATHS.benchmark("track")
+        benchmark_of("track")
     threads: share(1)
     resources:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        settings=settings("track"),
-        code=code("track"),
+        **reasons("track"),
     message:
         "Mirroring the results to MLflow"
     shell:
-        'simlm track --config "$SIMLM_CONFIG" > {log:q} 2>&1'
+        simlm("track")
 
 
 # Last of all: a figure that was not reproduced fails the workflow, but only after everything else is written.
 rule enforce_gate:
     input:
-        table=PATHS.reproduction,
-        report=rules.write_report.output.html,
-        mirror=rules.mirror_results.output,
+        reads("enforce_gate"),
     output:
         touch(str(PATHS.gate)),
     log:
-        PATHS.log("enforce_gate"),
+        log_of("enforce_gate"),
     benchmark:
-        PATHS.benchmark("enforce_gate")
+        benchmark_of("enforce_gate")
     threads: share(1)
     resources:
         mem_mb=1000,
@@ -82,4 +66,4 @@ rule enforce_gate:
     message:
         "Asking whether every published figure was reproduced"
     shell:
-        'simlm judge-reproduction --config "$SIMLM_CONFIG" --gate --only-read > {log:q} 2>&1'
+        simlm("enforce_gate")

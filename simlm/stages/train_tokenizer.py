@@ -5,27 +5,19 @@ Example: simlm train-tokenizer --config config/config.yaml
 
 from __future__ import annotations
 
-import argparse
-
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.context import Context
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-
-
-def run(arguments: argparse.Namespace) -> None:
+def train_tokenizer(context: Context) -> None:
+    """Write the tokenizer's folder and the record."""
     from simlm.corpus.store import CorpusStore
     from simlm.files import atomic_folder, sha256_text, write_json
     from simlm.models.folder import load_tokenizer
     from simlm.models.tokenizer import train_wordpiece
     from simlm.progress import say
-    from simlm.records.record import StageRecord
 
-    context = load_context(arguments)
     settings, paths = context.experiment.tokenizer, context.paths
-    record = StageRecord(paths.record("train_tokenizer"), "train_tokenizer", settings.model_dump(mode="json"), {"corpus": paths.corpus / "manifest.json"})
-    with record:
+    with context.record("train_tokenizer") as record:
         if settings.init:
             tokenizer = load_tokenizer(settings.init)
         else:

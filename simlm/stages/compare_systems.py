@@ -10,30 +10,22 @@ table of systems is printed.
 
 from __future__ import annotations
 
-import argparse
-
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.context import Context
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-
-
-def run(arguments: argparse.Namespace) -> None:
+def compare_systems(context: Context) -> None:
+    """Write the table, the tests and the record, and print both."""
     from simlm.config.graph import compared_pairs
     from simlm.evaluation import compare
     from simlm.evaluation.table import comparisons_text, metrics_text
-    from simlm.records.record import StageRecord
 
-    context = load_context(arguments)
     experiment, paths = context.experiment, context.paths
     settings = experiment.evaluate
     splits = list(settings.splits)
+    record = context.record("compare_systems")
     values = {split: compare.read_values(paths, settings.systems, split, settings.metrics) for split in splits}
-    inputs = {f"{system}/{split}": paths.per_query(system, split) for system in settings.systems for split in splits}
     pairs = compared_pairs(experiment)
-    block = settings.model_dump(include={"systems", "metrics", "baseline", "test", "resamples", "confidence"}) | {"seed": experiment.seed, "pairs": pairs}
-    with StageRecord(paths.record("compare_systems"), "compare_systems", block, inputs) as record:
+    with record:
         averages = [row for split in splits for row in compare.average_rows(values[split], split, settings, experiment.seed)]
         tests = [row for split in splits for row in compare.comparison_rows(values[split], split, pairs, settings, experiment.seed)]
         compare.write_rows(paths.comparisons, tests, compare.ComparisonRow)

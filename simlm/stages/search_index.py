@@ -10,58 +10,49 @@ after the other instead of the index: exact, and in little memory. With a GPU an
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from simlm.commands.encode import vectors_of_queries
-from simlm.commands.options import add_experiment_options, load_context, model_of
 from simlm.context import Context
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-    parser.add_argument("--model", required=True, metavar="NAME", help="bi-encoder of the graph")
-    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to search (default: those that the graph of models needs)")
-    parser.add_argument("--from-shards", action="store_true", help="search the embedded shards themselves: exact, in the memory of a block of vectors")
-
-
-def run(arguments: argparse.Namespace) -> None:
-    context = load_context(arguments)
-    model_of(context, arguments.model, "biencoder")
-    search_index(context, arguments.model, arguments.splits, arguments.from_shards)
-
-
-def search_index(context: Context, name: str, splits: list[str] | None, from_shards: bool = False) -> None:
+def search_index(
+    context: Context,
+    name: Annotated[str, "bi-encoder of the graph"],
+    splits: Annotated[list[str] | None, "splits to search (default: those that the graph of models needs)"] = None,
+    from_shards: Annotated[bool, "search the embedded shards themselves: exact, in the memory of a block of vectors"] = False,
+) -> None:
     """Search and write the runs and the record."""
     from simlm import hardware
-    from simlm.config.stages import settings_of
+    from simlm.config.inputs import inputs_of
+    from simlm.config.jobs import Job, runs_made
     from simlm.corpus.store import CorpusStore
     from simlm.models.folder import model_fingerprint
     from simlm.progress import say
-    from simlm.records.record import StageRecord
     from simlm.retrieval.index import faiss_threads, load_index
-    from simlm.retrieval.search import IndexSearch, ShardedSearch, planned_runs, search_split
+    from simlm.retrieval.prepared import vectors_of_queries
+    from simlm.retrieval.search import IndexSearch, ShardedSearch, search_split
     from simlm.retrieval.shards import Shards
     from simlm.runs.found import Found
     from simlm.runs.runs import write_train_run, write_trec_run
 
     experiment, paths = context.experiment, context.paths
-    plan = planned_runs(experiment, name, splits)
+    part = "+".join(splits) if splits else None
+    plan = runs_made(experiment, name, part)
     store = CorpusStore(paths.corpus)
     for split, _ in plan:
         store.queries(split)  # an unknown split is refused before anything is searched
     threads, device = hardware.granted(experiment.encoding_of(name).threads), hardware.gpu()
     whole = {"model_sha256": model_fingerprint(paths.model(name)), "corpus_sha256": store.sha256}
-    inputs = {"corpus": paths.corpus / "manifest.json", "model": paths.model(name) / "simlm.json"}
+    inputs = inputs_of(experiment, paths, Job("search_index", name, part))
     if from_shards or (device and experiment.index_of(name).factory == "Flat"):
         count = experiment.encoding_of(name).shards
         search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole), device=device)
+        del inputs["index"]
         inputs |= {f"shard {shard}": paths.shard_manifest(name, shard, count) for shard in range(1, count + 1)}
     else:
         settings = experiment.index_of(name)
         search = IndexSearch(load_index(paths.index(name), nprobe=settings.nprobe, ef_search=settings.ef_search, verify=True, **whole))
-        inputs["index"] = paths.index(name) / "manifest.json"
-    stage = f"search_index.{name}" + (".train" if splits == ["train"] else "")
-    with StageRecord(paths.record(stage), stage, settings_of(experiment, "search_index", name), inputs) as record, faiss_threads(threads):
+    with context.record("search_index", name, part, inputs) as record, faiss_threads(threads):
         for split, mined in plan:
             depth = experiment.negatives.depth if mined else experiment.evaluate.depth
             file = paths.train_run(name) if mined else paths.run(name, split)

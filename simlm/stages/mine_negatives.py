@@ -1,6 +1,6 @@
 """Sample hard negatives from a system's run of the training queries.
 
-    simlm mine-negatives --config config/config.yaml --source bm25
+    simlm mine-negatives --config config/config.yaml --model bm25
 
 Candidates are the top `negatives.depth` passages minus all positives of the query; `negatives.sample` of them are
 drawn, and random passages that are neither positive nor in the run fill the list up to `negatives.pad_to`.
@@ -9,32 +9,24 @@ Queries without a positive or without an entry in the run are dropped and counte
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from simlm.commands.options import add_experiment_options, load_context
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-    parser.add_argument("--source", required=True, metavar="SYSTEM", help="system whose run is mined: bm25 or a bi-encoder of the graph")
+from simlm.context import Context
 
 
-def run(arguments: argparse.Namespace) -> None:
-    context = load_context(arguments)
+def mine_negatives(context: Context, name: Annotated[str, "system whose run is mined: bm25 or a retriever of the graph"]) -> None:
+    """Write the negatives and the record."""
     from dataclasses import asdict
 
-    from simlm.commands.options import model_of
-    from simlm.config.graph import LEXICAL
     from simlm.corpus.store import CorpusStore
     from simlm.errors import UserError
     from simlm.progress import progress, say
-    from simlm.records.record import StageRecord
-    from simlm.runs.negatives import MiningCounts, mine_negatives, write_negatives
+    from simlm.runs.negatives import MiningCounts, write_negatives
+    from simlm.runs.negatives import mine_negatives as mine
     from simlm.runs.runs import read_train_run, train_run_metadata
 
-    source, paths, experiment = arguments.source, context.paths, context.experiment
-    if source != LEXICAL:
-        model_of(context, source, "biencoder")
+    source, paths, experiment = name, context.paths, context.experiment
+    record = context.record("mine_negatives", source)
     settings, seed = experiment.negatives, experiment.seed
     store, run_file, output = CorpusStore(paths.corpus), paths.train_run(source), paths.negatives(source)
     about = train_run_metadata(run_file)
@@ -44,12 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{run_file} does not say how deep it is; search the split 'train' with '{source}' again")
     if about["depth"] < settings.depth:
         raise UserError(f"{run_file} is {about['depth']} passages deep but negatives.depth is {settings.depth}; search the split 'train' with '{source}' again")
-    block = {**settings.model_dump(), "seed": seed}
-    inputs = {"corpus": paths.corpus / "manifest.json", "run": run_file}
-    with StageRecord(paths.record(f"mine_negatives.{source}"), f"mine_negatives.{source}", block, inputs) as record:
+    with record:
         positives, counts = store.positives("train"), MiningCounts()
         rankings = progress(read_train_run(run_file), len(positives), f"Mining negatives from {source}", unit="queries")
-        mined = mine_negatives(rankings, positives, len(store), settings, seed, counts, store.own_rows("train"))
+        mined = mine(rankings, positives, len(store), settings, seed, counts, store.own_rows("train"))
         write_negatives(output, mined, {"source": source, "settings": settings.model_dump(), "seed": seed, "corpus_sha256": store.sha256}, counts)
         record.metrics, record.outputs = asdict(counts), {"negatives": output}
         for sentence in counts.cautions(source, settings):

@@ -9,40 +9,28 @@ charts are also written as files of their own, to plots/.
 
 from __future__ import annotations
 
-import argparse
-
-from simlm.commands.options import add_experiment_options
+from simlm.context import Context
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-
-
-def run(arguments: argparse.Namespace) -> None:
-    from simlm.commands.options import load_context
+def report(context: Context) -> None:
+    """Write the report, the model cards with their metrics, and the record; of an experiment that has not ended, what is there."""
+    from simlm.config.inputs import inputs_of
+    from simlm.config.jobs import Job
     from simlm.progress import say
-    from simlm.records.record import StageRecord
     from simlm.report.page import write_report
 
-    context = load_context(arguments)
     paths = context.paths
-    inputs = {
-        name: file
-        for name, file in (("metrics", paths.metrics_table), ("comparisons", paths.comparisons), ("reproduction", paths.reproduction))
-        if file.exists()
-    }
-    with StageRecord(paths.record("report"), "report", {}, inputs) as record:
+    there = {name: file for name, file in inputs_of(context.experiment, paths, Job("report")).items() if file.exists()}
+    with context.record("report", inputs=there) as record:
         record.outputs["report"] = write_report(context)
         record.notes["model_cards"] = write_cards(context)
     say(f"The report is {paths.report} ({paths.report.stat().st_size / 1024:,.0f} KiB); it opens in any browser, also offline.")
 
 
-def write_cards(context) -> int:
+def write_cards(context: Context) -> int:
     """Write the model cards anew, now that the metrics are known; returns their number."""
-    try:
-        from simlm.models.card import write_card
-    except ImportError:
-        return 0
+    from simlm.models.card import write_card
+
     written = 0
     for name in context.experiment.evaluate.systems:
         if name in context.experiment.models and (context.paths.model(name) / "simlm.json").exists():

@@ -8,28 +8,17 @@ Where `bm25.analyzers` lists several tokenisations, each is tried on the split `
 
 from __future__ import annotations
 
-import argparse
-
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.context import Context
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-
-
-def run(arguments: argparse.Namespace) -> None:
-    context = load_context(arguments)
+def index_bm25(context: Context) -> None:
+    """Index with the best analyzer and write the record."""
     from simlm.corpus.store import CorpusStore
-    from simlm.lexical.stage import build_best_index
-    from simlm.records.record import StageRecord
+    from simlm.lexical.choice import build_best_index
 
     paths, experiment = context.paths, context.experiment
-    store = CorpusStore(paths.corpus)
-    settings = experiment.bm25.model_dump()
-    if len(experiment.bm25.analyzers) > 1:
-        settings |= {"metrics": experiment.evaluate.metrics, "main_metric": experiment.evaluate.main_metric, "depth": experiment.evaluate.depth}
-    with StageRecord(paths.record("index_bm25"), "index_bm25", settings, {"corpus": paths.corpus / "manifest.json"}) as record:
-        manifest = build_best_index(store, paths.bm25, experiment.bm25, experiment.evaluate)
+    with context.record("index_bm25") as record:
+        manifest = build_best_index(CorpusStore(paths.corpus), paths.bm25, experiment.bm25, experiment.evaluate)
         record.notes = {"analyzer": manifest["analyzer"], "tried": manifest["tried"], "selection": manifest["selection"]}
         record.metrics = {name: manifest[name] for name in ("passages", "terms", "postings")}
         record.metrics |= {f"{analyzer}/{name}": value for analyzer, averages in manifest["tried"].items() for name, value in averages.items()}

@@ -9,31 +9,22 @@ to its home (IR_DATASETS_HOME); both must be visible to the compute nodes. What 
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING, Any
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.context import Context
 
 if TYPE_CHECKING:
     from simlm.config import Experiment
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The experiment alone: everything else is configuration."""
-    add_experiment_options(parser)
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Fetch everything and leave `inputs.json` and the record `download_inputs`."""
+def download(context: Context) -> None:
+    """Fetch everything and leave `inputs.json` and the record."""
     from simlm.config.remote import remote_inputs
-    from simlm.config.stages import settings_of
     from simlm.files import write_json
     from simlm.progress import say
-    from simlm.records.record import StageRecord
 
-    context = load_context(arguments)
     experiment, paths = context.experiment, context.paths
-    with StageRecord(paths.record("download_inputs"), "download_inputs", settings_of(experiment, "download_inputs"), {}) as record:
+    with context.record("download") as record:
         wanted = remote_inputs(experiment)
         found = {"models": {name: model_facts(experiment, name) for name in wanted.get("models", [])}}
         if "corpus" in wanted:

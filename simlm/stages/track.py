@@ -10,19 +10,17 @@ nothing that is already there. One run stands for the configuration, one run bel
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from simlm.commands.options import add_experiment_options
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment_options(parser)
-    parser.add_argument("--init", action="store_true", help="only prepare the store, in this one process, and stop")
-    parser.add_argument("--strict", action="store_true", help="fail when MLflow cannot be reached (default: warn and go on; repeat later)")
+from simlm.context import Context
 
 
-def run(arguments: argparse.Namespace) -> int:
-    from simlm.commands.options import load_context
+def track(
+    context: Context,
+    init: Annotated[bool, "only prepare the store, in this one process, and stop"] = False,
+    strict: Annotated[bool, "fail when MLflow cannot be reached (default: warn and go on; repeat later)"] = False,
+) -> None:
+    """Mirror everything that is there; the list of runs goes to ``mlflow.json``."""
     from simlm.errors import UserError
     from simlm.files import write_json
     from simlm.progress import say
@@ -30,15 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     from simlm.tracking.owner import mirrored_before, owner_of, remember
     from simlm.tracking.store import StoreUnusable, exclusive, initialise, store_of
 
-    context = load_context(arguments)
     experiment, paths = context.experiment, context.paths
     store = store_of(experiment, paths.root.parent)
     try:
-        if arguments.init:
+        if init:
             with exclusive(store):
                 initialise(store)
             say(f"MLflow is ready at {store.shown} (experiment '{store.experiment}').")
-            return 0
+            return
         from simlm.tracking.mirror import mirror, summary
 
         done = mirror(experiment, paths, store)
@@ -48,19 +45,18 @@ def run(arguments: argparse.Namespace) -> int:
         reason = str(error) if isinstance(error, StoreUnusable) else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         reason = store.without_password(reason)[:300]
         sentence = f"MLflow at {store.shown} cannot be used ({reason}); when it is back, run simlm track --experiment {experiment.name} again"
-        if arguments.strict:
+        if strict:
             # Not "from error": its own words may hold the address as it is.
             raise UserError(sentence) from None
         say(f"Warning: {sentence}. The results themselves are complete.")
-        if not arguments.init:
+        if not init:
             # A workflow that waits for this file goes on; the next replay fills it. What MLflow holds since an earlier one stays named.
             owner_of(paths.root)
             failed = {"uri": store.shown, "experiment": store.experiment, "error": reason}
             write_json(paths.mirror, {**failed, **mirrored_before(paths.root), "complete": False, "failed": failed})
-        return 0
+        return
     written = summary(done, store, parent_key(experiment))
     write_json(paths.mirror, written)
     remember(paths.root, written)
     say(f"MLflow at {store.shown}: {done.written} stages written, {done.unchanged} unchanged, in {done.seconds:.1f} s.")
     say(f"`simlm ui --experiment {experiment.name}` shows them.")
-    return 0

@@ -9,27 +9,19 @@ what was left out is counted and printed. See docs/own-data.md for your own data
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.context import Context
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The experiment alone: everything else is configuration."""
-    add_experiment_options(parser)
+def prepare_corpus(context: Context) -> None:
+    """Write the corpus store and the record, and tell what is in it."""
+    from simlm.corpus.prepare import read_and_write
 
-
-def run(arguments: argparse.Namespace) -> int:
-    """Prepare the corpus and leave the record `prepare_corpus`."""
-    from simlm.corpus.prepare import prepare_corpus
-    from simlm.records.record import StageRecord
-
-    context = load_context(arguments)
     block, paths = context.experiment.corpus, context.paths
-    with StageRecord(paths.record("prepare_corpus"), "prepare_corpus", block.model_dump(mode="json")) as record:
-        manifest = prepare_corpus(block, paths.corpus)
+    with context.record("prepare_corpus") as record:
+        manifest = read_and_write(block, paths.corpus)
         record.outputs["manifest"] = paths.corpus / "manifest.json"
         record.metrics = {"passages": manifest["passages"]["count"], **{f"queries/{name}": split["queries"] for name, split in manifest["splits"].items()}}
         record.notes = {"corpus_sha256": manifest["sha256"], "source": manifest["source"], "dropped": _all_dropped(manifest)}
@@ -41,7 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
             record.caution(f"{manifest['queries_in_several_splits']:,} query ids stand in more than one split; a test query that was trained on proves nothing")
     print(summary(manifest))
     print(f"corpus: {paths.corpus}")
-    return 0
 
 
 MANY = 0.01

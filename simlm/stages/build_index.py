@@ -1,0 +1,49 @@
+"""Put a model's embedded shards into a faiss index.
+
+    simlm build-index --config config/config.yaml --model distilled
+
+The kind of index is `index.factory` of the configuration, `Flat` (exact) by default. All shards must be there and must have been
+embedded with the model and from the corpus that are there now.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from simlm.context import Context
+
+
+def build_index(
+    context: Context,
+    name: Annotated[str, "bi-encoder of the graph"],
+    shards: Annotated[int | None, "number of shards (default: encoding.shards)"] = None,
+) -> None:
+    """Write the index and the record."""
+    from simlm.config.inputs import inputs_of
+    from simlm.config.jobs import Job
+    from simlm.corpus.store import CorpusStore
+    from simlm.models.folder import model_fingerprint
+    from simlm.progress import say
+    from simlm.retrieval.index import build_index as build
+    from simlm.retrieval.shards import Shards
+
+    paths, experiment = context.paths, context.experiment
+    count = experiment.encoding_of(name).shards if shards is None else max(1, shards)
+    vectors = Shards(paths.embeddings(name), count, model_sha256=model_fingerprint(paths.model(name)), corpus_sha256=CorpusStore(paths.corpus).sha256)
+    vectors.verify()
+    settings = experiment.index_of(name)
+    with context.record("build_index", name, inputs=inputs_of(experiment, paths, Job("build_index", name), count)) as record:
+        manifest = build(
+            vectors,
+            paths.index(name),
+            settings.factory,
+            train_vectors=settings.train_vectors,
+            nprobe=settings.nprobe,
+            seed=experiment.seed,
+            threads=experiment.encoding_of(name).threads,
+        )
+        record.metrics |= {"vectors": manifest["rows"], "dimension": manifest["dimension"], "bytes": manifest["file"]["bytes"]}
+        record.notes["factory"] = settings.factory
+        record.outputs["index"] = paths.index(name) / "manifest.json"
+    size = f"{manifest['file']['bytes'] / 2**20:,.1f} MiB"
+    say(f"{paths.index(name)}: {manifest['rows']:,} vectors of {manifest['dimension']} numbers, {size} ({settings.factory}).")

@@ -1,0 +1,58 @@
+"""Search splits with BM25 and write their runs.
+
+    simlm search-bm25 --config config/config.yaml
+    simlm search-bm25 --config config/config.yaml --splits train dev test
+
+`train` gives a Parquet run to `negatives.depth`, from which negatives are mined; the other splits give TREC runs to
+`evaluate.depth`. Without --splits, those that the graph needs are searched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from simlm.context import Context
+
+if TYPE_CHECKING:
+    from simlm.records.record import StageRecord
+    from simlm.runs.found import Found
+
+
+def search_bm25(context: Context, splits: Annotated[list[str] | None, "splits to search (default: those that the graph of models needs)"] = None) -> None:
+    """Write the runs and the record."""
+    from simlm.config.jobs import runs_made
+    from simlm.config.kinds.bm25 import LEXICAL
+    from simlm.corpus.store import CorpusStore
+    from simlm.lexical.bm25 import Bm25Index
+    from simlm.lexical.search import search_split
+    from simlm.runs.runs import write_train_run, write_trec_run
+
+    paths, experiment = context.paths, context.experiment
+    part = "+".join(splits) if splits else None
+    store, made = CorpusStore(paths.corpus), runs_made(experiment, LEXICAL, part)
+    for split, _ in made:
+        store.queries(split)  # an unknown split is refused before anything is searched
+    with context.record("search_bm25", part=part) as record:
+        index = Bm25Index.load(paths.bm25, store.sha256)
+        for split, mined in made:
+            depth = experiment.negatives.depth if mined else experiment.evaluate.depth
+            output, found = paths.train_run(LEXICAL) if mined else paths.run(LEXICAL, split), search_split(index, store, split, depth)
+            if mined:
+                count = write_train_run(output, found, system=LEXICAL, depth=depth, corpus_sha256=store.sha256)
+            else:
+                count = write_trec_run(output, found, store, tag=LEXICAL)
+            note(record, split, found)
+            record.outputs[f"{split} run" if mined else split] = output
+            record.metrics[f"queries/{split}"] = count
+
+
+def note(record: StageRecord, split: str, found: Found) -> None:
+    """Say what was found; that many queries find nothing is worth a caution, that they find few is not."""
+    from simlm.progress import say
+    from simlm.runs.found import OFTEN
+
+    say(f"bm25 on {split}: {found}")
+    record.metrics[f"passages/{split}"] = found.passages
+    record.notes.setdefault("found", {})[split] = str(found)
+    if found.empty > OFTEN * found.queries:
+        record.caution(f"{split}: BM25 finds nothing for {found.empty:,} of {found.queries:,} queries; does bm25.analyzers fit the language?")

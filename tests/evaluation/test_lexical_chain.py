@@ -9,7 +9,11 @@ import pytest
 import yaml
 
 from simlm.cli import main
+from simlm.config import validate
+from simlm.config.inputs import planned
+from simlm.config.stages import canonical
 from simlm.corpus.store import CorpusStore, write_corpus
+from simlm.paths import Paths
 from simlm.runs.negatives import negatives_metadata, read_negatives
 from simlm.runs.runs import read_train_run, read_trec_run
 
@@ -95,6 +99,20 @@ def test_whole_chain(experiment, capsys):
     for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"], ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"]):
         assert experiment(*command) == 0
     assert {name: (root / name).read_bytes() for name in first} == first
+
+
+def test_records_state_what_the_rules_rerun_on(experiment):
+    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"]):
+        assert experiment(*command) == 0
+    paths, checked = Paths(experiment.root), []
+    for job in planned(validate(CONFIG), paths):
+        file = paths.record(job.job.label)
+        if file.exists():
+            record = json.loads(file.read_text())
+            assert (record["settings"], record["code"]) == (json.loads(canonical(job.settings)), job.code)
+            assert {name: entry["path"] for name, entry in record["inputs"].items()} == {name: str(path) for name, path in job.inputs.items()}
+            checked.append(job.job.label)
+    assert checked == ["index_bm25", "search_bm25", "mine_negatives.bm25"]
 
 
 def test_one_analyzer_is_taken_as_it_is(experiment, tmp_path):

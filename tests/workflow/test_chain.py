@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from simlm.config import load_experiment
+from simlm.config.inputs import planned
+from simlm.config.stages import canonical
+from simlm.paths import Paths
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +45,15 @@ def test_every_promised_file_is_there(first):
     assert (results / "report.html").stat().st_size > 10_000
     assert json.loads((results / "mlflow.json").read_text())
     assert yaml.safe_load((results / "config.yaml").read_text())["name"] == "smoke"
+
+
+def test_every_record_states_what_its_rule_reruns_on(first, monkeypatch):
+    monkeypatch.chdir(first[0])
+    paths = Paths(Path("results/smoke"))
+    for job in planned(load_experiment(SMOKE), paths):
+        record = json.loads(paths.record(job.job.label).read_text())
+        assert (record["settings"], record["code"]) == (json.loads(canonical(job.settings)), job.code), job.job.label
+        assert {name: entry["path"] for name, entry in record["inputs"].items()} == {name: str(path) for name, path in job.inputs.items()}, job.job.label
 
 
 def test_bm25_is_far_above_chance(first):

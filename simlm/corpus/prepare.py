@@ -26,7 +26,7 @@ def open_source(block: CorpusBlock) -> Collection:
     return getattr(importlib.import_module(module), function)(block)
 
 
-def read_and_write(block: CorpusBlock, folder: str | Path) -> dict[str, Any]:
+def prepare_corpus(block: CorpusBlock, folder: str | Path) -> dict[str, Any]:
     """Read the source and write the corpus store; returns its manifest.
 
     Raises

@@ -17,7 +17,7 @@ from simlm.context import Context
 
 def prepare_corpus(context: Context) -> None:
     """Write the corpus store and the record, and tell what is in it."""
-    from simlm.corpus.prepare import read_and_write
+    from simlm.corpus.prepare import prepare_corpus as read_and_write
 
     block, paths = context.experiment.corpus, context.paths
     with context.record("prepare_corpus") as record:

@@ -11,6 +11,16 @@ from simlm.config.kinds.base import System
 LEXICAL = "bm25"
 """Name of the system."""
 
+LANGUAGES = (
+    "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "esperanto", "estonian", "finnish", "french", "german", "greek", "hindi",
+    "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "persian", "polish", "portuguese", "romanian", "russian", "serbian",
+    "sesotho", "spanish", "swedish", "tamil", "turkish", "yiddish",
+)  # fmt: skip
+"""Languages besides English that PyStemmer has an algorithm for."""
+
+ANALYZERS = ("words", "stemmed", "split_names", "split_names_stemmed", *LANGUAGES)
+"""Names of the tokenisations; ``simlm.lexical.analyzers`` says what they do."""
+
 
 class Bm25(System):
     """Lucene's BM25 over title and text."""
@@ -25,11 +35,11 @@ class Bm25(System):
 
     k1: float = Field(0.82, gt=0, description="Saturation of term frequency.")
     b: float = Field(0.68, ge=0, le=1, description="Length normalisation.")
-    analyzers: list[Literal["words", "stemmed", "split_names", "split_names_stemmed"]] = Field(
+    analyzers: list[Literal[ANALYZERS]] = Field(
         ["stemmed"],
         min_length=1,
         description="Tokenisations to try; the one with the best main metric on `select_on` is kept. `split_names` cuts names at `_`, `.` and case changes; "
-        "`stemmed` applies stop words and the English stemmer.",
+        "`stemmed` applies stop words and the English stemmer, the name of a language its own (docs/languages.md).",
     )
     titles: bool = Field(True, description="Index title and text; false: the text alone, as in published figures of BM25 on MS MARCO.")
     select_on: str = Field("dev", description="Split on which the analyzer is chosen (only read when there are several).")

@@ -24,10 +24,17 @@ CONFIG = {
     "bm25": {"analyzers": ["words", "split_names_stemmed"]},
     "negatives": {"depth": 5, "sample": 4, "pad_to": 7},
     "models": {
-        "encoder": {"kind": "biencoder", "init": "google-bert/bert-base-uncased", "steps": 1, "negatives": "bm25"},
+        "encoder": {"kind": "biencoder", "init": "google-bert/bert-base-uncased", "steps": 1, "negatives": "bm25", "hard_negatives": 3},
         "fusion": {"kind": "fusion", "of": ["encoder", "bm25"]},
     },
-    "evaluate": {"systems": ["bm25", "encoder", "fusion"], "splits": {"dev": {}, "test": {}}, "main_split": "test", "depth": 30, "resamples": 200},
+    "evaluate": {
+        "systems": ["bm25", "encoder", "fusion"],
+        "splits": {"dev": {}, "test": {}},
+        "main_split": "test",
+        "depth": 30,
+        "resamples": 200,
+        "metrics": ["RR@10", "R@20", "nDCG@10", "AP"],
+    },
 }
 
 

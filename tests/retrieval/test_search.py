@@ -53,7 +53,7 @@ def test_runs_equal_an_exhaustive_search(simlm, searchable):
             np.testing.assert_allclose(ranking.scores, np.sort(scores)[::-1][:depth], atol=2e-6)
             np.testing.assert_allclose(scores[ranking.passages], ranking.scores, atol=2e-6)
     record = json.loads(paths.record("search_index.distilled").read_text())
-    assert record["metrics"] == {"queries/train": 3, "queries/test": 3}
+    assert record["metrics"] == {"queries/train": 3, "queries/test": 3, "passages/train": 90, "passages/test": 150}
     assert set(record["outputs"]) == {"train run", "test"}
     assert set(record["inputs"]) == {"corpus", "model", "index"}
     for stage in ("encode.distilled.1-of-2", "encode.distilled.2-of-2", "build_index.distilled"):

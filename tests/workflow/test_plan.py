@@ -67,6 +67,9 @@ def test_default_is_planned_without_a_configfile(snakemake, tmp_path):
 
 
 def test_an_overlay_may_bring_another_source(snakemake, tmp_path):
+    (tmp_path / "data" / "qrels").mkdir(parents=True)
+    for file in ("corpus.jsonl", "queries.jsonl", *(f"qrels/{split}.tsv" for split in ("train", "dev", "test"))):
+        (tmp_path / "data" / file).write_text("")
     over = overlay(tmp_path, name="mine", corpus={"source": "beir", "path": "data", "splits": {name: name for name in ("train", "dev", "test")}})
     plan = snakemake(tmp_path, "-n", "--cores", "2", "--config", "seed=7", configs=[SMOKE, over])
     assert "Training distilled" in plan.jobs, plan.text

@@ -44,13 +44,3 @@ def files_of(arguments: argparse.Namespace) -> list[Path]:
             raise UserError(f"no experiment is called '{arguments.experiment}' below {results}{nearest(arguments.experiment, there)}{have}")
         return [file]
     return arguments.config or [Path("config/config.yaml")]
-
-
-def model_of(context: Context, name: str, *kinds: str):
-    """The block of a model of the graph, which must be of one of ``kinds`` if any are given."""
-    models = context.experiment.models
-    if name not in models:
-        raise UserError(f"no model of '{context.experiment.name}' is called '{name}'{nearest(name, models)}")
-    if kinds and not {models[name].kind, models[name].role} & set(kinds):
-        raise UserError(f"'{name}' is of kind {models[name].kind}, but this command takes {' or '.join(kinds)}")
-    return models[name]

@@ -270,7 +270,7 @@ def _check_evaluation(experiment: Experiment) -> None:
         raise GraphError(("evaluate", "baseline"), f"'{evaluate.baseline}' is not among the evaluated systems{nearest(evaluate.baseline, evaluate.systems)}")
     splits = experiment.corpus.split_names()
     places = [(("evaluate", "splits", split), split) for split in evaluate.splits]
-    blocks = [(("bm25",), experiment.bm25), *((("models", name), model) for name, model in experiment.models.items())]
+    blocks = [((LEXICAL,), experiment.bm25), *((("models", name), model) for name, model in experiment.models.items())]
     places += [((*place, *field.split(".")), split) for place, block in blocks for field, split in block.reads_splits().items()]
     for place, split in places:
         if split not in splits:

@@ -102,7 +102,7 @@ def _search_index(experiment: Experiment, name: str) -> dict[str, Any]:
 
 
 def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
-    model = experiment.models[name]
+    model = experiment.system(name)
     return {**model.model_dump(mode="json", include={"rerank", "rerank_depth"}), "depth": experiment.evaluate.depth, "precision": experiment.precision}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from simlm.config.kinds.roles import Reranker
 from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.batches import MULTIPLE, cut_by_tokens, in_pieces
@@ -74,7 +75,7 @@ class PairScorer:
             If the folder holds no complete cross-encoder.
         """
         manifest = verified_manifest(folder)
-        if manifest["kind"] != "crossencoder":
+        if manifest["kind"] != Reranker.format:
             raise UserError(f"{folder} holds a model of kind {manifest['kind']}, but only a crossencoder scores (query, passage) pairs")
         if "pair" not in manifest["lengths"]:
             raise UserError(f"{folder}: its simlm.json lacks the length of pairs; run simlm train --model {Path(folder).name} again")

@@ -9,6 +9,7 @@ from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
 from simlm.files import atomic_folder, sha256_file, write_json
 from simlm.files import read_manifest as read_manifest_file
@@ -210,7 +211,7 @@ def save_model(
     write
         Called with the unfinished folder to add files of its own (decoder weights, model card).
     """
-    bi_encoder = kind == "biencoder"
+    bi_encoder = kind == Retriever.format
     tokenizer.model_max_length = position_limit(model.config) or max(lengths.values())
     # What the last call happened to set is no property of the tokenizer.
     tokenizer.backend_tokenizer.no_truncation()

@@ -38,7 +38,7 @@ def take_over(context: Context, name: str) -> None:
             check_length(model, length, f"models.{name}.{'max' if what == 'pair' else what}_length", source)
         given = {"init": settings.init, **_origin(source)}
         card = add_card(context, name, lengths)
-        save_model(paths.model(name), model, tokenizer, kind=settings.role, key=record.key, lengths=lengths, extra={"given": given, **extra}, write=card)
+        save_model(paths.model(name), model, tokenizer, kind=settings.format, key=record.key, lengths=lengths, extra={"given": given, **extra}, write=card)
         record.notes["given"] = given
         record.metrics["parameters"] = sum(parameter.numel() for parameter in model.parameters())
         record.outputs["weights"] = paths.model(name) / "model.safetensors"

@@ -237,7 +237,7 @@ class Planner:
         return cpu, accelerator, 8 * pairs, TORCH + 4 * shape.parameters() + 200 * MIB + 24 * self.counts.passages + 700 * self.counts.queries.get("train", 0)
 
     def _rerank(self, name: str) -> tuple[float, float, float, float]:
-        block, shape = self.experiment.models[name], self.work.shape(name)
+        block, shape = self.experiment.system(name), self.work.shape(name)
         queries, writing, disk = self._runs(name)
         pairs = queries * min(block.rerank_depth, self.experiment.evaluate.depth, self.counts.passages)
         cpu, accelerator = self._compute(pairs * self.work.scoring(name), shape.hidden, False, min(1, block.gpus))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
 from simlm.models.batches import cut_by_length
 from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, verified_manifest
@@ -41,7 +42,7 @@ class TextEncoder:
         from simlm.models.biencoder import BiEncoderModel
 
         manifest = verified_manifest(folder)
-        if manifest["kind"] != "biencoder":
+        if manifest["kind"] != Retriever.format:
             raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
         self.sha256: str = manifest["weights"]["sha256"]
         self.lengths: dict[str, int] = manifest["lengths"]

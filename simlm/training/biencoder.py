@@ -155,7 +155,7 @@ def train(context: Context, name: str) -> None:
         fit(whole, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
         if job.is_main:
             lengths = {"query": settings.query_length, "passage": settings.passage_length}
-            save_model(paths.model(name), encoder, tokenizer, kind="biencoder", key=job.key, lengths=lengths, write=add_card(context, name, lengths))
+            save_model(paths.model(name), encoder, tokenizer, kind=settings.format, key=job.key, lengths=lengths, write=add_card(context, name, lengths))
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 
@@ -174,7 +174,7 @@ def training_groups(context: Context, settings: Any, store: CorpusStore) -> Grou
     folder = context.paths.root / "training"
     if settings.negatives is None:
         return groups_without_negatives(store, folder)
-    n = settings.hard_negatives if settings.kind == "crossencoder" else hard_negatives(settings)
+    n = settings.hard_negatives if settings.scores else hard_negatives(settings)
     return read_groups(context.paths.negatives(settings.negatives), store, n, folder)
 
 

@@ -112,7 +112,7 @@ def train(context: Context, name: str) -> None:
         if job.is_main:
             lengths = {"passage": settings.max_length}
             write = bottleneck_writer(model, model.generator if settings.train_generator else None)
-            save_model(paths.model(name), model.encoder, tokenizer, kind="bottleneck", key=job.key, lengths=lengths, write=write)
+            save_model(paths.model(name), model.encoder, tokenizer, kind=settings.format, key=job.key, lengths=lengths, write=write)
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 
@@ -123,7 +123,7 @@ def build(context: Context, name: str, tokenizer) -> BottleneckModel:
     generator = load_masked_language_model(resolve_init(context, settings.generator), tokenizer) if settings.replaces else None
     _check_parts(name, settings, encoder, generator)
     model = BottleneckModel(encoder, generator, BottleneckOptions.of(settings))
-    if settings.init in context.experiment.models and context.experiment.models[settings.init].kind == "bottleneck":
+    if settings.init in context.experiment.models and context.experiment.models[settings.init].format == settings.format:
         load_heads(context.paths.model(settings.init), model)
     return model
 

@@ -128,7 +128,7 @@ def train(context: Context, name: str) -> None:
         if job.is_main:
             lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": settings.untitled}
             write = add_card(context, name, lengths)
-            save_model(paths.model(name), classifier, tokenizer, kind="crossencoder", key=job.key, lengths=lengths, extra=extra, write=write)
+            save_model(paths.model(name), classifier, tokenizer, kind=settings.format, key=job.key, lengths=lengths, extra=extra, write=write)
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 

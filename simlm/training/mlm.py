@@ -82,7 +82,7 @@ def train(context: Context, name: str) -> None:
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
         fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)
         if job.is_main:
-            save_model(paths.model(name), model, tokenizer, kind="mlm", key=job.key, lengths={"passage": settings.max_length})
+            save_model(paths.model(name), model, tokenizer, kind=settings.format, key=job.key, lengths={"passage": settings.max_length})
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 

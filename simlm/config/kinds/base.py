@@ -159,13 +159,6 @@ class ModelBlock(System):
 
     kind: str
     made_by: ClassVar[str | None] = "train"
-    acts_as: ClassVar[str | None] = None
-    """The kind whose place this one takes in the graph, if that is not its own."""
-
-    @property
-    def role(self) -> str:
-        """What the model is to others: its kind, or the kind whose place it takes."""
-        return self.acts_as or self.kind
 
     def parts(self) -> dict[str, System]:
         """Name → part, for a model that writes several folders: ``joint`` with a part ``retriever`` has ``models/joint.retriever``.

@@ -31,7 +31,6 @@ class GivenBiEncoder(GivenModel, Retriever):
     """A published dense retriever: [CLS] of the last layer, L2-normalised."""
 
     kind: Literal["given_biencoder"]
-    acts_as: ClassVar[str] = "biencoder"
     noun: ClassVar[str] = "given retriever"
     not_trained: ClassVar[tuple[str, ...]] = (*GivenModel.not_trained, *Retriever.afterwards)
 
@@ -43,7 +42,6 @@ class GivenCrossEncoder(GivenModel, Reranker):
     """A published re-ranker with one logit."""
 
     kind: Literal["given_crossencoder"]
-    acts_as: ClassVar[str] = "crossencoder"
     noun: ClassVar[str] = "given re-ranker"
     not_trained: ClassVar[tuple[str, ...]] = (*GivenModel.not_trained, "rerank", "rerank_depth")
 

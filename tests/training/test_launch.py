@@ -41,11 +41,17 @@ def launch(*arguments: str, environment: dict[str, str] | None = None) -> subpro
     return subprocess.Popen([sys.executable, "-c", START, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def said(job: subprocess.Popen, line: str) -> None:
+    """Wait until both processes have said a line."""
+    for _ in "01":
+        assert job.stdout.readline() == f"{line}\n", job.communicate(timeout=60)[1]
+
+
 def test_processes_listen_on_the_loopback_interface_alone():
     environment = {**os.environ, "MASTER_ADDR": "0.0.0.0", "GLOO_SOCKET_IFNAME": ""}
     job = launch("-c", MEET, "60", environment=environment)
     try:
-        assert [job.stdout.readline(), job.stdout.readline()] == ["met\n", "met\n"]
+        said(job, "met")
         family = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
         assert len(family) == 3
         sockets = [socket for process in family for socket in process.net_connections("inet") if socket.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)]
@@ -76,11 +82,11 @@ def test_a_signal_reaches_every_process_once_and_is_the_exit_code(tmp_path, numb
         "import os, signal, sys, time\n"
         "file = open(sys.argv[1] + '/' + os.environ['RANK'], 'a')\n"
         f"signal.signal({int(number)}, lambda number, frame: (file.write('got it\\n'), file.close(), sys.exit(0)))\n"
-        "print('here', flush=True)\n"
+        "os.write(1, b'here\\n')\n"
         "time.sleep(60)\n"
     )
     job = launch("-c", program, str(tmp_path))
-    assert [job.stdout.readline(), job.stdout.readline()] == ["here\n", "here\n"]
+    said(job, "here")
     job.send_signal(number)
     assert job.wait(30) == 256 - number  # run() gives the negative number, which sys.exit cuts to a byte
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["got it\n"] * 2

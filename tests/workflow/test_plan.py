@@ -128,7 +128,7 @@ def test_more_shards_encode_and_index_again(snakemake, finished):
 
 
 def test_a_model_that_no_evaluated_system_needs(snakemake, tmp_path):
-    extra = {"kind": "biencoder", "init": "simlm", "negatives": "control", "steps": 3}
+    extra = {"kind": "biencoder", "init": "simlm", "negatives": "control", "steps": 3, "passage_length": 48, "query_length": 16}
     file = overlay(tmp_path, models={"variant": extra})
     plan = snakemake(tmp_path, "-n", "--cores", "2", configs=[SMOKE, file])
     assert "Training variant" not in plan.jobs

@@ -50,6 +50,7 @@ COMMANDS: dict[str, str] = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0, 2 after a user's mistake, 75 when the job's wall time is nearly over)."""
     argv = sys.argv[1:] if argv is None else argv
+    _print_anything()
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -108,6 +109,13 @@ def console() -> int:
         gc.freeze()
 
 
+def _print_anything() -> None:
+    """Where the terminal knows ASCII alone, other letters are printed by their numbers instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _refuse(command: str, sentence: str, code: int = 2) -> int:
     processes.let_main_speak()
     who = command if processes.is_main() else f"{command} (process {processes.rank()})"
@@ -126,7 +134,18 @@ def _sentence(error: OSError) -> str:
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
     }.get(error.errno or 0, "look at that place and run the command again")
     what = error.strerror or str(error) or type(error).__name__
+    if not error.filename and (error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in what or "temporary directory" in what):
+        return f"{what}; free space in the folder of temporary files ({_temporary()}) or in the results, or name another one in TMPDIR"
     return f"{error.filename}: {what}; {advice}" if error.filename else f"{what}; {advice}"
+
+
+def _temporary() -> str:
+    import tempfile
+
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR", "TMPDIR")
 
 
 def _overview() -> str:

@@ -15,12 +15,16 @@ __doc__ = evaluate.__doc__
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     STAGE.add_arguments(parser)
     hand = parser.add_argument_group("one run by hand")
-    hand.add_argument("--run", type=Path, metavar="FILE", help="TREC run")
-    hand.add_argument("--qrels", type=Path, metavar="FILE", help="judgements")
+    hand.add_argument("--run", type=Path, metavar="FILE", help="TREC run, gzipped or not")
+    hand.add_argument("--qrels", type=Path, metavar="FILE", help="judgements: TREC, BEIR, JSON lines, CSV or Parquet")
     hand.add_argument("--relevance", type=int, default=1, metavar="GRADE", help="least grade that counts as relevant; nDCG uses the grades (default: 1)")
     hand.add_argument("--mrr-relevance", type=int, default=None, metavar="GRADE", help="another least grade for RR alone")
     hand.add_argument(
-        "--metrics", nargs="+", default=["RR@10", "R@50", "R@1000", "nDCG@10", "AP"], metavar="NAME", help="ir-measures names (default: %(default)s)"
+        "--metrics",
+        nargs="+",
+        default=["RR@10", "R@50", "R@1000", "nDCG@10", "AP"],
+        metavar="NAME",
+        help="any usual names (default: %(default)s)",
     )
     hand.add_argument("--per-query", action="store_true", help="print the values of every query too")
 
@@ -50,3 +54,4 @@ def evaluate_by_hand(arguments: argparse.Namespace) -> None:
     print(f"queries\t{len(evaluation.query_ids)}")
     if evaluation.missing:
         print(f"of which the run lacks\t{evaluation.missing}")
+        say(f"caution: {evaluation.caution}")

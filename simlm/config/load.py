@@ -120,10 +120,41 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+LARGEST = 100_000
+"""Values of a configuration once its aliases and merge keys are written out; a few lines can stand for more than any memory holds."""
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values below a node, those behind aliases counted each time.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If there are more than :data:`LARGEST`, or if a value holds itself.
+    """
+    if id(node) in known:
+        if not known[id(node)]:
+            raise yaml.constructor.ConstructorError(None, None, "a value holds itself", node.start_mark)
+        return known[id(node)]
+    known[id(node)], size = 0, 1
+    if isinstance(node, yaml.CollectionNode):
+        for part in node.value:
+            size += sum(_size(one, known) for one in (part if isinstance(part, tuple) else (part,)))
+    if size > LARGEST:
+        raise yaml.constructor.ConstructorError(None, None, f"aliases or merge keys stand for more than {LARGEST:,} values", node.start_mark)
+    known[id(node)] = size
+    return size
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as stream:
-            values = yaml.load(stream, Loader=_Loader)
+            loader = _Loader(stream)
+            try:
+                node = loader.get_single_node()
+                values = loader.construct_document(node) if node and _size(node, {}) else None
+            finally:
+                loader.dispose()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give a configuration file such as config/config.yaml") from None
     except OSError as error:

@@ -99,11 +99,11 @@ def _load(name: str, key: str, *parts: str) -> Any:
 
 def _passages(dataset: Any) -> Iterator[Passage]:
     for document in dataset.docs_iter():
-        text = getattr(document, "text", None)
-        if text is None:  # collections with other fields say themselves how to join them
+        text, title = getattr(document, "text", None), getattr(document, "title", None) or ""
+        if isinstance(text, str) and isinstance(title, str):
+            yield document.doc_id, title, text
+        else:  # collections with other fields say themselves how to join them
             yield document.doc_id, "", document.default_text()
-        else:
-            yield document.doc_id, getattr(document, "title", None) or "", text
 
 
 def _queries(dataset: Any) -> Iterator[Query]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from array import array
 from collections import Counter
@@ -40,17 +42,36 @@ def _load(name: str) -> Table:
 
 
 @contextmanager
+def _temporary_folder() -> Iterator[str]:
+    try:
+        folder = tempfile.mkdtemp(prefix="simlm-titles-")
+    except OSError as error:
+        raise _no_room(error, os.environ.get("TMPDIR", "/tmp")) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _no_room(error: OSError, folder: str) -> UserError:
+    return UserError(f"{folder}: titles cannot be kept there ({error.strerror or error}); free space, or name another folder of temporary files in TMPDIR")
+
+
+@contextmanager
 def _mapped(rows: Iterable[tuple[Any, ...]], where: Callable[[int], str]) -> Iterator[tuple[np.ndarray, pa.Table]]:
     """Hashes of the ids, and ids and titles as a memory-mapped table in a temporary file."""
     schema, hashes, numbered = pa.schema([("id", pa.string()), ("title", pa.string())]), array("Q"), enumerate(rows, 1)
-    with tempfile.TemporaryDirectory() as folder:
+    with _temporary_folder() as folder:
         file = f"{folder}/titles.arrow"
         with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
             while batch := list(islice(numbered, 64 * BATCH)):
                 ids = [clean_id(row[0], where, n, "passage") for n, row in batch]
                 titles = ["" if row[1] is None else clean_text(row[1], where, n, "title") for n, row in batch]
                 hashes.extend(map(hash64, ids))
-                stream.write_batch(pa.record_batch([pa.array(ids, pa.string()), pa.array(titles, pa.string())], schema=schema))
+                try:
+                    stream.write_batch(pa.record_batch([pa.array(ids, pa.string()), pa.array(titles, pa.string())], schema=schema))
+                except OSError as error:
+                    raise _no_room(error, folder) from None
         with pa.memory_map(file) as source:
             yield np.frombuffer(hashes, np.uint64) if hashes else np.zeros(0, np.uint64), pa.ipc.open_stream(source).read_all()
 

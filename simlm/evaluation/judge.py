@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from simlm.paths import Paths
 
 
-def evaluate_systems(paths: Paths, settings: Evaluate, systems: list[str], splits: list[str]) -> dict[tuple[str, str], dict[str, float]]:
-    """Judge ``runs/<system>/<split>.trec`` with the corpus's qrels, several at once; returns the averages by (system, split).
+def evaluate_systems(paths: Paths, settings: Evaluate, systems: list[str], splits: list[str]) -> dict[tuple[str, str], Evaluation]:
+    """Judge ``runs/<system>/<split>.trec`` with the corpus's qrels, several at once; returns the evaluations by (system, split).
 
     ``evaluation/<system>/<split>.json`` holds ``system``, ``split``, ``metrics`` (configured name → average),
     ``measures`` (configured name → ir-measures name with its relevance level), ``relevance``, ``mrr_relevance``,
@@ -31,13 +31,12 @@ def evaluate_systems(paths: Paths, settings: Evaluate, systems: list[str], split
     tasks = [(system, split) for split in splits for system in systems]
     workers = min(available_cores(), len(tasks))
     judge = partial(_judge, paths, settings)
-    averages = {}
+    evaluations = {}
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         for (system, split), evaluation in zip(tasks, (pool.map if pool else map)(judge, *zip(*tasks))):
-            averages[system, split] = evaluation.averages
-            missing = f" ({evaluation.missing:,} of {len(evaluation.query_ids):,} queries are missing in the run)" if evaluation.missing else ""
-            say(f"{system} on {split}: " + ", ".join(f"{name} {value:.4f}" for name, value in evaluation.averages.items()) + missing)
-    return averages
+            evaluations[system, split] = evaluation
+            say(f"{system} on {split}: " + ", ".join(f"{name} {value:.4f}" for name, value in evaluation.averages.items()))
+    return evaluations
 
 
 def _judge(paths: Paths, settings: Evaluate, system: str, split: str) -> Evaluation:

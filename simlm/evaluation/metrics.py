@@ -49,6 +49,13 @@ class Evaluation:
     ignored: int
 
     @property
+    def caution(self) -> str | None:
+        """That judged queries are missing, in a sentence."""
+        if not self.missing:
+            return None
+        return f"the run lacks {self.missing:,} of {len(self.query_ids):,} judged queries, which count as 0: nothing was found for them, or the file was cut"
+
+    @property
     def averages(self) -> dict[str, float]:
         """Metric name → mean over all judged queries."""
         return {name: mean(values) for name, values in self.values.items()}
@@ -102,7 +109,7 @@ def evaluate_run(run: Iterable[TrecRanking], qrels: Qrels, measures: dict[str, M
     Raises
     ------
     UserError
-        If a metric cannot be computed here, or if the run has queries but none of the judged ones.
+        If a metric cannot be computed here, or if the run is empty or has none of the judged queries.
 
     >>> run = [TrecRanking("q", ["d1", "d2"], np.array([1.0, 1.0]))]
     >>> evaluate_run(run, {"q": {"d2": 1}, "other": {"d1": 1}}, parse_metrics(["RR@10"])).averages
@@ -123,6 +130,8 @@ def evaluate_run(run: Iterable[TrecRanking], qrels: Qrels, measures: dict[str, M
         for depth, same in by_depth.items():
             for metric in _calculate(same, some, {ranking.query_id: _as_ranks(ranking, depth) for ranking in judged}):
                 values[metric.measure][row[metric.query_id]] = metric.value
+    if not seen and not ignored:
+        raise UserError("the run is empty, so there is nothing to judge; search again")
     if ignored and not seen:
         raise UserError("none of the run's queries is judged; the run and the judgements belong to different data")
     return Evaluation(list(row), {name: values[measure] for name, measure in measures.items()}, len(row) - seen, ignored)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from simlm.errors import UserError
-from simlm.files import atomic_file, first_bad_line
+from simlm.files import atomic_file
+from simlm.lines import numbered_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +112,7 @@ def write_trec_run(path: str | Path, rankings: Iterable[Ranking], store: CorpusS
 
 
 def read_trec_run(path: str | Path) -> Iterator[TrecRanking]:
-    """Stream a TREC run query by query; lines keep the file's order.
+    """Stream a TREC run, plain or gzipped, query by query; lines keep the file's order. A last line without its end counts if it is whole.
 
     Raises
     ------
@@ -121,17 +122,14 @@ def read_trec_run(path: str | Path) -> Iterator[TrecRanking]:
     """
     path, seen = Path(path), set()
     try:
-        with open(path, encoding="utf-8-sig") as stream:
-            for first, query_id, lines in _query_lines(stream):
-                ranking = _trec_ranking(path, first, query_id, lines)
-                if query_id in seen:
-                    raise UserError(f"{path}:{first}: the lines of query '{query_id}' are not together; sort the file by query")
-                seen.add(query_id)
-                yield ranking
+        for first, query_id, lines in _query_lines(numbered_lines(path)):
+            ranking = _trec_ranking(path, first, query_id, lines)
+            if query_id in seen:
+                raise UserError(f"{path}:{first}: the lines of query '{query_id}' are not together; sort the file by query")
+            seen.add(query_id)
+            yield ranking
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; search the split first or give another file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{first_bad_line(path)} is not UTF-8 ({error.reason}), so this is no TREC run; give a text file") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; give the file of a run") from None
 
@@ -152,10 +150,10 @@ def _train_schema() -> pa.Schema:
     return pa.schema([("query_id", pa.string()), ("passages", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32()))])
 
 
-def _query_lines(stream: Iterable[str]) -> Iterator[tuple[int, str, list[str]]]:
+def _query_lines(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, list[str]]]:
     """Number of the first line, query id and lines of each query."""
     first, current, start, lines = 1, "", "", []
-    for number, line in enumerate(stream, 1):
+    for number, line in numbered:
         if not (lines and line.startswith(start)):
             query_id = next(iter(line.split(None, 1)), "")
             if lines and query_id != current:
@@ -169,14 +167,14 @@ def _query_lines(stream: Iterable[str]) -> Iterator[tuple[int, str, list[str]]]:
 
 def _trec_ranking(path: Path, first: int, query_id: str, lines: list[str]) -> TrecRanking:
     """One query's lines; they are cut into fields all at once, which is twice as fast as one by one."""
-    fields = "".join(lines).split()
+    fields = "\n".join(lines).split()
     ids = fields[2::6]
     try:
         scores = np.array(list(map(float, fields[4::6])), dtype=np.float64)
         whole = len(fields) == 6 * len(lines) and fields[0::6] == [query_id] * len(lines)
     except ValueError:
         whole = False
-    if not whole or len(set(ids)) < len(ids) or np.isnan(scores).any() or not lines[-1].endswith("\n"):
+    if not whole or len(set(ids)) < len(ids) or np.isnan(scores).any():
         _refuse(path, first, query_id, lines)
     return TrecRanking(query_id, ids, scores)
 
@@ -197,7 +195,7 @@ def _refuse(path: Path, first: int, query_id: str, lines: list[str]) -> NoReturn
         if passage_id in seen:
             raise UserError(f"{path}:{number}: passage '{passage_id}' is listed twice for query '{query_id}'; remove one")
         seen.add(passage_id)
-    raise UserError(f"{path}:{number} ends without a line break: the file is truncated, make it again")
+    raise UserError(f"{path}:{first} and the lines of query '{query_id}' below it are no TREC run; make it again")
 
 
 def _names(store: CorpusStore, passages: list[np.ndarray]) -> dict[int, str]:

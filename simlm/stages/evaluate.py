@@ -20,6 +20,8 @@ def evaluate(context: Context) -> None:
 
     settings, paths = context.experiment.evaluate, context.paths
     with context.record("evaluate") as record:
-        for (system, split), averages in evaluate_systems(paths, settings, settings.systems, list(settings.splits)).items():
-            record.metrics |= {f"{split}/{system}/{name}": value for name, value in averages.items()}
+        for (system, split), evaluation in evaluate_systems(paths, settings, settings.systems, list(settings.splits)).items():
+            if evaluation.caution:
+                record.caution(f"{system} on {split}: {evaluation.caution}")
+            record.metrics |= {f"{split}/{system}/{name}": value for name, value in evaluation.averages.items()}
             record.outputs |= {f"{system}/{split}": paths.metrics(system, split), f"{system}/{split}/per_query": paths.per_query(system, split)}

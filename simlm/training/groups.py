@@ -135,7 +135,7 @@ class Groups:
         return np.unique(np.concatenate([np.array([positive for positive, _ in parts]), *(negatives for _, negatives in parts)]))
 
     def holdout(self, seed: int, wanted: int) -> np.ndarray:
-        """Numbers of the queries kept for model selection: ``wanted``, at most a tenth; sorted.
+        """Numbers of the queries kept out, whose loss is looked at: ``wanted``, at most a tenth; sorted.
 
         Which ones depends on the seed and the ids alone, so models with one seed keep the same.
         """

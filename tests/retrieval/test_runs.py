@@ -96,7 +96,7 @@ def test_reader_keeps_the_lines_order_and_does_not_read_ahead(tmp_path):
     ("text", "sentence"),
     [
         ("a Q0 d 1 0.5 t\na Q0 e 2 0.4", r":2 is not a line"),
-        ("a Q0 d 1 0.5 t\na Q0 e 2 0.4 t", r":2 ends without a line break: the file is truncated"),
+        ("a Q0 d 1 0.5 t\na Q0 e 2", r":2 is not a line"),
         ("a Q0 d 1 0.5 t\nb Q0 d 1 0.5 t\na Q0 e 2 0.4 t\n", r":3: the lines of query 'a' are not together"),
         ("a Q0 d 1 0.5 t\na Q0 d 2 0.4 t\n", r":2: passage 'd' is listed twice for query 'a'"),
         ("a Q0 d 1 nan t\n", r":1: the score is not a number"),

@@ -36,7 +36,7 @@ class BiEncoder(Training, Retriever):
     )
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
-    holdout: int = Field(200, ge=0, description="Training queries kept for model selection, never trained on (at most a tenth).")
+    holdout: int = Field(200, ge=0, description="Training queries kept out (at most a tenth), whose loss is shown beside the curve; nothing is selected by it.")
 
     @model_validator(mode="after")
     def _loss(self) -> BiEncoder:

@@ -32,7 +32,7 @@ class CrossEncoder(Training, Reranker):
     rotation: Literal["shuffled", "offset"] = Field("shuffled", description="How positives and negatives change from epoch to epoch.")
     max_length: int = Field(192, ge=8, description="Longest (query, passage) in tokens.")
     untitled: Untitled = Field("text", description="A passage without a title is its text alone, or `-: text`.")
-    holdout: int = Field(200, ge=0, description="Training queries kept for model selection, never trained on (at most a tenth).")
+    holdout: int = Field(200, ge=0, description="Training queries kept out (at most a tenth), whose loss is shown beside the curve; nothing is selected by it.")
 
     def candidates(self) -> str:
         return self.rerank or self.negatives

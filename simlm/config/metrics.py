@@ -60,7 +60,10 @@ def canonical_metric(name: str) -> str:
     if known is None:
         if word in _ELSEWHERE:
             raise ValueError(f"'{name}' is not computed here: {_ELSEWHERE[word]}")
-        shown = [f"{one}@{match[3]}" if match and match[3] else one for one in (*ALIASES, "MRR", "MAP", "Recall", "Precision")]
+        shown = [
+            f"{one}@{match[3]}" if match and match[3] else one
+            for one in (*(TAKES_DEPTH if match and match[3] else ALIASES), "MRR", "MAP", "Recall", "Precision", "Hit")
+        ]
         raise ValueError(f"no metric is called '{name}'{nearest(name, shown)} (for example RR@10, R@1000, nDCG@10, AP, P@10, Success@10)")
     parameters, cutoff = match[2] or "", match[3]
     if "exp-log2" in parameters:

@@ -73,14 +73,10 @@ class Evaluate(Block):
         return values
 
     @model_validator(mode="after")
-    def _depths(self) -> Evaluate:
+    def _each_once(self) -> Evaluate:
         double = next((name for i, name in enumerate(self.metrics) if name in self.metrics[:i]), None)
         if double is not None:
             raise ValueError(f"metrics: {double} is listed twice, under one name or two; keep one")
-        for name in self.metrics:
-            if (depth_of(name) or 0) > self.depth:
-                shorter = f"{name.partition('@')[0]}@{self.depth}"
-                raise ValueError(f"metrics: {name} looks at more passages than the runs hold (depth {self.depth:,}); raise depth, or take {shorter}")
         return self
 
 

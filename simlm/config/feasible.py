@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from simlm.config.corpora import BeirFolder, HubDataset
 from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError
+from simlm.config.metrics import beyond
 from simlm.config.remote import HUB_ID
 from simlm.errors import nearest
 
@@ -192,6 +193,7 @@ def _trained_on(index: Any) -> int:
 
 def _depths(experiment: Experiment) -> Iterator[str]:
     negatives, depth = experiment.negatives, experiment.evaluate.depth
+    yield from beyond(experiment.evaluate.metrics, depth)
     if negatives.sample > negatives.depth:
         yield f"negatives.sample: {negatives.sample} of the top {negatives.depth} cannot be drawn; every list has {negatives.depth} mined negatives at most"
     for name, model in experiment.models.items():

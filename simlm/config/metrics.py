@@ -93,3 +93,16 @@ def depth_of(name: str) -> int | None:
     """
     _, _, cutoff = name.partition("@")
     return int(cutoff) if cutoff.isdecimal() and not name.startswith("IPrec") else None
+
+
+def beyond(names: list[str], depth: int) -> list[str]:
+    """A sentence for each metric of canonical name that looks at more passages than runs of that depth hold.
+
+    >>> beyond(["RR@10", "R@1000"], 50)
+    ['R@1000 looks at more passages than the runs hold (evaluate.depth 50), so that its figures are those of R@50']
+    """
+    return [
+        f"{name} looks at more passages than the runs hold (evaluate.depth {depth:,}), so that its figures are those of {name.partition('@')[0]}@{depth}"
+        for name in names
+        if (depth_of(name) or 0) > depth
+    ]

@@ -16,10 +16,13 @@ from simlm.context import Context
 
 def evaluate(context: Context) -> None:
     """Write averages, values per query and the record."""
+    from simlm.config.metrics import beyond
     from simlm.evaluation.judge import evaluate_systems
 
     settings, paths = context.experiment.evaluate, context.paths
     with context.record("evaluate") as record:
+        for sentence in beyond(settings.metrics, settings.depth):
+            record.caution(sentence)
         for (system, split), evaluation in evaluate_systems(paths, settings, settings.systems, list(settings.splits)).items():
             if evaluation.caution:
                 record.caution(f"{system} on {split}: {evaluation.caution}")

@@ -43,7 +43,6 @@ def checked(folder, capsys, change=None) -> tuple[int, str]:
 REFUSED = {
     "a metric nobody knows": (put("evaluate", "metrics", ["RR@10", "Foo@10"]), ["c.yaml:", "evaluate.metrics.1", "no metric is called 'Foo@10'"]),
     "a misspelt metric": (put("evaluate", "metrics", ["RR@10", "nDGC@10"]), ["did you mean 'nDCG@10'?"]),
-    "deeper than the runs": (put("evaluate", "metrics", ["RR@10", "R@1k"]), ["R@1000 looks at more passages than the runs hold (depth 50)", "R@50"]),
     "one metric by two names": (put("evaluate", "metrics", ["RR@10", "MRR@10"]), ["RR@10 is listed twice"]),
     "no index": (put("index", {"factory": "Foo"}), ["c.yaml:", "index.factory", "'Foo' is no index for inner products of 32 numbers"]),
     "an index of distances alone": (put("index", {"factory": "LSH"}), ["index.factory", "'LSH' is no index for inner products"]),
@@ -70,6 +69,10 @@ REFUSED = {
 }
 
 WARNED = {
+    "deeper than the runs": (
+        put("evaluate", "metrics", ["RR@10", "R@1k"]),
+        "R@1000 looks at more passages than the runs hold (evaluate.depth 50), so that its figures are those of R@50",
+    ),
     "more drawn than mined": (put("negatives", {"depth": 12, "sample": 20, "pad_to": 12}), "negatives.sample: 20 of the top 12 cannot be drawn"),
     "more re-ranked than found": (put("models", "reranker", "rerank_depth", 200), "models.reranker.rerank_depth: the runs hold 50 passages"),
     "a folder for MLflow": (put("tracking", {"uri": "./mlruns"}), "tracking.uri: MLflow does not write to a folder"),

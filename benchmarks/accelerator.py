@@ -243,7 +243,7 @@ def scoring(bench: Bench, passage: float) -> str:
 
 def searching(bench: Bench, passages: int, queries: int = 6_980, depth: int = 1_000) -> str:
     """Exact search of vectors in the host's memory on the GPU."""
-    from simlm.retrieval.search import ShardedSearch
+    from simlm.indexes.from_shards import ShardedSearch
 
     class Vectors:
         def blocks(self, size: int):

@@ -27,11 +27,11 @@ import numpy as np
 from simlm import hardware
 from simlm.config import load_experiment
 from simlm.corpus.store import CorpusStore
+from simlm.indexes.faiss_index import IndexSearch, build_index, faiss_threads, load_index
+from simlm.indexes.from_shards import ShardedSearch
 from simlm.paths import Paths
 from simlm.retrieval.encoder import TextEncoder
-from simlm.retrieval.index import build_index, faiss_threads, load_index
-from simlm.retrieval.search import IndexSearch, ShardedSearch
-from simlm.retrieval.shards import Shards
+from simlm.vectors.shards import Shards
 
 DEPTH = 100
 CHOICES = [
@@ -43,7 +43,7 @@ CHOICES = [
 LOAD = """
 import json, sys
 import faiss
-from simlm.retrieval.index import load_index
+from simlm.indexes.faiss_index import load_index
 def anonymous():
     return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('RssAnon'))
 before = anonymous()

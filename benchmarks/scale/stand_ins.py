@@ -15,8 +15,9 @@ from simlm.corpus.store import CorpusStore
 from simlm.files import atomic_file, sha256_file, write_json
 from simlm.models.folder import load_tokenizer, model_fingerprint
 from simlm.paths import Paths
-from simlm.retrieval.encode import BLOCK, DTYPES, shard_rows
+from simlm.retrieval.encode import BLOCK, shard_rows
 from simlm.runs.runs import Ranking, write_train_run
+from simlm.vectors.blocks import DTYPES
 
 
 def write_encoder(folder: Path, tokenizer: str = "pretrained/pydocs-base", width: int = 768) -> None:

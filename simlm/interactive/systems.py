@@ -148,9 +148,8 @@ class Systems:
         return search
 
     def _dense(self, system: str) -> Searcher:
+        from simlm.indexes.faiss_index import IndexSearch, load_index
         from simlm.retrieval.encoder import TextEncoder
-        from simlm.retrieval.index import load_index
-        from simlm.retrieval.search import IndexSearch
 
         encoder = TextEncoder(self.paths.model(system), self._prepared(), self.experiment.encoding_of(system).batch_size)
         settings, whole = self.experiment.index_of(system), {"model_sha256": encoder.sha256, "corpus_sha256": self.store.sha256}

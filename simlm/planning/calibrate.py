@@ -201,7 +201,7 @@ def _vectors(seconds: float) -> dict[str, float]:
     import faiss
 
     from simlm.files import sha256_file
-    from simlm.retrieval.index import faiss_threads
+    from simlm.indexes.faiss_index import faiss_threads
 
     random = np.random.default_rng(2)
     vectors, queries = random.standard_normal((16_384, 768), np.float32), random.standard_normal((256, 768), np.float32)

@@ -8,7 +8,7 @@ shard of the same model, corpus, settings and code is never computed again.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import multiprocessing
 import os
@@ -17,19 +17,18 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from simlm import processes
 from simlm.ahead import ahead
 from simlm.config.code import fingerprint
-from simlm.durable import put_file
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
 from simlm.models.text import Tokens
 from simlm.progress import progress, say
 from simlm.text.token_cache import PART, TokenCache, tokenizer_digest
+from simlm.vectors.blocks import DenseBlocks, RaggedBlocks, offsets_file
+from simlm.vectors.vectors import Vectors
 from simlm.walltime import Clock
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ BLOCK = 1024
 
 BLOCKS_WORTH_PROCESSES = 32
 """Blocks from which processes that tokenize are worth their start of some seconds."""
-
-DTYPES = {"fp32": np.float32, "fp16": np.float16}
 
 
 def shard_rows(rows: int, shard: int, shards: int) -> tuple[int, int]:
@@ -72,6 +69,8 @@ class Shard:
         First row and end (exclusive).
     about
         What the vectors depend on; it goes into the manifest.
+    ragged
+        Whether a row has any number of vectors instead of one.
     """
 
     manifest: Path
@@ -80,15 +79,17 @@ class Shard:
     dtype: str
     dimension: int
     about: dict[str, Any]
+    ragged: bool = False
 
     @property
     def vectors(self) -> Path:
         return self.manifest.with_suffix(".npy")
 
-    @property
-    def partial(self) -> Path:
-        """Finished blocks of an unfinished shard."""
-        return self.manifest.parent / f".{self.manifest.stem}.npy.partial"
+    @functools.cached_property
+    def files(self) -> DenseBlocks | RaggedBlocks:
+        """Where the blocks lie until all are there."""
+        kind = RaggedBlocks if self.ragged else DenseBlocks
+        return kind(self.vectors, self.first, self.last, self.dimension, self.dtype)
 
     @property
     def journal(self) -> Path:
@@ -104,32 +105,12 @@ class Shard:
     def key(self) -> str:
         """Hex digest of everything the vectors depend on."""
         code = fingerprint("simlm.retrieval.encode")
-        return sha256_text(json.dumps([self.first, self.last, self.dtype, self.dimension, self.about, code], sort_keys=True))
+        about = [self.first, self.last, self.dtype, self.dimension, self.about, code, *(["ragged"] if self.ragged else [])]
+        return sha256_text(json.dumps(about, sort_keys=True))
 
     def blocks(self) -> list[tuple[int, int]]:
         """First row and end of each block."""
         return [(first, min(first + BLOCK, self.last)) for first in range(self.first, self.last, BLOCK)]
-
-    @property
-    def row_bytes(self) -> int:
-        return np.dtype(DTYPES[self.dtype]).itemsize * self.dimension
-
-    def place(self, row: int) -> int:
-        """Where the vector of a row begins in the file."""
-        return len(self.header()) + (row - self.first) * self.row_bytes
-
-    def header(self) -> bytes:
-        """The ``.npy`` header of the whole shard."""
-        from io import BytesIO
-
-        stream = BytesIO()
-        described = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(DTYPES[self.dtype])),
-            "fortran_order": False,
-            "shape": (self.last - self.first, self.dimension),
-        }
-        np.lib.format.write_array_header_1_0(stream, described)
-        return stream.getvalue()
 
 
 def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifest: Path, shard: int, shards: int, dtype: str = "fp32") -> dict[str, Any]:
@@ -154,7 +135,7 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifes
     """
     first, last = shard_rows(len(store), shard, shards)
     about = _identity(encoder, store)
-    part = Shard(Path(manifest), first, last, dtype, encoder.dimension, about)
+    part = Shard(Path(manifest), first, last, dtype, encoder.dimension, about, encoder.ragged)
     there = processes.from_main(_finished(part) if processes.is_main() else None)
     if there:
         say(f"{part.vectors} holds rows {first:,} to {last:,} of this model and corpus already.")
@@ -163,7 +144,7 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifes
     try:
         resumed, seconds = _write_blocks(part, encoder, TokenCache(store, encoder.tokenizer, encoder.lengths["passage"], tokens))
         if processes.is_main():
-            put_file(part.partial, part.vectors)
+            part.files.finish(part.blocks())
     except OSError as error:
         raise UserError(
             f"{part.vectors}: cannot be written ({error.strerror or error}); free space and run the command again, it goes on from there"
@@ -188,10 +169,15 @@ def _described(part: Shard, encoder: TextEncoder, store: CorpusStore, which: tup
         "dimension": encoder.dimension,
         "dtype": part.dtype,
         **part.about,
-        "vectors": {"file": part.vectors.name, "bytes": part.vectors.stat().st_size, "sha256": sha256_file(part.vectors)},
+        "vectors": _file(part.vectors),
+        **({"offsets": _file(offsets_file(part.vectors))} if part.ragged else {}),
         "passages_per_second": round((rows - resumed) / seconds, 1) if seconds else 0.0,
         "resumed_rows": resumed,
     }
+
+
+def _file(file: Path) -> dict[str, Any]:
+    return {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
 
 
 def _identity(encoder: TextEncoder, store: CorpusStore) -> dict[str, Any]:
@@ -212,8 +198,9 @@ def _finished(part: Shard) -> dict[str, Any] | None:
     """Manifest of the shard if it is complete, undamaged and of the same key."""
     try:
         manifest = json.loads(part.manifest.read_text(encoding="utf-8"))
-        whole = manifest["key"] == part.key and part.vectors.stat().st_size == manifest["vectors"]["bytes"]
-        return manifest if whole and sha256_file(part.vectors) == manifest["vectors"]["sha256"] else None
+        files = {"vectors": part.vectors, **({"offsets": offsets_file(part.vectors)} if part.ragged else {})}
+        whole = manifest["key"] == part.key and all(file.stat().st_size == manifest[name]["bytes"] for name, file in files.items())
+        return manifest if whole and all(sha256_file(file) == manifest[name]["sha256"] for name, file in files.items()) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -229,21 +216,17 @@ def _write_blocks(part: Shard, encoder: TextEncoder, cache: TokenCache) -> tuple
     missing = [block for block in part.blocks() if block[0] not in done][processes.rank() :: processes.count()]
     journal_file = part.journal if processes.is_main() else part.journal.with_name(f"{part.journal.name}-{processes.rank()}")
     start, clock = time.monotonic(), Clock.of_this_job()
-    with open(part.partial, "r+b") as vectors, open(journal_file, "a", encoding="utf-8") as journal:
+    with part.files.writing() as files, open(journal_file, "a", encoding="utf-8") as journal:
         if not processes.is_main():
             journal.write(json.dumps({"key": part.key}) + "\n")
         tokens = tokens_of_blocks(encoder, cache, missing)
         for (first, _), own in progress(zip(missing, tokens), len(missing), "Encoding passages", unit=f"blocks of {BLOCK}"):
             if first != missing[0][0]:  # whatever the time, an attempt gets on by a block
                 clock.check(f"shard {part.manifest.stem}, before row {first:,}")
-            data = np.ascontiguousarray(encoder.embed(own).astype(DTYPES[part.dtype], copy=False)).data
-            vectors.seek(part.place(first))
-            vectors.write(data)
-            vectors.flush()
-            journal.write(json.dumps({"first": first, "sha256": hashlib.sha256(data).hexdigest()}) + "\n")
+            digest = files.write(first, Vectors.of(encoder.embed(own)))
+            journal.write(json.dumps({"first": first, "sha256": digest}) + "\n")
             journal.flush()
             clock.piece_done()
-        os.fsync(vectors.fileno())
     processes.wait()
     return resumed, time.monotonic() - start
 
@@ -284,43 +267,28 @@ def _tokenize(part: int) -> int:
 
 
 def _resume(part: Shard) -> set[int]:
-    """First rows of the blocks that are whole; the file has its full length afterwards, and one journal names these blocks.
+    """First rows of the blocks that are whole; one journal names them afterwards.
 
     Journals of another key (another model, corpus, setting or code), or none, start anew.
     """
-    entries = {entry["first"]: entry for journal in part.journals for entry in _entries(journal, part.key)}
-    if not part.partial.exists() and part.vectors.exists():
-        # Finished, but the manifest is gone: Snakemake deletes it when it does not know that the job had ended.
-        os.replace(part.vectors, part.partial)
-    part.partial.touch()
-    header, whole = part.header(), []
-    with open(part.partial, "r+b") as stream:
-        if stream.read(len(header)) == header:
-            whole = [entries[first] for first, last in part.blocks() if first in entries and _is_whole(stream, part, first, last, entries[first])]
-        stream.seek(0)
-        stream.write(header)
-        stream.truncate(part.place(part.last))
-    write_text(part.journal, "".join(json.dumps(line) + "\n" for line in [{"key": part.key}, *whole]))
+    digests = {first: sha256 for journal in part.journals for first, sha256 in _entries(journal, part.key).items()}
+    whole = part.files.resume(part.blocks(), digests)
+    lines = [{"key": part.key}, *({"first": first, "sha256": digests[first]} for first in sorted(whole))]
+    write_text(part.journal, "".join(json.dumps(line) + "\n" for line in lines))
     for journal in part.journals[1:]:
         journal.unlink()
-    return {entry["first"] for entry in whole}
+    return whole
 
 
-def _entries(journal: Path, key: str) -> list[dict[str, Any]]:
-    """Lines of a journal that belongs to ``key``; a torn line and those after it are left out."""
-    found: list[dict[str, Any]] = []
+def _entries(journal: Path, key: str) -> dict[int, str]:
+    """First row and digest of each line of a journal that belongs to ``key``; a torn line and those after it are left out."""
+    found: dict[int, str] = {}
     try:
         opening, *lines = journal.read_text(encoding="utf-8").splitlines()
         if json.loads(opening)["key"] == key:
             for line in lines:
                 entry = json.loads(line)
-                found.append({"first": int(entry["first"]), "sha256": str(entry["sha256"])})
+                found[int(entry["first"])] = str(entry["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return found
-
-
-def _is_whole(stream: IO[bytes], part: Shard, first: int, last: int, entry: dict[str, Any]) -> bool:
-    """Whether a block of a partial file is the one that a line of a journal describes."""
-    stream.seek(part.place(first))
-    return hashlib.sha256(stream.read((last - first) * part.row_bytes)).hexdigest() == entry["sha256"]

@@ -36,6 +36,9 @@ class TextEncoder:
         If the folder holds no complete bi-encoder.
     """
 
+    ragged = False
+    """Whether :meth:`embed` gives :class:`~simlm.vectors.vectors.Vectors` with any number per text instead of an array with one."""
+
     def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
         import torch
 

@@ -18,6 +18,8 @@ from simlm.config.code import fingerprint
 from simlm.files import atomic_file, sha256_file, sha256_text, write_json
 from simlm.models.folder import read_manifest
 from simlm.progress import progress, say
+from simlm.vectors.blocks import offsets_file
+from simlm.vectors.vectors import Vectors
 
 if TYPE_CHECKING:
     from simlm.corpus.store import CorpusStore
@@ -36,11 +38,11 @@ class QueryVectors:
     ids
         Query ids, in the order of the split.
     vectors
-        Shape (queries, dimension), fp32; mapped from the disk.
+        fp32; mapped from the disk.
     """
 
     ids: list[str]
-    vectors: np.ndarray
+    vectors: Vectors
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,10 +68,15 @@ def query_vectors(folder: Path, store: CorpusStore, split: str, model: Path, set
     if not _is_there(file, manifest, key):
         say(f"Embedding the {len(queries):,} queries of {split}.")
         with atomic_file(file) as temporary:
-            _embed(encoder(), list(queries.values()), temporary)
-        described = {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
-        write_json(manifest, {"key": key, "queries": len(queries), "vectors": described})
-    return QueryVectors(list(queries), np.load(file, mmap_mode="r"))
+            offsets = _embed(encoder(), list(queries.values()), temporary)
+        if offsets is not None:
+            with atomic_file(offsets_file(file)) as temporary, open(temporary, "wb") as stream:
+                np.save(stream, offsets)
+        files = {"vectors": file} | ({"offsets": offsets_file(file)} if offsets is not None else {})
+        described = {name: {"file": one.name, "bytes": one.stat().st_size, "sha256": sha256_file(one)} for name, one in files.items()}
+        write_json(manifest, {"key": key, "queries": len(queries), **described})
+    ragged = "offsets" in json.loads(manifest.read_text(encoding="utf-8"))
+    return QueryVectors(list(queries), Vectors(np.load(file, mmap_mode="r"), np.load(offsets_file(file)) if ragged else None))
 
 
 def _key(model: Path, queries: dict[str, str], settings: dict[str, Any]) -> str:
@@ -83,14 +90,25 @@ def _key(model: Path, queries: dict[str, str], settings: dict[str, Any]) -> str:
 def _is_there(file: Path, manifest: Path, key: str) -> bool:
     try:
         about = json.loads(manifest.read_text(encoding="utf-8"))
-        return about["key"] == key and sha256_file(file) == about["vectors"]["sha256"]
+        files = {"vectors": file} | ({"offsets": offsets_file(file)} if "offsets" in about else {})
+        return about["key"] == key and all(sha256_file(one) == about[name]["sha256"] for name, one in files.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _embed(encoder: TextEncoder, texts: list[str], file: Path) -> None:
-    vectors = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(len(texts), encoder.dimension))
-    blocks = range(0, len(texts), QUERIES_AT_ONCE)
-    for first in progress(blocks, len(blocks), "Embedding queries", unit="blocks of queries"):
-        vectors[first : first + QUERIES_AT_ONCE] = encoder.queries(texts[first : first + QUERIES_AT_ONCE])
+def _embed(encoder: TextEncoder, texts: list[str], file: Path) -> np.ndarray | None:
+    """Write the vectors; returns the offsets of ragged ones."""
+    starts = range(0, len(texts), QUERIES_AT_ONCE)
+    blocks = progress(starts, len(starts), "Embedding queries", unit="blocks of queries")
+    embedded = (Vectors.of(encoder.queries(texts[first : first + QUERIES_AT_ONCE])) for first in blocks)
+    if encoder.ragged:  # a few dozen vectors per query
+        whole = Vectors.join([Vectors.ragged(np.zeros((0, encoder.dimension), np.float32), []), *embedded])
+        with open(file, "wb") as stream:
+            np.save(stream, whole.values.astype(np.float32, copy=False))
+        return whole.offsets
+    vectors, first = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(len(texts), encoder.dimension)), 0
+    for block in embedded:
+        vectors[first : first + len(block)] = block.values
+        first += len(block)
     vectors.flush()
+    return None

@@ -24,8 +24,8 @@ def build_index(
     from simlm.corpus.store import CorpusStore
     from simlm.models.folder import model_fingerprint
     from simlm.progress import say
-    from simlm.retrieval.index import build_index as build
-    from simlm.retrieval.shards import Shards
+    from simlm.retrieval.search import index_for
+    from simlm.vectors.shards import Shards
 
     paths, experiment = context.paths, context.experiment
     count = experiment.encoding_of(name).shards if shards is None else max(1, shards)
@@ -33,17 +33,11 @@ def build_index(
     vectors.verify()
     settings = experiment.index_of(name)
     with context.record("build_index", name, inputs=inputs_of(experiment, paths, Job("build_index", name), count)) as record:
-        manifest = build(
-            vectors,
-            paths.index(name),
-            settings.factory,
-            train_vectors=settings.train_vectors,
-            nprobe=settings.nprobe,
-            seed=experiment.seed,
-            threads=experiment.encoding_of(name).threads,
-        )
-        record.metrics |= {"vectors": manifest["rows"], "dimension": manifest["dimension"], "bytes": manifest["file"]["bytes"]}
+        index = index_for(vectors.ragged, settings)
+        manifest = index.build(vectors, paths.index(name), settings, experiment.seed, experiment.encoding_of(name).threads)
+        written = manifest["file"]["bytes"] if "file" in manifest else 0
+        record.metrics |= {"vectors": manifest["rows"], "dimension": manifest["dimension"], "bytes": written}
         record.notes["factory"] = settings.factory
         record.outputs["index"] = paths.index(name) / "manifest.json"
-    size = f"{manifest['file']['bytes'] / 2**20:,.1f} MiB"
+    size = f"{written / 2**20:,.1f} MiB"
     say(f"{paths.index(name)}: {manifest['rows']:,} vectors of {manifest['dimension']} numbers, {size} ({settings.factory}).")

@@ -26,12 +26,12 @@ def search_index(
     from simlm.config.inputs import inputs_of
     from simlm.config.jobs import Job, runs_made
     from simlm.corpus.store import CorpusStore
+    from simlm.indexes.base import Place
+    from simlm.indexes.faiss_index import faiss_threads
     from simlm.models.folder import model_fingerprint
     from simlm.progress import say
-    from simlm.retrieval.index import faiss_threads, load_index
     from simlm.retrieval.prepared import vectors_of_queries
-    from simlm.retrieval.search import IndexSearch, ShardedSearch, search_split
-    from simlm.retrieval.shards import Shards
+    from simlm.retrieval.search import index_for, search_split
     from simlm.runs.found import Found
     from simlm.runs.runs import write_train_run, write_trec_run
 
@@ -42,16 +42,14 @@ def search_index(
     for split, _ in plan:
         store.queries(split)  # an unknown split is refused before anything is searched
     threads, device = hardware.granted(experiment.encoding_of(name).threads), hardware.gpu()
-    whole = {"model_sha256": model_fingerprint(paths.model(name)), "corpus_sha256": store.sha256}
+    settings, shards = experiment.index_of(name), experiment.shards_of(name)
+    place = Place(paths.index(name), paths.embeddings(name), len(shards), model_fingerprint(paths.model(name)), store.sha256)
     inputs = inputs_of(experiment, paths, Job("search_index", name, part))
-    if from_shards or (device and experiment.index_of(name).factory == "Flat"):
-        count = experiment.encoding_of(name).shards
-        search: IndexSearch | ShardedSearch = ShardedSearch(Shards(paths.embeddings(name), count, **whole), device=device)
+    index = index_for(experiment.system(name).ragged, settings, device, from_shards)
+    if index.reads_shards:
         del inputs["index"]
-        inputs |= {f"shard {shard}": paths.shard_manifest(name, shard, count) for shard in range(1, count + 1)}
-    else:
-        settings = experiment.index_of(name)
-        search = IndexSearch(load_index(paths.index(name), nprobe=settings.nprobe, ef_search=settings.ef_search, verify=True, **whole))
+        inputs |= {f"shard {number}": paths.embeddings(name) / f"{shard}.json" for number, shard in enumerate(shards, 1)}
+    search = index.open(place, settings, device, verify=True)
     with context.record("search_index", name, part, inputs) as record, faiss_threads(threads):
         for split, mined in plan:
             depth = experiment.negatives.depth if mined else experiment.evaluate.depth
@@ -72,6 +70,6 @@ def search_index(
                 record.caution(sentence)
         record.notes |= {
             "threads": threads,
-            "exact from shards": isinstance(search, ShardedSearch),
+            "exact from shards": index.reads_shards,
             "search on": device or "cpu",
         }

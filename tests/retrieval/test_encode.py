@@ -18,8 +18,8 @@ from simlm.models.folder import save_model
 from simlm.retrieval import encode
 from simlm.retrieval.encode import encode_shard, shard_rows
 from simlm.retrieval.encoder import TextEncoder
-from simlm.retrieval.shards import Shards
 from simlm.text.token_cache import TokenCache
+from simlm.vectors.shards import Shards
 
 WORDS = ["swap", "two", "columns", "invert", "a", "matrix", "of", "numbers", "and", "the", "numpy", "row", "sort", "list", "find", "join"]
 FP32, BF16 = Precision("fp32", "test"), Precision("bf16", "test")
@@ -212,9 +212,9 @@ def test_shards_read_as_one_array(tmp_path, store, model):
     shards = Shards(tmp_path / "m", 3, corpus_sha256=store.sha256)
     shards.verify()
     blocks = list(shards.blocks(20))
-    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), whole.astype(np.float32))
+    np.testing.assert_array_equal(np.concatenate([block.values for _, block in blocks]), whole.astype(np.float32))
     assert [first for first, _ in blocks] == sorted(first for first, _ in blocks)
-    np.testing.assert_array_equal(shards.take(np.array([0, 5, 64, 149])), whole[[0, 5, 64, 149]])
+    np.testing.assert_array_equal(shards.take(np.array([0, 5, 64, 149])).values, whole[[0, 5, 64, 149]])
 
 
 def spoil_vectors(folder):

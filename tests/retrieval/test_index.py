@@ -12,10 +12,11 @@ import pytest
 
 from simlm.errors import UserError
 from simlm.files import read_json, sha256_file
-from simlm.retrieval.index import build_index, load_index, reserve
-from simlm.retrieval.keys import keys_of, results_of
-from simlm.retrieval.search import IndexSearch, ShardedSearch, best_keys
-from simlm.retrieval.shards import Shards
+from simlm.indexes.base import best_keys
+from simlm.indexes.faiss_index import IndexSearch, build_index, load_index, reserve
+from simlm.indexes.from_shards import ShardedSearch
+from simlm.indexes.keys import keys_of, results_of
+from simlm.vectors.shards import Shards
 
 ROWS, DIMENSION = 1500, 32
 MODEL, CORPUS = "a" * 64, "b" * 64
@@ -115,7 +116,7 @@ def test_blocks_of_the_shards_are_the_stored_vectors(tmp_path, vectors):
             blocks = list(shards.blocks(size))
             assert [first for first, _ in blocks] == np.cumsum([0] + [len(block) for _, block in blocks[:-1]]).tolist()
             assert max(len(block) for _, block in blocks) <= size
-            np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), stored)
+            np.testing.assert_array_equal(np.concatenate([block.values for _, block in blocks]), stored)
 
 
 # Least share of the ten exact neighbours of random vectors (hard for every approximation) that must be found.

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simlm.retrieval.keys import NOTHING, keys_of, keys_of_tensors, results_of, same_score
+from simlm.indexes.keys import NOTHING, keys_of, keys_of_tensors, results_of, same_score
 
 SCORES = st.floats(width=32, allow_nan=False)
 RESULTS = st.lists(st.tuples(SCORES, st.integers(0, 2**31 - 1)), min_size=1, max_size=40)

@@ -13,11 +13,13 @@ from simlm.config import validate
 from simlm.config.jobs import runs_made
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import Precision
+from simlm.indexes.from_shards import ShardedSearch
 from simlm.retrieval.encoder import TextEncoder
 from simlm.retrieval.queries import QueryVectors
-from simlm.retrieval.search import ShardedSearch, search_split
-from simlm.retrieval.shards import Shards
+from simlm.retrieval.search import search_split
 from simlm.runs.runs import read_run, read_train_run
+from simlm.vectors.shards import Shards
+from simlm.vectors.vectors import Vectors
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_how_many_queries_go_together_changes_no_run(simlm, searchable):
     encoder = TextEncoder(paths.model("distilled"), Precision("fp32", "test"), 16)
     search = ShardedSearch(Shards(paths.embeddings("distilled"), 2), block=7)
     texts = store.queries("train")
-    queries = QueryVectors(list(texts), encoder.queries(list(texts.values())))
+    queries = QueryVectors(list(texts), Vectors(encoder.queries(list(texts.values()))))
     together = list(search_split(queries, search, 30))
     for blocks_at_once in (1, 2, 8):
         search.blocks_at_once = blocks_at_once

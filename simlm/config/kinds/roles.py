@@ -43,6 +43,8 @@ class Retriever(System):
     encodes: ClassVar[bool] = True
     mined: ClassVar[bool] = True
     runs_by: ClassVar[str] = "search_index"
+    ragged: ClassVar[bool] = False
+    """Whether a text has a vector per token instead of one, so that its index is another."""
     afterwards: ClassVar[tuple[str, ...]] = ("encoding", "index")
     """Blocks that only matter when the model is trained; they belong to ``not_trained``."""
     compared_by: ClassVar[tuple[str, ...]] = ("init", "negatives", "teacher")

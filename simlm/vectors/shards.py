@@ -10,6 +10,8 @@ import numpy as np
 
 from simlm.errors import UserError
 from simlm.files import read_manifest, sha256_file
+from simlm.vectors.blocks import offsets_file
+from simlm.vectors.vectors import Vectors
 
 SAME = ("model_sha256", "corpus_sha256", "dimension", "dtype", "corpus_rows", "precision")
 """What all shards must agree on."""
@@ -50,27 +52,30 @@ class Shards:
             raise UserError(f"{self.folder} was embedded from another corpus than the one that is there now; run {self._encode()} again")
         self.dimension: int = about["dimension"]
         self.rows: int = about["corpus_rows"]
+        self.ragged: bool = "offsets" in about
         self._arrays = [self._vectors(shard, manifest) for shard, manifest in enumerate(self.manifests, 1)]
+        self._offsets = [self._read_offsets(shard, manifest) if self.ragged else None for shard, manifest in enumerate(self.manifests, 1)]
         self._starts = np.array([manifest["first_row"] for manifest in self.manifests] + [self.rows])
 
-    def blocks(self, size: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and fp32 vectors of consecutive blocks of at most ``size`` rows, in row order."""
-        for start, array in zip(self._starts, self._arrays):
+    def blocks(self, size: int = 65536) -> Iterator[tuple[int, Vectors]]:
+        """First row and fp32 vectors of consecutive blocks of at most ``size`` vectors (and at least one row), in row order."""
+        for start, array, offsets in zip(self._starts, self._arrays, self._offsets):
             # Read instead of mapped: the pages of a map would stay in memory until all vectors are there.
             with open(array.filename, "rb") as stream:
                 stream.seek(array.offset)
-                for first in range(0, len(array), size):
-                    rows = min(size, len(array) - first)
-                    block = np.fromfile(stream, array.dtype, rows * self.dimension).reshape(rows, self.dimension)
-                    yield int(start) + first, block.astype(np.float32, copy=False)
+                for first, last, own in _cut(len(array), offsets, size):
+                    count = last - first if own is None else int(own[-1])
+                    block = np.fromfile(stream, array.dtype, count * self.dimension).reshape(count, self.dimension)
+                    yield int(start) + first, Vectors(block.astype(np.float32, copy=False), own)
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors of ``rows``, which must be ascending; fp32, shape (rows, dimension)."""
-        parts = [np.zeros((0, self.dimension), np.float32)]
-        for start, array in zip(self._starts, self._arrays):
-            inside = rows[(rows >= start) & (rows < start + len(array))]
-            parts.append(array[inside - start].astype(np.float32))
-        return np.concatenate(parts)
+    def take(self, rows: np.ndarray) -> Vectors:
+        """Vectors of ``rows``, which must be ascending; fp32."""
+        nothing = np.zeros((0, self.dimension), np.float32)
+        parts = [Vectors.ragged(nothing, []) if self.ragged else Vectors(nothing)]
+        for start, end, array, offsets in zip(self._starts, self._starts[1:], self._arrays, self._offsets):
+            inside = Vectors(array, offsets).take(rows[(rows >= start) & (rows < end)] - start)
+            parts.append(Vectors(inside.values.astype(np.float32), inside.offsets))
+        return Vectors.join(parts)
 
     def verify(self) -> None:
         """Compare the vectors with the digests in the manifests.
@@ -82,7 +87,11 @@ class Shards:
         """
         for shard, manifest in enumerate(self.manifests, 1):
             file = self._file(shard)
-            if sha256_file(file) != manifest["vectors"]["sha256"]:
+            changed = sha256_file(file) != manifest["vectors"]["sha256"]
+            if self.ragged and not changed:
+                file = offsets_file(file)
+                changed = sha256_file(file) != manifest["offsets"]["sha256"]
+            if changed:
                 raise UserError(f"{file} is not what its manifest describes (its sha256 differs); delete it and run {self._encode(shard)} again")
 
     def _file(self, shard: int) -> Path:
@@ -100,6 +109,8 @@ class Shards:
     def _check_together(self) -> None:
         expected, first = 0, self.manifests[0]
         for shard, manifest in enumerate(self.manifests, 1):
+            if ("offsets" in manifest) != ("offsets" in first):
+                raise UserError(f"{self.folder}: shard {shard} and shard 1 are of different kinds of vectors; run simlm encode for all shards again")
             for field in SAME:
                 if manifest[field] != first[field]:
                     what = {"model_sha256": "another model", "corpus_sha256": "another corpus"}.get(field, f"another {field}")
@@ -122,6 +133,32 @@ class Shards:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise UserError(f"{file} is not an array of vectors ({error}); {again}") from None
-        if array.shape != (manifest["rows"], manifest["dimension"]):
-            raise UserError(f"{file} has the shape {array.shape} instead of ({manifest['rows']}, {manifest['dimension']}); {again}")
+        rows = len(array) if self.ragged and array.ndim else manifest["rows"]
+        if array.shape != (rows, manifest["dimension"]):
+            raise UserError(f"{file} has the shape {array.shape} instead of ({rows}, {manifest['dimension']}); {again}")
         return array
+
+    def _read_offsets(self, shard: int, manifest: dict[str, Any]) -> np.ndarray:
+        file = offsets_file(self._file(shard))
+        again = f"delete it and run {self._encode(shard)} again"
+        try:
+            offsets = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{file} is missing or not an array ({error}); {again}") from None
+        fits = offsets.shape == (manifest["rows"] + 1,) and offsets.dtype == np.int64 and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+        if not fits or offsets[-1] != len(self._arrays[shard - 1]):
+            raise UserError(f"{file} does not say where the {manifest['rows']:,} passages of its shard have their vectors; {again}")
+        return offsets
+
+
+def _cut(vectors: int, offsets: np.ndarray | None, size: int) -> Iterator[tuple[int, int, np.ndarray | None]]:
+    """First row, end, and offsets within the block, of consecutive blocks of at most ``size`` vectors."""
+    if offsets is None:
+        for first in range(0, vectors, size):
+            yield first, min(first + size, vectors), None
+        return
+    first = 0
+    while first < len(offsets) - 1:
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1)
+        yield first, last, offsets[first : last + 1] - offsets[first]
+        first = last

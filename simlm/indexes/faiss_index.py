@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simlm.config.embedding import Index as Settings
 from simlm.errors import UserError
 from simlm.files import atomic_file, read_manifest, sha256_file, write_json
+from simlm.indexes.base import Place, best_keys
+from simlm.indexes.keys import keys_of, results_of
 from simlm.progress import progress, say
+from simlm.vectors.shards import Shards
+from simlm.vectors.vectors import Vectors
 
 if TYPE_CHECKING:
     import faiss
 
-    from simlm.retrieval.shards import Shards
 
 FILE, MANIFEST = "index.faiss", "manifest.json"
 
@@ -135,6 +139,45 @@ def load_index(
     return index
 
 
+class IndexSearch:
+    """Search of a faiss index.
+
+    Attributes
+    ----------
+    blocks_at_once
+        Blocks of queries that are searched together.
+
+    >>> import faiss
+    >>> index = faiss.IndexFlatIP(2); index.add(np.array([[1, 0], [0, 1], [1, 0]], np.float32))
+    >>> IndexSearch(index)(np.array([[1, 0]], np.float32), 2)[0]
+    array([[0, 2]])
+    """
+
+    blocks_at_once, reads_shards = 1, False
+
+    def __init__(self, index: faiss.Index) -> None:
+        self.index = index
+
+    @classmethod
+    def build(cls, shards: Shards, folder: Path, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
+        """See :func:`build_index`."""
+        return build_index(shards, folder, settings.factory, train_vectors=settings.train_vectors, nprobe=settings.nprobe, seed=seed, threads=threads)
+
+    @classmethod
+    def open(cls, place: Place, settings: Settings, device: str | None = None, verify: bool = False) -> IndexSearch:
+        """See :func:`load_index`; it is searched on the processor."""
+        whole = {"model_sha256": place.model_sha256, "corpus_sha256": place.corpus_sha256}
+        return cls(load_index(place.index, nprobe=settings.nprobe, ef_search=settings.ef_search, verify=verify, **whole))
+
+    def __call__(self, vectors: Vectors | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and scores of the best ``k``, by ``(-score, row)``; shape (queries, k or all there are), row -1 and score -inf where there are fewer."""
+
+        def search(queries: np.ndarray, wanted: int) -> np.ndarray:
+            return np.sort(keys_of(*self.index.search(queries, wanted)), axis=1)
+
+        return results_of(best_keys(search, np.ascontiguousarray(Vectors.of(vectors).values, np.float32), k, int(self.index.ntotal)))
+
+
 @contextlib.contextmanager
 def faiss_threads(threads: int) -> Iterator[None]:
     """Let faiss use ``threads`` threads within the block, and never more than there are cores."""
@@ -158,10 +201,10 @@ def _filled(shards: Shards, factory: str, train_vectors: int, seed: int) -> tupl
             rows = np.sort(np.random.default_rng(seed).choice(shards.rows, min(train_vectors, shards.rows), replace=False))
             trained = len(rows)
             say(f"Training the index {factory} on {trained:,} vectors.")
-            index.train(shards.take(rows))
+            index.train(shards.take(rows).values)
         reserve(index, shards.rows)
         for _, vectors in progress(shards.blocks(size), None, "Indexing vectors", unit=f"blocks of {size}"):
-            index.add(vectors)
+            index.add(vectors.values)
     except RuntimeError as error:
         raise UserError(f"index.factory '{factory}' cannot take these {shards.rows:,} vectors of {shards.dimension} numbers ({_reason(error)})") from None
     return index, trained

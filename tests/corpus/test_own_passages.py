@@ -95,7 +95,7 @@ def test_bm25_finds_the_answer_first_and_never_mines_the_query(tmp_path, monkeyp
         "evaluate": {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test", "metrics": ["RR@10"], "depth": 2},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
-    for command in (["prepare-corpus"], ["index-bm25"], ["search-bm25", "--splits", "train", "test"], ["evaluate"], ["mine-negatives", "--source", "bm25"]):
+    for command in (["prepare-corpus"], ["index-bm25"], ["search-bm25", "--splits", "train", "test"], ["evaluate"], ["mine-negatives", "--model", "bm25"]):
         assert main([*command, "--config", "c.yaml"]) == 0
     output = capsys.readouterr()
     assert f"RR@10 {rank:.4f}" in output.err

@@ -67,6 +67,15 @@ def choose_precision(wanted: str) -> Precision:
     return Precision("fp32", "the CPU lacks bf16 instructions")
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the processor has instructions for bf16, asked without torch; False where the system does not tell."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as stream:
+            return any("avx512_bf16" in line.split() for line in stream if line.startswith("flags"))
+    except OSError:
+        return False
+
+
 def gpu() -> str | None:
     """torch's name of the GPU's device, or None; torch is not imported where the system has no driver of one."""
     if not (os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/kfd") or os.path.exists("/dev/dxg")):

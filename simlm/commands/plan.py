@@ -20,14 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
     parser.add_argument("--costs", type=Path, default=None, metavar="FILE", help="constants of a machine (default: those of the project)")
     parser.add_argument("--accelerator", default=None, metavar="NAME", help="GPU of the file of costs (default: its first)")
+    parser.add_argument("--cores", type=int, default=None, metavar="N", help="cores for the wall time (default: those of this machine)")
+    parser.add_argument("--gpus", type=int, default=None, metavar="N", help="GPUs for the wall time (default: the most that a job asks for)")
     parser.add_argument("--counts", nargs="+", default=[], metavar="NAME=N", help="size of the collection where it is not known: passages=N, <split>=N")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from simlm.hardware import available_cores
     from simlm.planning.costs import load_costs
     from simlm.planning.counts import count
     from simlm.planning.estimate import Planner
-    from simlm.planning.table import render
+    from simlm.planning.table import render, wall_sentence
 
     context = load_context(arguments)
     costs = load_costs(arguments.costs)
@@ -36,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     planner = Planner(context.experiment, context.paths, counts, costs, accelerator)
     print(f"Plan of '{context.experiment.name}' ({context.paths.root}); every figure is an estimate.\n")
     print(render(planner, planner.stages(), name))
+    print(wall_sentence(planner, arguments.cores or available_cores(), arguments.gpus))
 
 
 def _counts(given: list[str]) -> dict[str, int]:

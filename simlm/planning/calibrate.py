@@ -57,6 +57,7 @@ def calibrate(before: Costs, passages: int = 20_000, seconds: float = 2.0, start
         found |= _text(Path(folder), passages)
     say("Text is measured; now arithmetic.")
     found |= _arithmetic(seconds, precision.bf16)
+    found["bf16_speedup"] = 1.0 if precision.bf16 else before.bf16_speedup
     found["accelerators"] = {name: accelerator.model_dump() for name, accelerator in before.accelerators.items()}
     return found
 

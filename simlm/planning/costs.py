@@ -44,6 +44,9 @@ class Costs(Block):
     search_gflops: float = Field(gt=0, description="10⁹ operations per CPU second of exact vector search.")
     training_gflops: dict[int, float] = Field(min_length=1, description="Width of a model → 10⁹ operations per CPU second in training.")
     inference_gflops: dict[int, float] = Field(min_length=1, description="Width of a model → 10⁹ operations per CPU second in inference.")
+    bf16_speedup: float = Field(
+        1.0, ge=1, description="Speed of arithmetic in bf16 over the tables, where they were measured in fp32 and the processor has bf16 instructions."
+    )
     accelerators: dict[str, Accelerator] = Field(min_length=1, description="GPUs by name; the first is the one assumed.")
 
     def gflops(self, width: int, training: bool) -> float:

@@ -61,6 +61,12 @@ def count(experiment: Experiment, paths: Paths, given: dict[str, int] | None = N
     return found
 
 
+def unknown(experiment: Experiment) -> Counts:
+    """The size that is assumed of a collection of which nothing is known."""
+    table = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    return _limited(experiment.corpus, _known("", dict.fromkeys(experiment.corpus.source_splits(), ""), False, table))
+
+
 def _prepared(manifest: Path) -> Counts | None:
     try:
         about = json.loads(manifest.read_text(encoding="utf-8"))

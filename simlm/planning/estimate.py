@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
-from simlm.config.graph import LEXICAL, needed_models, needed_runs
-from simlm.config.jobs import jobs, runs_made
+from simlm.config.graph import LEXICAL, needed_runs
+from simlm.config.jobs import Job, jobs, runs_made
+from simlm.config.resources import Asked
+from simlm.hardware import cpu_has_bf16
 from simlm.paths import Paths
 from simlm.planning.costs import Accelerator, Costs
 from simlm.planning.counts import Counts
 from simlm.planning.index_size import looked_at, vector_bytes
 from simlm.planning.lengths import mean_cut
 from simlm.planning.work import Workload
+from simlm.text.token_cache import cache_bytes
 
 MIB = 2**20
 PROCESS = 100 * MIB
@@ -29,6 +33,8 @@ PYTHON_PASSAGE = 0.002
 """CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
 SEARCH_SHARE = 0.011
 """Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; measured on one H100 (docs/scale.md)."""
+PARALLEL = 0.6
+"""Work of ``n`` threads in the time of one, as a power of ``n``: two bring 1.5 (the default: 1,467 core-seconds in 992 s on two cores)."""
 TREC_LINE = 48
 """Bytes of a line of a TREC run."""
 
@@ -57,6 +63,14 @@ class Estimate:
     disk: float
     memory: float
 
+    def wall(self, given: Asked) -> float:
+        """Seconds of a single job from its start to its end, with the threads and GPUs that it is given."""
+        threads = max(1, given.threads)
+        if self.accelerator and given.gpus:
+            # The processor's part runs beside the GPU's, or in several processes.
+            return max(self.accelerator / given.gpus, self.cpu / threads)
+        return (self.cpu + self.accelerator) / threads**PARALLEL
+
 
 @dataclass(frozen=True)
 class Planner:
@@ -79,6 +93,14 @@ class Planner:
             names.setdefault((job._replace(part=None) if job.stage == "encode" else job).label, []).append(job.label)
         names |= {"report": ["report"], "track": []}
         return [self._estimate(stage, records) for stage, records in names.items()]
+
+    def job(self, job: Job) -> Estimate:
+        """One job; its jobs are 1, whatever the stage has."""
+        whole = self._estimate(job._replace(part=None).label, [job.label])
+        if job.stage != "encode":
+            return whole
+        shards = self.experiment.encoding_of(str(job.name)).shards
+        return replace(whole, cpu=whole.cpu / shards, accelerator=whole.accelerator / shards, disk=whole.disk / shards)
 
     def _estimate(self, stage: str, records: list[str]) -> Estimate:
         kind, _, system = stage.partition(".")
@@ -103,7 +125,12 @@ class Planner:
             share = self.accelerator.training if training else self.accelerator.inference
             seconds = operations / (self.accelerator.peak_tflops * 1e12 * share)
             return seconds, seconds
-        return operations / (1e9 * self.costs.gflops(width, training)), 0.0
+        return operations / (1e9 * self.speedup * self.costs.gflops(width, training)), 0.0
+
+    @cached_property
+    def speedup(self) -> float:
+        """How much faster than the tables of the constants this processor multiplies, because it has bf16 instructions and they did not."""
+        return self.costs.bf16_speedup if self.experiment.precision != "fp32" and cpu_has_bf16() else 1.0
 
     @property
     def _words(self) -> float:
@@ -161,10 +188,9 @@ class Planner:
         block, work, shape = self.experiment.models[name], self.work.training(name), self.work.shape(name)
         gpus = getattr(block, "gpus", 0)
         cpu, accelerator = self._compute(work.operations, work.width, True, gpus)
-        cpu += self.costs.start_training + work.steps * self.costs.training_step + self._tokenized(name) * self.counts.words * self.costs.tokenize_word
+        cpu += self.costs.start_training + work.steps * self.costs.training_step + self._tokenized("train", name) * self.counts.words * self.costs.tokenize_word
         parameters = shape.parameters()
-        cached = self._tokenized(name) * (not block.scores)
-        disk = 4 * parameters + cached * (16 + 4 * mean_cut(self.work.passage(name), self._limit(name)))
+        disk = 4 * parameters + self._cached("train", name)
         memory = TORCH + (16 * parameters if not gpus else 4 * parameters) + 24 * self.counts.passages
         memory += 0 if gpus else self._activations(name)
         if not block.pretrained:
@@ -174,27 +200,36 @@ class Planner:
     def _activations(self, name: str) -> float:
         """Bytes that a step on a CPU keeps for the backward pass, freed buffers that the process holds on to included."""
         block, shape = self.experiment.models[name], self.work.shape(name)
-        texts, layers, labelled = block.micro_batch_size or block.batch_size, shape.layers + block.decoding_layers, block.labelled
-        if block.encodes:
-            texts *= 1 + getattr(block, "hard_negatives", 0)
-        if block.scores:
-            group = 1 + getattr(block, "hard_negatives", 0)
-            texts *= max(2, group / getattr(block, "forward_factor", 1)) * (2 if getattr(block, "rdrop_weight", 0) else 1)
+        texts = (block.micro_batch_size or block.batch_size) * block.texts
+        layers, labelled = shape.layers + block.decoding_layers, block.labelled
         tokens = min(self.work.passage(name), self._limit(name))
         logits = 8 * labelled * shape.vocabulary
         return texts * tokens * (3.5 * layers * (20 * shape.hidden + 3 * shape.heads * tokens) + logits)
 
     def _limit(self, name: str) -> int:
-        block = self.experiment.models[name]
+        block = self.experiment.system(name)
         return getattr(block, "passage_length", getattr(block, "max_length", 144))
 
-    def _tokenized(self, name: str) -> float:
-        """Passages that a training has to tokenize; models of one length share the tokens of the corpus."""
-        if self.experiment.models[name].scores:
+    @cached_property
+    def _tokenizing(self) -> set[tuple[str, str | None]]:
+        """(stage, model) of the jobs that cut the corpus into tokens: the first of each vocabulary and length, whose cache the others read."""
+        first: dict[tuple[int, int], tuple[str, str | None]] = {}
+        for job in jobs(self.experiment):
+            if job.stage == "encode" or (job.stage == "train" and not self.experiment.system(str(job.name)).scores):
+                first.setdefault((self.work.shape(str(job.name)).vocabulary, self._limit(str(job.name))), (job.stage, job.name))
+        return set(first.values())
+
+    def _tokenized(self, stage: str, name: str) -> float:
+        """Passages that a job has to tokenize."""
+        if self.experiment.system(name).scores:
             listed = self.counts.queries.get("train", 0) * max(self.experiment.negatives.pad_to, self.experiment.negatives.sample)
             return min(self.counts.passages, listed)
-        sharing = [n for n in needed_models(self.experiment) if not self.experiment.models[n].scores and self._limit(n) == self._limit(name)]
-        return self.counts.passages if sharing[0] == name else 0
+        return self.counts.passages if (stage, name) in self._tokenizing else 0
+
+    def _cached(self, stage: str, name: str) -> float:
+        """Bytes of the cache of tokens that a job leaves."""
+        own = 0 if self.experiment.system(name).scores else self._tokenized(stage, name)
+        return cache_bytes(int(own), own * mean_cut(self.work.passage(name), self._limit(name))) if own else 0
 
     def _encode(self, name: str) -> tuple[float, float, float, float]:
         block, shape = self.experiment.encoding_of(name), self.work.shape(name)
@@ -202,8 +237,8 @@ class Planner:
         queries = sum(self.counts.queries.get(split, 0) for split in {*(["train"] if mined else []), *judged})
         work = self.counts.passages * self.work.encoding(name) + queries * self.work.asking(name)
         cpu, accelerator = self._compute(work, shape.hidden, False, block.gpus)
-        cpu += block.shards * self.costs.start_torch + self._words * self.costs.tokenize_word
-        disk = self.counts.passages * shape.hidden * (2 if block.dtype == "fp16" else 4) + queries * shape.hidden * 4
+        cpu += block.shards * self.costs.start_torch + self._tokenized("encode", name) * self.counts.words * self.costs.tokenize_word
+        disk = self.counts.passages * shape.hidden * (2 if block.dtype == "fp16" else 4) + queries * shape.hidden * 4 + self._cached("encode", name)
         return cpu, accelerator, disk, TORCH + 4 * shape.parameters() + 200 * block.batch_size * shape.hidden * 4 + self._corpus_pages(block.shards)
 
     def _corpus_pages(self, shards: int = 1) -> float:

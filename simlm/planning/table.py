@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simlm.config.jobs import jobs
+from simlm.config.resources import asked
 from simlm.planning.estimate import Estimate, Planner
+from simlm.planning.timeline import timeline
 
 HEADER = ("stage", "jobs", "GPU time", "CPU time", "disk", "memory", "done")
 
@@ -60,6 +63,15 @@ def size(value: float) -> str:
         if value >= unit:
             return f"{value / unit:.1f} {name}" if value < 10 * unit and unit > 2**20 else f"{value / unit:,.0f} {name}"
     return "< 1 MiB"
+
+
+def wall_sentence(planner: Planner, cores: int, gpus: int | None = None) -> str:
+    """Time from the first job to the last on a machine, and what of it no further core or GPU would save."""
+    most = max(asked(planner.experiment, job).gpus for job in jobs(planner.experiment))
+    there = most if gpus is None else gpus
+    found = timeline(planner, cores, there)
+    machine = f"{cores} {'core' if cores == 1 else 'cores'}" + (f" and {there} {'GPU' if there == 1 else 'GPUs'}" if there else "")
+    return f"Wall time with {machine}: {duration(found.wall)}; the longest chain of jobs that wait for one another: {duration(found.chain)}."
 
 
 def _notes(planner: Planner, accelerator: str) -> list[str]:

@@ -119,10 +119,8 @@ class Workload:
         """A re-ranker over groups of pairs, of which the hardest are learned from, and its looks at held-out queries."""
         shape = self.shape(name)
         pair = shape.reading(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
-        group = 1 + block.hard_negatives
-        kept = max(2, math.ceil(group / block.forward_factor)) if block.forward_factor > 1 else group
-        chosen = group * pair if block.forward_factor > 1 else 0
-        trained = kept * (2 if block.rdrop_weight else 1) * 3 * pair
+        chosen = (1 + block.hard_negatives) * pair if block.forward_factor > 1 else 0
+        trained = block.texts * 3 * pair
         looked = self._looks(name, block) * block.holdout * (1 + min(block.hard_negatives, HOLDOUT_NEGATIVES)) * self.scoring(name)
         return self.steps(name) * block.batch_size * (chosen + trained) + looked
 

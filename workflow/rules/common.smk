@@ -1,5 +1,6 @@
 # Names that all rules use: the checked experiment, its files, and functions of its graph.
 
+import functools
 import math
 import os
 import re
@@ -17,6 +18,7 @@ from simlm.config.graph import folders_of, trainings_waiting
 from simlm.config.inputs import inputs_of, outputs_of, patterns
 from simlm.config.jobs import STAGES, Job, jobs, names_of, shards_of
 from simlm.config.remote import remote_inputs
+from simlm.config.resources import asked
 from simlm.config.stages import canonical, settings_of
 from simlm.errors import UserError
 from simlm.files import sha256_text, write_text
@@ -109,14 +111,34 @@ def share(wanted):
     return math.ceil(min(wanted, available) * granted / available)
 
 
-def threads_of(block):
-    """Threads of a job: those of its block, and no fewer than it has processes."""
-    return max(block.threads, block.processes or 1)
+@functools.cache
+def requests():
+    """What the plan says of memory and time; nothing is counted before the first rule asks."""
+    from simlm.planning.requests import Requests
+
+    return Requests(EXPERIMENT, PATHS)
 
 
-def growing(megabytes):
-    """Memory to ask for: a job that a batch system killed for its memory is tried again with more (`retries` of the profile)."""
-    return lambda wildcards, attempt: megabytes * attempt
+def threads(stage):
+    """Threads of a stage's jobs, as its system's settings ask for them."""
+    return lambda wildcards: share(
+        asked(EXPERIMENT, Job(stage, wildcards.get("model"))).threads
+    )
+
+
+def needs(stage):
+    """Resources of a stage's jobs. One that a batch system killed for its memory is tried again with more (`retries` of the profile)."""
+
+    def of(wildcards):
+        return Job(stage, wildcards.get("model"))
+
+    return {
+        "gpu": lambda wildcards: asked(EXPERIMENT, of(wildcards)).gpus,
+        "processes": lambda wildcards: asked(EXPERIMENT, of(wildcards)).processes,
+        "mem_mb": lambda wildcards, attempt: attempt
+        * requests().of(of(wildcards)).memory,
+        "runtime": lambda wildcards: requests().of(of(wildcards)).minutes,
+    }
 
 
 def urgency(wildcards):
@@ -199,26 +221,6 @@ def rules_of(stage):
     found = patterns(EXPERIMENT, PATHS, stage)
     names = [stage, *(f"{stage}_{number}" for number in range(2, len(found) + 1))]
     return [(name, *pattern) for name, pattern in zip(names, found)]
-
-
-def block_of(wildcards):
-    """What declares the system that a job is about."""
-    return EXPERIMENT.system(wildcards.model)
-
-
-def encoding(choose):
-    """Resource function: what `choose` takes from the `encoding` of the model of a job."""
-    return lambda wildcards: choose(EXPERIMENT.encoding_of(wildcards.model))
-
-
-def exact_gpus(wildcards):
-    """GPUs of a search: only an exact index is searched on one."""
-    exact = EXPERIMENT.index_of(wildcards.model).factory == "Flat"
-    return EXPERIMENT.encoding_of(wildcards.model).gpus if exact else 0
-
-
-def one_gpu(wildcards):
-    return min(1, block_of(wildcards).gpus)
 
 
 def any_of(names):

@@ -32,10 +32,9 @@ rule download:
         log_of("download"),
     benchmark:
         benchmark_of("download")
-    threads: share(1)
+    threads: threads("download")
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        **needs("download"),
     # No params: a change of them would run this rule again, and Snakemake then looks at nothing that depends on it, so
     # that the model whose `init` was changed would be left as it is. Its own job fetches what is new.
     message:
@@ -55,11 +54,9 @@ rule prepare_corpus:
     benchmark:
         benchmark_of("prepare_corpus")
     priority: URGENT
-    # Docstrings are parsed in two processes; every other source is read in one.
-    threads: share(2 if EXPERIMENT.corpus.source == "python_docs" else 1)
+    threads: threads("prepare_corpus")
     resources:
-        mem_mb=growing(8000),
-        runtime=240,
+        **needs("prepare_corpus"),
     params:
         **reasons("prepare_corpus"),
     message:
@@ -79,10 +76,9 @@ rule train_tokenizer:
     benchmark:
         benchmark_of("train_tokenizer")
     priority: URGENT
-    threads: share(1 if EXPERIMENT.tokenizer.init else 2)
+    threads: threads("train_tokenizer")
     resources:
-        mem_mb=growing(4000),
-        runtime=60,
+        **needs("train_tokenizer"),
     params:
         **reasons("train_tokenizer"),
     message:

@@ -10,10 +10,9 @@ rule evaluate:
         log_of("evaluate"),
     benchmark:
         benchmark_of("evaluate")
-    threads: share(2)
+    threads: threads("evaluate")
     resources:
-        mem_mb=growing(8000),
-        runtime=60,
+        **needs("evaluate"),
     params:
         **reasons("evaluate"),
     message:
@@ -35,10 +34,9 @@ rule compare_systems:
         log_of("compare_systems"),
     benchmark:
         benchmark_of("compare_systems")
-    threads: share(1)
+    threads: threads("compare_systems")
     resources:
-        mem_mb=growing(4000),
-        runtime=60,
+        **needs("compare_systems"),
     params:
         **reasons("compare_systems"),
     message:
@@ -61,10 +59,9 @@ rule judge_reproduction:
         log_of("judge_reproduction"),
     benchmark:
         benchmark_of("judge_reproduction")
-    threads: share(1)
+    threads: threads("judge_reproduction")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        **needs("judge_reproduction"),
     params:
         **reasons("judge_reproduction"),
     message:

@@ -11,10 +11,9 @@ rule index_bm25:
     benchmark:
         benchmark_of("index_bm25")
     priority: URGENT
-    threads: share(1)
+    threads: threads("index_bm25")
     resources:
-        mem_mb=growing(16000),
-        runtime=120,
+        **needs("index_bm25"),
     params:
         **reasons("index_bm25"),
     message:
@@ -37,10 +36,9 @@ for name, part, systems, outputs in rules_of("search_bm25"):
         benchmark:
             benchmark_of("search_bm25", part)
         priority: URGENT
-        threads: share(2)
+        threads: threads("search_bm25")
         resources:
-            mem_mb=growing(16000),
-            runtime=240,
+            **needs("search_bm25"),
         params:
             **reasons("search_bm25", part),
         message:
@@ -61,10 +59,9 @@ rule mine_negatives:
     wildcard_constraints:
         model=any_of(names_of(EXPERIMENT, "mine_negatives")),
     priority: urgency
-    threads: share(1)
+    threads: threads("mine_negatives")
     resources:
-        mem_mb=growing(8000),
-        runtime=60,
+        **needs("mine_negatives"),
     params:
         **reasons("mine_negatives"),
     message:

@@ -16,10 +16,9 @@ rule report:
         log_of("report"),
     benchmark:
         benchmark_of("report")
-    threads: share(1)
+    threads: threads("report")
     resources:
-        mem_mb=growing(4000),
-        runtime=30,
+        **needs("report"),
     params:
         **reasons("report"),
     message:
@@ -37,10 +36,9 @@ rule track:
         log_of("track"),
     benchmark:
         benchmark_of("track")
-    threads: share(1)
+    threads: threads("track")
     resources:
-        mem_mb=growing(4000),
-        runtime=60,
+        **needs("track"),
     params:
         **reasons("track"),
     message:
@@ -59,10 +57,9 @@ rule enforce_gate:
         log_of("enforce_gate"),
     benchmark:
         benchmark_of("enforce_gate")
-    threads: share(1)
+    threads: threads("enforce_gate")
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **needs("enforce_gate"),
     message:
         "Asking whether every published figure was reproduced"
     shell:

@@ -15,12 +15,9 @@ rule encode:
         shard=r"\d+",
         shards=r"\d+",
     priority: urgency
-    threads: encoding(lambda block: share(threads_of(block)))
+    threads: threads("encode")
     resources:
-        gpu=encoding(lambda block: block.gpus),
-        processes=encoding(lambda block: block.processes or 1),
-        mem_mb=growing(8000),
-        runtime=480,
+        **needs("encode"),
     params:
         **reasons("encode"),
     message:
@@ -45,11 +42,9 @@ rule build_index:
     wildcard_constraints:
         model=any_of(names_of(EXPERIMENT, "build_index")),
     priority: urgency
-    # More would wait for a training beside it, and hold up the chain.
-    threads: encoding(lambda block: share(block.threads))
+    threads: threads("build_index")
     resources:
-        mem_mb=growing(32000),
-        runtime=240,
+        **needs("build_index"),
     params:
         **reasons("build_index"),
         shards=lambda wildcards: len(shards_of(EXPERIMENT, wildcards.model, SHARDS)),
@@ -76,12 +71,9 @@ for name, part, systems, outputs in rules_of("search_index"):
         wildcard_constraints:
             model=any_of(systems),
         priority: urgency
-        threads: encoding(lambda block: share(block.threads))
+        threads: threads("search_index")
         resources:
-            # Only an exact index is searched on a GPU; the queries were embedded with the passages.
-            gpu=exact_gpus,
-            mem_mb=growing(32000),
-            runtime=480,
+            **needs("search_index"),
         params:
             **reasons("search_index", part),
         message:
@@ -102,11 +94,9 @@ rule rerank:
     wildcard_constraints:
         model=any_of(names_of(EXPERIMENT, "rerank")),
     priority: urgency
-    threads: lambda wildcards: share(block_of(wildcards).threads)
+    threads: threads("rerank")
     resources:
-        gpu=one_gpu,
-        mem_mb=growing(16000),
-        runtime=1440,
+        **needs("rerank"),
     params:
         **reasons("rerank"),
     message:
@@ -126,10 +116,9 @@ rule fuse:
         benchmark_of("fuse")
     wildcard_constraints:
         model=any_of(names_of(EXPERIMENT, "fuse")),
-    threads: share(1)
+    threads: threads("fuse")
     resources:
-        mem_mb=growing(4000),
-        runtime=60,
+        **needs("fuse"),
     params:
         **reasons("fuse"),
     message:

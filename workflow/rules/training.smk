@@ -19,12 +19,9 @@ for name, part, systems, outputs in rules_of("train"):
         wildcard_constraints:
             model=any_of(systems),
         priority: urgency
-        threads: lambda wildcards: share(threads_of(block_of(wildcards)))
+        threads: threads("train")
         resources:
-            gpu=lambda wildcards: block_of(wildcards).gpus,
-            processes=lambda wildcards: block_of(wildcards).processes or 1,
-            mem_mb=growing(16000),
-            runtime=2880,
+            **needs("train"),
         params:
             **reasons("train"),
         message:
@@ -46,10 +43,9 @@ rule import_model:
     wildcard_constraints:
         model=any_of(names_of(EXPERIMENT, "import_model")),
     priority: urgency
-    threads: share(1)
+    threads: threads("import_model")
     resources:
-        mem_mb=8000,
-        runtime=60,
+        **needs("import_model"),
     params:
         **reasons("import_model"),
     message:
@@ -71,11 +67,9 @@ rule score_teacher:
         model=any_of(names_of(EXPERIMENT, "score_teacher")),
     # The student itself waits for it.
     priority: lambda wildcards: 1 + urgency(wildcards)
-    threads: lambda wildcards: share(block_of(wildcards).threads)
+    threads: threads("score_teacher")
     resources:
-        gpu=one_gpu,
-        mem_mb=growing(16000),
-        runtime=1440,
+        **needs("score_teacher"),
     params:
         **reasons("score_teacher"),
     message:

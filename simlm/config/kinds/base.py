@@ -141,6 +141,11 @@ class System(Block):
         return 0.0
 
     @property
+    def texts(self) -> int:
+        """Texts of a training example whose activations are kept for the backward pass."""
+        return 1
+
+    @property
     def decoding_layers(self) -> int:
         """Layers that are trained beside those of the model's own shape."""
         return 0

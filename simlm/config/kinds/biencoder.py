@@ -59,5 +59,10 @@ class BiEncoder(Training, Retriever):
         parts = [f"from {self.init}", f"negatives from {self.negatives or 'the batch'}"]
         return ", ".join([*parts, *(f"teacher {name}" for name in self.reads_models().values())])
 
+    @property
+    def texts(self) -> int:
+        # The query beside them is short.
+        return 1 + (self.hard_negatives if self.negatives else 0)
+
     def operations(self, work: Any, name: str) -> float:
         return work.contrastive(name, self)

@@ -49,5 +49,11 @@ class CrossEncoder(Training, Reranker):
     def about(self) -> str:
         return f"from {self.init}, re-ranks the top {self.rerank_depth} of {self.candidates()}"
 
+    @property
+    def texts(self) -> int:
+        group = 1 + self.hard_negatives
+        kept = group if self.forward_factor == 1 else max(2, group // self.forward_factor)
+        return min(group, kept) * (2 if self.rdrop_weight else 1)
+
     def operations(self, work: Any, name: str) -> float:
         return work.over_pairs(name, self)

@@ -24,7 +24,7 @@ def search_index(
     """Search and write the runs and the record."""
     from simlm import hardware
     from simlm.config.inputs import inputs_of
-    from simlm.config.jobs import Job, runs_made
+    from simlm.config.jobs import Job, runs_made, shards_of
     from simlm.corpus.store import CorpusStore
     from simlm.indexes.base import Place
     from simlm.indexes.faiss_index import faiss_threads
@@ -42,7 +42,7 @@ def search_index(
     for split, _ in plan:
         store.queries(split)  # an unknown split is refused before anything is searched
     threads, device = hardware.granted(experiment.encoding_of(name).threads), hardware.gpu()
-    settings, shards = experiment.index_of(name), experiment.shards_of(name)
+    settings, shards = experiment.index_of(name), shards_of(experiment, name)
     place = Place(paths.index(name), paths.embeddings(name), len(shards), model_fingerprint(paths.model(name)), store.sha256)
     inputs = inputs_of(experiment, paths, Job("search_index", name, part))
     index = index_for(experiment.system(name).ragged, settings, device, from_shards)

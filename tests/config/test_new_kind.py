@@ -187,7 +187,8 @@ def test_the_parts_of_a_model_are_made_by_one_stage_and_load_by_themselves(run, 
     run(*simlm("rerank", "--model", "joint.reranker"))
     lines = {system: (made / "runs" / system / "test.trec").read_text().splitlines() for system in ("joint.retriever", "joint.reranker")}
     assert {len({line.split()[0] for line in found}) for found in lines.values()} == {20}
-    answer = json.loads(run(*simlm("search", "--system", "joint.retriever", "--json", "-k", "3", "find thing 4")))
+    # What it says of its progress comes after the answer.
+    answer, _ = json.JSONDecoder().raw_decode(run(*simlm("search", "--system", "joint.retriever", "--json", "-k", "3", "find thing 4")))
     assert (answer["kind"], len(answer["hits"])) == ("dummy_joint.retriever", 3)
 
 

@@ -27,6 +27,10 @@ class Planned:
     inputs: dict[str, Path]
 
 
+MODULES = ("[0-9]_*/*.json", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin", "[0-9]_*/vocab.txt")
+"""Files of sentence-transformers' modules beside the weights of a model."""
+
+
 def planned(experiment: Experiment, paths: Paths, shards: int | None = None) -> list[Planned]:
     """All jobs that leave a record before the report, with what their records must state."""
     return [
@@ -180,7 +184,7 @@ def local_files(name: str | None) -> list[Path]:
     if not name or is_hub_id(name) or not folder.is_dir():
         return []
     safe = any(file for pattern in SAFE for file in folder.glob(pattern))
-    return sorted({file for pattern in (*SMALL, *(SAFE if safe else PICKLED)) for file in folder.glob(pattern) if file.is_file()})
+    return sorted({file for pattern in (*SMALL, *(SAFE if safe else PICKLED), *MODULES) for file in folder.glob(pattern) if file.is_file()})
 
 
 def corpus_files(experiment: Experiment) -> list[Path]:
@@ -198,7 +202,8 @@ def _model(field: str, name: str, experiment: Experiment, paths: Paths) -> dict[
 
 
 def _outside(field: str, name: str | None) -> dict[str, Path]:
-    return {f"{field}/{file.name}": file for file in local_files(name)}
+    folder = Path(name or "").expanduser()
+    return {f"{field}/{file.relative_to(folder)}": file for file in local_files(name)}
 
 
 def _hints(experiment: Experiment, paths: Paths, name: str) -> dict[str, Path]:

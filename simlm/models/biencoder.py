@@ -1,4 +1,4 @@
-"""Bi-encoder: one encoder for queries and passages; an embedding is the L2-normalised last state of [CLS] (paper, section 3.2)."""
+"""Bi-encoder: one encoder for queries and passages; SimLM's embedding is the L2-normalised last state of [CLS] (paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from simlm.models.batches import in_pieces
 from simlm.models.first_token import only_first_token
+from simlm.models.pooling import VectorHead
 
 
 class BiEncoderModel(nn.Module):
@@ -16,22 +17,28 @@ class BiEncoderModel(nn.Module):
     Parameters
     ----------
     encoder
-        A bare transformers encoder; its last layer is computed for [CLS] alone where the architecture allows it.
+        A bare transformers encoder; its last layer is computed for [CLS] alone where that is all that is read and the architecture allows it.
     most_texts
         Texts forwarded at once. With a limit no activations are kept but computed again in the backward pass: memory
         of one piece instead of the batch, for a third more time and the same gradient.
+    head
+        Makes vectors of the states; by default [CLS], normalised.
     """
 
-    def __init__(self, encoder: nn.Module, most_texts: int | None = None) -> None:
+    def __init__(self, encoder: nn.Module, most_texts: int | None = None, head: VectorHead | None = None) -> None:
         super().__init__()
-        self.encoder, self.most_texts = encoder, most_texts
-        only_first_token(encoder)
+        self.encoder, self.most_texts, self.head = encoder, most_texts, head or VectorHead()
+        if self.head.first_token_only:
+            only_first_token(encoder)
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return self.head.dimension(self.encoder.config.hidden_size)
 
     def embed(self, piece: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Embeddings of a padded batch forwarded as it is: fp32, unit length, shape (texts, width)."""
-        state = self.encoder(**piece).last_hidden_state[:, 0]
-        with torch.autocast(state.device.type, enabled=False):
-            return nn.functional.normalize(state.float(), dim=-1)
+        """Embeddings of a padded batch forwarded as it is: fp32, shape (texts, dimension)."""
+        return self.head(self.encoder(**piece).last_hidden_state, piece["attention_mask"])
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Embeddings of a padded batch, forwarded in pieces of similar length; in the batch's order."""

@@ -14,7 +14,7 @@ from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.batches import MULTIPLE, cut_by_tokens, in_pieces
 from simlm.models.first_token import only_first_token
-from simlm.models.folder import load_classifier, load_tokenizer, verified_manifest
+from simlm.models.folder import fit_tokenizer, load_tokenizer, load_trained_classifier, verified_manifest
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 
@@ -79,10 +79,12 @@ class PairScorer:
             raise UserError(f"{folder} holds a model of kind {manifest['kind']}, but only a crossencoder scores (query, passage) pairs")
         if "pair" not in manifest["lengths"]:
             raise UserError(f"{folder}: its simlm.json lacks the length of pairs; run simlm train --model {Path(folder).name} again")
-        model = CrossEncoderModel(load_classifier(folder))
+        tokenizer, classifier = load_tokenizer(folder), load_trained_classifier(folder)
+        fit_tokenizer(tokenizer, classifier, folder)
+        model = CrossEncoderModel(classifier)
         if torch.cuda.is_available():
             model.cuda()
-        joiner = PairJoiner(load_tokenizer(folder), manifest["lengths"]["pair"], manifest.get("untitled", "text"))
+        joiner = PairJoiner(tokenizer, manifest["lengths"]["pair"], manifest.get("untitled", "text"))
         return cls(model, joiner, precision, manifest.get("lexical_hints", False))
 
     def score_tokens(self, pairs: Tokens) -> np.ndarray:

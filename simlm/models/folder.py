@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
-from simlm.files import atomic_folder, sha256_file, write_json
+from simlm.files import atomic_folder, sha256_file, sha256_text, write_json
 from simlm.files import read_manifest as read_manifest_file
 from simlm.hardware import attention_implementation
+from simlm.models.architecture import OFFSET_POSITIONS, check_architecture, check_sees_all, position_limit
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from simlm.context import Context
+    from simlm.models.reading import Reading
 
 MANIFEST = "simlm.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
+LAYER = re.compile(r"(^|\.)(layers?|h|blocks?)\.\d+\.(?!.*(position_ids|inv_freq|masked_bias)$)")
+"""Names of weights that belong to a layer of an encoder; buffers that old versions saved are none."""
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
@@ -50,26 +57,63 @@ def resolve_init(context: Context, reference: str) -> str:
     return str(folder)
 
 
-def load_tokenizer(reference: str | Path) -> PreTrainedTokenizerFast:
+def load_tokenizer(reference: str | Path, *, framed: bool = True) -> PreTrainedTokenizerFast:
     """The tokenizer of a model folder, a tokenizer folder or a Hugging Face id.
+
+    Parameters
+    ----------
+    framed
+        Whether it must put a token before and one behind a text, as [CLS] and [SEP]; all but causal models need them.
 
     Raises
     ------
     UserError
-        If there is none, or it cannot be read.
+        If there is none, it cannot be read, or the first word would stand where [CLS] belongs.
     """
     from transformers import AutoTokenizer
 
     tokenizer = load_pretrained(AutoTokenizer, reference, "tokenizer")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{reference}: its tokenizer has no padding token; use the tokenizer of an encoder such as BERT")
+    if framed:
+        special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+        if not (len(special) > 1 and special[0] and special[-1]):
+            raise UserError(
+                f"{reference}: its tokenizer puts no [CLS] before and no [SEP] behind a text (its tokenizer.json lacks the post_processor), "
+                "so that the first word would be read as [CLS]; use the tokenizer that the model was trained with"
+            )
     return tokenizer
+
+
+def fit_tokenizer(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, reference: str | Path) -> None:
+    """Make a tokenizer give what a model reads: token types only where it has them, no text beyond its positions.
+
+    Raises
+    ------
+    UserError
+        If the two belong to different checkpoints: too many tokens, another padding.
+    """
+    rows, config = model.get_input_embeddings().weight.shape[0], model.config
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{reference} has {rows} token embeddings but its tokenizer {len(tokenizer)} tokens; give the tokenizer and the model of one checkpoint"
+        )
+    if config.model_type in OFFSET_POSITIONS and tokenizer.pad_token_id != config.pad_token_id:
+        raise UserError(
+            f"{reference}: its tokenizer pads with {tokenizer.pad_token_id} and its config.json with {config.pad_token_id}, from which a {config.model_type} "
+            "counts positions; give the tokenizer and the model of one checkpoint"
+        )
+    if "token_type_ids" not in inspect.signature(model.base_model.forward).parameters or getattr(config, "type_vocab_size", 2) < 2:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    limit = position_limit(config)
+    if limit is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 
 
 def load_encoder(reference: str | Path, dropout: float | None = None) -> PreTrainedModel:
     """The bare encoder (no pooler, no head) of a folder or a Hugging Face id, in fp32 and in eval mode.
 
-    Its ``last_hidden_state[:, 0]`` is what the bi-encoder normalises. Heads in the checkpoint are ignored.
+    Its ``last_hidden_state`` is what the bi-encoder pools. Heads in the checkpoint are ignored.
 
     Parameters
     ----------
@@ -108,10 +152,10 @@ def load_classifier(reference: str | Path) -> PreTrainedModel:
     Raises
     ------
     UserError
-        If there is no such model, or its weights do not fill the encoder.
+        If there is no such model, its weights do not fill the encoder, or it sees a text from one side only.
     """
     model, info = _classifier(reference)
-    check_complete(reference, info, but=("classifier", "pooler", "score", "pre_classifier"))
+    check_complete(reference, info, head_of=model)
     return model
 
 
@@ -121,10 +165,21 @@ def load_trained_classifier(reference: str | Path) -> PreTrainedModel:
     Raises
     ------
     UserError
-        If there is no such model, or any of its weights is missing.
+        If there is no such model, it has no head or one of several labels, or any other of its weights is missing.
     """
     model, info = _classifier(reference)
-    check_complete(reference, info, part="head or encoder")
+    labels = [entry[1][0] for entry in info.get("mismatched_keys", ()) if entry[2][:1] == (1,) and tuple(entry[1][1:]) == tuple(entry[2][1:])]
+    if labels:
+        raise UserError(
+            f"{reference} is a classifier of {labels[0]} labels, and a re-ranker gives one score: which label means relevant only its card says. "
+            "Choose a re-ranker with one label, or start a crossencoder from it, which trains a head of its own"
+        )
+    check_complete(reference, info, head_of=model)
+    if missing := missing_weights(info):
+        raise UserError(
+            f"{reference} has no head that scores a query and a passage ({missing[0]} is missing): it is an encoder, not a re-ranker; "
+            "train a crossencoder that starts from it"
+        )
     return model
 
 
@@ -132,6 +187,7 @@ def _classifier(reference: str | Path) -> tuple[PreTrainedModel, dict[str, Any]]
     from transformers import AutoModelForSequenceClassification
 
     config = load_config(reference)
+    check_sees_all(config, reference, "makes no re-ranker here")
     config.num_labels = 1
     config.problem_type = None
     # A head with another number of labels is replaced by a fresh one.
@@ -144,21 +200,6 @@ def load_config(reference: str | Path) -> Any:
     from transformers import AutoConfig
 
     return load_pretrained(AutoConfig, reference, "model")
-
-
-def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, reference: str | Path) -> None:
-    """Refuse a model whose embedding table is smaller than the tokenizer's vocabulary.
-
-    Raises
-    ------
-    UserError
-        With both sizes.
-    """
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise UserError(
-            f"{reference} has {rows} token embeddings but its tokenizer {len(tokenizer)} tokens; give the tokenizer and the model of one checkpoint"
-        )
 
 
 def check_length(model: PreTrainedModel, length: int, field: str, reference: str | Path) -> None:
@@ -174,21 +215,6 @@ def check_length(model: PreTrainedModel, length: int, field: str, reference: str
         raise UserError(f"{field} is {length}, but {reference} reads at most {limit} tokens; lower {field}")
 
 
-def position_limit(config: Any) -> int | None:
-    """Longest input in tokens, or None where the architecture sets no limit.
-
-    >>> from transformers import BertConfig, RobertaConfig
-    >>> position_limit(BertConfig(max_position_embeddings=512)), position_limit(RobertaConfig(max_position_embeddings=514))
-    (512, 512)
-    """
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None or positions <= 0:
-        return None
-    # RoBERTa and its kin count positions from the padding id + 1.
-    kin = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
-    return positions - config.pad_token_id - 1 if config.model_type in kin else positions
-
-
 def save_model(
     folder: str | Path,
     model: PreTrainedModel,
@@ -197,6 +223,8 @@ def save_model(
     kind: str,
     key: str,
     lengths: dict[str, int],
+    reading: Reading | None = None,
+    between: Sequence[nn.Module] = (),
     extra: dict[str, Any] | None = None,
     write: Callable[[Path], None] | None = None,
 ) -> None:
@@ -206,6 +234,8 @@ def save_model(
     ----------
     lengths
         Longest inputs in tokens by name (``query``, ``passage``, ``pair``).
+    reading, between
+        How a bi-encoder reads, and the modules behind its pooling; by default SimLM's way, and none.
     extra
         More entries for ``simlm.json``.
     write
@@ -219,13 +249,17 @@ def save_model(
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary, state_dict=_with_pooler(model) if bi_encoder else None)
         tokenizer.save_pretrained(temporary)
+        described: dict[str, Any] = {}
         if bi_encoder:
+            from simlm.models.reading import Reading
             from simlm.models.sentence_transformers_files import write_sentence_transformers_files
 
-            write_sentence_transformers_files(temporary, model.config.hidden_size, max(lengths.values()))
+            reading = reading or Reading()
+            written = write_sentence_transformers_files(temporary, reading, between, model.config.hidden_size, max(lengths.values()))
+            digests = {module.name: [sha256_file(file) for file in sorted(module.iterdir())] for module in written}
+            described = reading.for_manifest() | ({"between": digests} if digests else {})
         if write is not None:
             write(temporary)
-        described = {"pooling": "cls", "normalised": True} if bi_encoder else {}
         weights = {"sha256": sha256_file(temporary / WEIGHTS), "bytes": (temporary / WEIGHTS).stat().st_size}
         write_json(temporary / MANIFEST, {"kind": kind, "key": key, "lengths": lengths, **described, **(extra or {}), "weights": weights})
 
@@ -277,8 +311,18 @@ def verified_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def model_fingerprint(folder: str | Path) -> str:
-    """sha256 of a trained model's weights, as ``simlm.json`` has it."""
-    return read_manifest(folder)["weights"]["sha256"]
+    """Digest of all that a trained model's vectors or scores depend on, beside its tokenizer and lengths (:func:`identity_of`)."""
+    return identity_of(read_manifest(folder))
+
+
+def identity_of(manifest: dict[str, Any]) -> str:
+    """The sha256 of the weights for a model that reads in SimLM's way; another way of reading is another model."""
+    from simlm.models.reading import Reading
+
+    weights, other = manifest["weights"]["sha256"], [manifest.get("between", {})]
+    if manifest["kind"] == "biencoder" and (reading := Reading.of_manifest(manifest)) != Reading():
+        other.append(reading.for_manifest())
+    return sha256_text(json.dumps([weights, other], sort_keys=True)) if any(other) else weights
 
 
 def _has_pooler(model_class: type) -> bool:
@@ -315,23 +359,16 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
     Weights come from safetensors. Where a checkpoint has none, as Google's ELECTRA has not, ``pytorch_model.bin`` is
     read by torch's restricted unpickler, which builds tensors and refuses to run code.
     """
-    import pickle
-
-    from safetensors import SafetensorError
     from transformers.utils import logging
 
-    reference = os.path.expanduser(str(reference))
-    if os.path.isdir(reference):
-        folder = Path(reference)
-    elif reference.startswith((".", "/")):
-        raise UserError(f"{reference} does not exist; give the folder of a {what} or a Hugging Face id (owner/name)")
-    else:
-        from simlm.hub import fetch
-
-        folder = fetch(reference, "tokenizer" if what == "tokenizer" else "model")
+    folder = folder_of(reference, what)
     _check_folder(folder, what)
+    if what == "model":
+        check_architecture(folder, reference)
     if "dtype" in options:
-        options["use_safetensors"] = not (folder / PICKLED).exists() or any(folder.glob("model*.safetensors"))
+        options["use_safetensors"] = any(folder.glob("model*.safetensors"))
+        if not options["use_safetensors"] and not any(folder.glob("pytorch_model*.bin")):
+            raise UserError(f"{reference} holds no weights (neither {WEIGHTS} nor {PICKLED}, whole or in shards); copy them beside its config.json")
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
@@ -340,8 +377,8 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
     hub.setLevel(CRITICAL)
     try:
         return auto_class.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")[:240]
+    except Exception as error:  # transformers lets through whatever a foreign file provokes
+        reason = (" ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__)[:240]
         if "ignore_mismatched_sizes" in reason:
             reason = "its config.json and its weights belong to different models"
         raise UserError(f"{reference} does not hold a {what} that transformers can read ({reason}); make or download it again") from None
@@ -350,18 +387,62 @@ def load_pretrained(auto_class: Any, reference: str | Path, what: str, **options
         hub.setLevel(hub_level)
 
 
+def folder_of(reference: str | Path, what: str = "model") -> Path:
+    """The local folder of a model or tokenizer; that of a Hugging Face id lies in the cache.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    reference = os.path.expanduser(str(reference))
+    if os.path.isdir(reference):
+        return Path(reference)
+    if reference.startswith((".", "/", "~")):
+        raise UserError(f"{reference} does not exist; give the folder of a {what} or a Hugging Face id (owner/name)")
+    from simlm.hub import fetch
+
+    return fetch(reference, "tokenizer" if what == "tokenizer" else "model")
+
+
 def _check_folder(folder: Path, what: str) -> None:
+    if what == "model" and not (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder} holds an adapter (PEFT), not a model; merge it into its base model and save that")
     if what == "model" and not (folder / "config.json").exists():
         raise UserError(f"{folder} is not a model folder: it has no config.json; give a folder that transformers' save_pretrained wrote")
     if what == "tokenizer" and not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json")):
         raise UserError(f"{folder} holds no tokenizer (no tokenizer.json, no vocab.txt); put the tokenizer of the model beside its weights")
 
 
-def check_complete(reference: str | Path, info: dict[str, Any], but: tuple[str, ...] = (), part: str = "encoder") -> None:
-    """Refuse a checkpoint that lacks weights of the model, those whose names start with ``but`` excepted."""
-    mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info.get("mismatched_keys", ())}
-    missing = sorted(name for name in {*info["missing_keys"], *mismatched} if not set(but) & set(name.split(".")))
+def check_complete(reference: str | Path, info: dict[str, Any], head_of: PreTrainedModel | None = None) -> None:
+    """Refuse a checkpoint that lacks weights of its encoder, or has layers that its configuration does not.
+
+    Parameters
+    ----------
+    info
+        What transformers reports of a loading.
+    head_of
+        A model whose weights outside of its encoder may be missing; None: none may.
+    """
+    body = f"{head_of.base_model_prefix}." if head_of is not None else ""
+    missing = [name for name in missing_weights(info) if name.startswith(body) and not (head_of is not None and _is_pooler(name))]
     if missing:
         raise UserError(
-            f"{reference} lacks {len(missing)} weights of its {part}, such as {missing[0]}; its config.json and its weights belong to different models"
+            f"{reference} lacks {len(missing)} weights of its encoder, such as {missing[0]}; its config.json and its weights belong to different models"
         )
+    more = sorted(name for name in info.get("unexpected_keys", ()) if LAYER.search(name))
+    if more:
+        raise UserError(
+            f"{reference} has {len(more)} weights in its layers that its config.json does not know, such as {more[0]}, which would be left out; "
+            "its config.json and its weights belong to different models"
+        )
+
+
+def missing_weights(info: dict[str, Any]) -> list[str]:
+    """Names of the weights that a loading did not find, or found in another shape, sorted."""
+    mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info.get("mismatched_keys", ())}
+    return sorted({*info["missing_keys"], *mismatched})
+
+
+def _is_pooler(name: str) -> bool:
+    return "pooler" in name.split(".")

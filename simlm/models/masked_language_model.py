@@ -7,30 +7,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simlm.errors import UserError
-from simlm.models.folder import check_complete, check_vocabulary, load_pretrained, load_tokenizer, weights_options
+from simlm.models.architecture import check_sees_all
+from simlm.models.folder import check_complete, fit_tokenizer, load_config, load_pretrained, load_tokenizer, missing_weights, weights_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 STATE = "bottleneck.safetensors"
 
 
-def load_masked_language_model(reference: str | Path, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+def load_masked_language_model(reference: str | Path, tokenizer: PreTrainedTokenizerFast, caution: Callable[[str], None] | None = None) -> PreTrainedModel:
     """A masked language model with its head, in fp32, checked against the experiment's vocabulary.
+
+    A base without a head, as every retriever and most published encoders are, gets a fresh one whose output layer is tied to its
+    embeddings; ``caution`` is told.
 
     Raises
     ------
     UserError
-        If there is no such model, it lacks weights, or its vocabulary is another one.
+        If there is no such model, it lacks weights, is causal, or its vocabulary is another one.
     """
     from transformers import AutoModelForMaskedLM
 
-    model, info = load_pretrained(AutoModelForMaskedLM, reference, "model", output_loading_info=True, **weights_options())
-    check_complete(reference, info)
-    check_vocabulary(model, tokenizer, reference)
+    config = load_config(reference)
+    check_sees_all(config, reference, "cannot restore masked words")
+    model, info = load_pretrained(AutoModelForMaskedLM, reference, "model", config=config, output_loading_info=True, **weights_options())
+    check_complete(reference, info, head_of=model)
+    if head := missing_weights(info):
+        model = _with_fresh_head(reference, config)
+        (caution or _say)(f"{reference} has no head for masked words ({head[0]} is missing): it gets a fresh one, tied to its embeddings")
+    fit_tokenizer(tokenizer, model, reference)
     _check_words(reference, tokenizer)
     return model
+
+
+def _with_fresh_head(reference: str | Path, config: PretrainedConfig) -> PreTrainedModel:
+    from transformers import AutoModelForMaskedLM
+
+    config.tie_word_embeddings = True
+    model = load_pretrained(AutoModelForMaskedLM, reference, "model", config=config, **weights_options())
+    model.tie_weights()
+    return model
+
+
+def _say(sentence: str) -> None:
+    from simlm.progress import say
+
+    say(f"caution: {sentence}")
 
 
 def _check_words(reference: str | Path, tokenizer: PreTrainedTokenizerFast) -> None:

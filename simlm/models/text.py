@@ -106,9 +106,9 @@ def tokenize_queries(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], l
     return _tokenize(tokenizer, texts, None, length)
 
 
-def tokenize_passages(tokenizer: PreTrainedTokenizerFast, titles: Sequence[str], texts: Sequence[str], length: int) -> Tokens:
-    """Tokens of (title, text) pairs, the longer side cut first; an empty title becomes ``-``."""
-    return _tokenize(tokenizer, [title or ABSENT_TITLE for title in titles], texts, length)
+def tokenize_passages(tokenizer: PreTrainedTokenizerFast, titles: Sequence[str], texts: Sequence[str], length: int, prompt: str = "") -> Tokens:
+    """Tokens of (title, text) pairs, the longer side cut first; an empty title becomes ``-``, and ``prompt`` stands before it."""
+    return _tokenize(tokenizer, [prompt + (title or ABSENT_TITLE) for title in titles], texts, length)
 
 
 def tokenize_pairs(

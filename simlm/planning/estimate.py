@@ -208,7 +208,7 @@ class Planner:
 
     def _limit(self, name: str) -> int:
         block = self.experiment.system(name)
-        return getattr(block, "passage_length", getattr(block, "max_length", 144))
+        return getattr(block, "passage_length", None) or getattr(block, "max_length", None) or 144
 
     @cached_property
     def _tokenizing(self) -> set[tuple[str, str | None]]:

@@ -134,17 +134,17 @@ class Workload:
 
     def scoring(self, name: str) -> float:
         """Operations for one pair with a cross-encoder."""
-        limit = getattr(self.experiment.system(name), "max_length", 192)
+        limit = getattr(self.experiment.system(name), "max_length", None) or 192
         return self.shape(name).reading(SORTED * mean_cut(self.pair(name), limit), first_only=True)
 
     def encoding(self, name: str) -> float:
         """Operations for one passage with a bi-encoder."""
-        limit = getattr(self.experiment.system(name), "passage_length", 144)
+        limit = getattr(self.experiment.system(name), "passage_length", None) or 144
         return self.shape(name).reading(SORTED * mean_cut(self.passage(name), limit), first_only=True)
 
     def asking(self, name: str) -> float:
         """Operations for one query with a bi-encoder."""
-        limit = getattr(self.experiment.system(name), "query_length", 32)
+        limit = getattr(self.experiment.system(name), "query_length", None) or 32
         return self.shape(name).reading(SORTED * mean_cut(self.query(name), limit), first_only=True)
 
     def teacher_pairs(self, student: str) -> float:

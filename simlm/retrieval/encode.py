@@ -142,7 +142,7 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifes
         return there
     part.manifest.parent.mkdir(parents=True, exist_ok=True)
     try:
-        resumed, seconds = _write_blocks(part, encoder, TokenCache(store, encoder.tokenizer, encoder.lengths["passage"], tokens))
+        resumed, seconds = _write_blocks(part, encoder, TokenCache(store, encoder.tokenizer, encoder.lengths["passage"], tokens, encoder.reader.reading))
         if processes.is_main():
             part.files.finish(part.blocks())
     except OSError as error:
@@ -246,7 +246,7 @@ def tokens_of_blocks(encoder: TextEncoder, cache: TokenCache, blocks: list[tuple
 
 def _tokenized_ahead(cache: TokenCache, parts: list[int], blocks: list[tuple[int, int]], workers: int) -> Iterator[Tokens]:
     # Threads would not do: Python's lock, held while lists become arrays, kept the GPU idle for four fifths of the time.
-    start = (cache.store, cache.tokenizer, cache.length, cache.folder.parent)
+    start = (cache.store, cache.tokenizer, cache.length, cache.folder.parent, cache.reading)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_tokenizing, start) as pool:
         made, reached = ahead(pool, _tokenize, parts, 2 * workers), -1
         for first, last in blocks:

@@ -1,4 +1,4 @@
-"""A trained bi-encoder that embeds: text in, L2-normalised vectors out."""
+"""A trained bi-encoder that embeds: text in, vectors out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
 from simlm.models.batches import cut_by_length
-from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, verified_manifest
-from simlm.models.text import Tokens, pad, tokenize_passages, tokenize_queries
+from simlm.models.folder import check_length, identity_of, verified_manifest
+from simlm.models.retriever import open_retriever
+from simlm.models.text import Tokens, pad
 
 if TYPE_CHECKING:
     from simlm.hardware import Precision
@@ -47,34 +48,33 @@ class TextEncoder:
         manifest = verified_manifest(folder)
         if manifest["kind"] != Retriever.format:
             raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
-        self.sha256: str = manifest["weights"]["sha256"]
+        self.sha256: str = identity_of(manifest)
         self.lengths: dict[str, int] = manifest["lengths"]
         if not {"query", "passage"} <= self.lengths.keys():
             raise UserError(f"{folder}: its simlm.json lacks the lengths of queries and passages; run simlm train --model {Path(folder).name} again")
         self.precision, self.batch_size = precision, batch_size
-        self.tokenizer = load_tokenizer(folder)
-        encoder = load_encoder(folder)
-        check_vocabulary(encoder, self.tokenizer, folder)
+        opened = open_retriever(folder)
+        self.reader, self.tokenizer = opened.reader, opened.tokenizer
         for what in ("query", "passage"):
-            check_length(encoder, self.lengths[what], f"{what}_length", folder)
+            check_length(opened.encoder, self.lengths[what], f"{what}_length", folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = BiEncoderModel(encoder).eval().to(self.device)
+        self.model = BiEncoderModel(opened.encoder, head=opened.head).eval().to(self.device)
 
     @property
     def dimension(self) -> int:
         """Width of the vectors."""
-        return self.model.encoder.config.hidden_size
+        return self.model.dimension
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of queries, each tokenised alone; fp32, shape (texts, dimension)."""
-        return self.embed(tokenize_queries(self.tokenizer, texts, self.lengths["query"]))
+        return self.embed(self.reader.queries(texts))
 
     def passages(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
         """Vectors of (title, text) pairs; fp32, shape (texts, dimension)."""
-        return self.embed(tokenize_passages(self.tokenizer, titles, texts, self.lengths["passage"]))
+        return self.embed(self.reader.passages(titles, texts))
 
     def embed(self, tokens: Tokens) -> np.ndarray:
-        """Last layer's first token, L2-normalised (paper section 3.2); batches are made of texts of similar length. fp32, shape (texts, dimension)."""
+        """Vectors in the model's way of reading; batches are made of texts of similar length. fp32, shape (texts, dimension)."""
         import torch
 
         vectors = np.empty((len(tokens), self.dimension), np.float32)

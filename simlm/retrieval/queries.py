@@ -16,7 +16,7 @@ import numpy as np
 
 from simlm.config.code import fingerprint
 from simlm.files import atomic_file, sha256_file, sha256_text, write_json
-from simlm.models.folder import read_manifest
+from simlm.models.folder import identity_of, read_manifest
 from simlm.progress import progress, say
 from simlm.vectors.blocks import offsets_file
 from simlm.vectors.vectors import Vectors
@@ -82,7 +82,7 @@ def query_vectors(folder: Path, store: CorpusStore, split: str, model: Path, set
 def _key(model: Path, queries: dict[str, str], settings: dict[str, Any]) -> str:
     """Hex digest of everything the vectors depend on."""
     manifest, tokenizer = read_manifest(model), model / "tokenizer.json"
-    about = [manifest["weights"]["sha256"], manifest["lengths"], sha256_file(tokenizer) if tokenizer.exists() else None]
+    about = [identity_of(manifest), manifest["lengths"], sha256_file(tokenizer) if tokenizer.exists() else None]
     about += [settings, QUERIES_AT_ONCE, fingerprint("simlm.retrieval.queries")]
     return sha256_text(json.dumps([about, list(queries.items())], sort_keys=True))
 

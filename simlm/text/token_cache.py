@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 from simlm.config.code import fingerprint
 from simlm.errors import UserError
 from simlm.files import atomic_file, sha256_text, write_json
-from simlm.models.text import Tokens, tokenize_passages
+from simlm.models.reading import Reading, TextReader
+from simlm.models.text import Tokens
 from simlm.progress import progress
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 PART = 8192
 """Rows of a part."""
-
-READING = "title and text as a pair"
-"""How a passage is read (see :func:`simlm.models.text.tokenize_passages`)."""
 
 HEADER = 128
 """Bytes before the numbers of a part: a line of JSON, filled up with spaces."""
@@ -58,7 +56,7 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
     return sha256_text(json.dumps([rules, tokenizer.truncation_side, "token_type_ids" in tokenizer.model_input_names], sort_keys=True))
 
 
-def cache_key(store: CorpusStore, tokenizer: PreTrainedTokenizerFast, length: int) -> dict[str, Any]:
+def cache_key(store: CorpusStore, tokenizer: PreTrainedTokenizerFast, length: int, reading: Reading) -> dict[str, Any]:
     """All that the tokens depend on."""
     import tokenizers
 
@@ -66,10 +64,10 @@ def cache_key(store: CorpusStore, tokenizer: PreTrainedTokenizerFast, length: in
         "corpus_sha256": store.sha256,
         "tokenizer_sha256": tokenizer_digest(tokenizer),
         "length": length,
-        "reading": READING,
+        "reading": {"title": reading.title, "prompt": reading.passage_prompt},
         "part": PART,
         "tokenizers": tokenizers.__version__,
-        "code": fingerprint("simlm.models.text"),
+        "code": fingerprint("simlm.models.reading"),
     }
 
 
@@ -82,11 +80,13 @@ class TokenCache:
         Tokens that are read of a passage, special ones included.
     folder
         ``Paths.tokens``; caches of other tokenizers and lengths lie beside this one.
+    reading
+        How titles and a prompt are written before the text.
     """
 
-    def __init__(self, store: CorpusStore, tokenizer: PreTrainedTokenizerFast, length: int, folder: Path) -> None:
-        self.store, self.tokenizer, self.length = store, tokenizer, length
-        key = cache_key(store, tokenizer, length)
+    def __init__(self, store: CorpusStore, tokenizer: PreTrainedTokenizerFast, length: int, folder: Path, reading: Reading | None = None) -> None:
+        self.store, self.tokenizer, self.length, self.reading = store, tokenizer, length, reading or Reading()
+        key = cache_key(store, tokenizer, length, self.reading)
         self.folder = folder / sha256_text(json.dumps(key, sort_keys=True))[:16]
         self._last: tuple[int, Tokens] | None = None
         if not (self.folder / "about.json").exists():
@@ -168,7 +168,7 @@ class TokenCache:
 
     def _tokenized(self, part: int) -> Tokens:
         first, last = self.rows(part)
-        return tokenize_passages(self.tokenizer, *self.store.texts(range(first, last)), self.length)
+        return TextReader(self.tokenizer, {"passage": self.length}, self.reading).passages(*self.store.texts(range(first, last)))
 
     def _read(self, part: int) -> Tokens | None:
         """A part; None if it is absent or damaged."""

@@ -17,8 +17,9 @@ from simlm.corpus.store import CorpusStore
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.card import add_card
-from simlm.models.folder import check_length, check_vocabulary, load_encoder, load_tokenizer, resolve_init, save_model
-from simlm.models.text import Tokens, pad, tokenize_queries
+from simlm.models.folder import check_length, resolve_init, save_model
+from simlm.models.retriever import Retriever, open_retriever
+from simlm.models.text import Tokens, pad
 from simlm.progress import say
 from simlm.scoring.base import Score
 from simlm.scoring.dot import dot
@@ -131,22 +132,23 @@ def train(context: Context, name: str) -> None:
     job = start_job(context, name)
     with job.record:
         init = resolve_init(context, settings.init)
-        tokenizer, encoder = load_tokenizer(init), load_encoder(init, settings.dropout)
-        check_vocabulary(encoder, tokenizer, init)
-        check_length(encoder, settings.query_length, f"models.{name}.query_length", init)
-        check_length(encoder, settings.passage_length, f"models.{name}.passage_length", init)
-        passages = TokenCache(store, tokenizer, settings.passage_length, paths.tokens).whole()
+        start = open_retriever(init, settings, f"models.{name}", settings.dropout)
+        tokenizer = start.tokenizer
+        check_length(start.encoder, settings.query_length, f"models.{name}.query_length", init)
+        check_length(start.encoder, settings.passage_length, f"models.{name}.passage_length", init)
+        job.record.notes["reading"] = start.reading.for_manifest()
+        passages = TokenCache(store, tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
         cut = float(np.mean(passages.lengths >= settings.passage_length))
         say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
         job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
         groups = training_groups(context, settings, store)
         texts = store.queries("train")
-        queries = tokenize_queries(tokenizer, [texts[query_id] for query_id in groups.query_ids], settings.query_length)
+        queries = start.reader.queries([texts[query_id] for query_id in groups.query_ids])
         teacher = TeacherScores.read(paths.teacher_scores(name), name, groups, paths.training(name).parent) if settings.teacher else None
         held_out = groups.holdout(job.seed, settings.holdout)
         seen = np.setdiff1d(np.arange(len(groups)), held_out)
         job.record.notes["queries"] = {"trained": len(seen), "held_out": len(held_out), **groups.about}
-        collate, model = _collator(job, groups, queries, passages, tokenizer, teacher, encoder)
+        collate, model = _collator(job, groups, queries, passages, tokenizer, teacher, start)
         module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms)
         # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
         whole = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
@@ -154,8 +156,8 @@ def train(context: Context, name: str) -> None:
         every = epoch_steps(settings, len(seen))
         fit(whole, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
         if job.is_main:
-            lengths = {"query": settings.query_length, "passage": settings.passage_length}
-            save_model(paths.model(name), encoder, tokenizer, kind=settings.format, key=job.key, lengths=lengths, write=add_card(context, name, lengths))
+            parts = {"lengths": start.lengths, "reading": start.reading, "between": model.head.between}
+            save_model(paths.model(name), start.encoder, tokenizer, kind=settings.format, key=job.key, write=add_card(context, name, start.lengths), **parts)
             job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
 
 
@@ -179,13 +181,13 @@ def training_groups(context: Context, settings: Any, store: CorpusStore) -> Grou
 
 
 def _collator(
-    job: TrainingJob, groups: Groups, queries: Tokens, passages: PassageTokens, tokenizer: Any, teacher: TeacherScores | None, encoder: Any
+    job: TrainingJob, groups: Groups, queries: Tokens, passages: PassageTokens, tokenizer: Any, teacher: TeacherScores | None, start: Retriever
 ) -> tuple[GroupCollator, BiEncoderModel]:
     settings = job.settings
     share = settings.batch_size // processes.count()
     bounded = settings.micro_batch_size is not None and settings.micro_batch_size < share
     most_texts = settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
-    return GroupCollator(groups, queries, passages, tokenizer, settings, job.seed, teacher), BiEncoderModel(encoder, most_texts)
+    return GroupCollator(groups, queries, passages, tokenizer, settings, job.seed, teacher), BiEncoderModel(start.encoder, most_texts, start.head)
 
 
 def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:

@@ -15,7 +15,7 @@ from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
 from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
-from simlm.models.folder import check_length, check_vocabulary, load_classifier, load_tokenizer, resolve_init, save_model
+from simlm.models.folder import check_length, fit_tokenizer, load_classifier, load_tokenizer, resolve_init, save_model
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 from simlm.training.biencoder import epoch_steps, training_groups
@@ -108,7 +108,7 @@ def train(context: Context, name: str) -> None:
     with job.record:
         init = resolve_init(context, settings.init)
         tokenizer, classifier = load_tokenizer(init), load_classifier(init)
-        check_vocabulary(classifier, tokenizer, init)
+        fit_tokenizer(tokenizer, classifier, init)
         check_length(classifier, settings.max_length, f"models.{name}.max_length", init)
         groups = training_groups(context, settings, store)
         held_out = groups.holdout(job.seed, settings.holdout)

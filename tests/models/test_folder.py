@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertM
 
 from simlm.errors import UserError
 from simlm.files import sha256_file
-from simlm.models.folder import check_length, check_vocabulary, load_classifier, load_encoder, load_tokenizer, model_fingerprint, read_manifest, save_model
+from simlm.models.folder import check_length, fit_tokenizer, load_classifier, load_encoder, load_tokenizer, model_fingerprint, read_manifest, save_model
 from simlm.models.text import pad, tokenize_passages
 
 TITLES, TEXTS = ["matrix", ""], ["swap two columns of numbers", "invert"]
@@ -143,9 +143,9 @@ def test_pickled_weights_are_read_but_run_no_code(tmp_path, tiny_encoder, monkey
 
 
 def test_vocabulary_and_length_must_fit(tiny_encoder, word_tokenizer):
-    check_vocabulary(tiny_encoder, word_tokenizer, "m")
+    fit_tokenizer(word_tokenizer, tiny_encoder, "m")
     word_tokenizer.add_tokens(["neverseen"])
     with pytest.raises(UserError, match="token embeddings"):
-        check_vocabulary(tiny_encoder, word_tokenizer, "m")
+        fit_tokenizer(word_tokenizer, tiny_encoder, "m")
     with pytest.raises(UserError, match="lower passage_length"):
         check_length(tiny_encoder, 65, "passage_length", "m")

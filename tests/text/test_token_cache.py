@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from simlm.corpus.store import CorpusStore, write_corpus
+from simlm.models import reading
 from simlm.models.text import Tokens, tokenize_passages
 from simlm.text import token_cache
 from simlm.text.token_cache import HEADER, TokenCache, cache_bytes, tokenizer_digest
@@ -42,11 +43,11 @@ def tokenized(monkeypatch):
     """Rows that are tokenized from here on."""
     rows = []
 
-    def counting(tokenizer, titles, texts, length):
+    def counting(tokenizer, titles, texts, length, prompt):
         rows.extend(texts)
-        return tokenize_passages(tokenizer, titles, texts, length)
+        return tokenize_passages(tokenizer, titles, texts, length, prompt)
 
-    monkeypatch.setattr(token_cache, "tokenize_passages", counting)
+    monkeypatch.setattr(reading, "tokenize_passages", counting)
     return rows
 
 
@@ -132,14 +133,14 @@ def test_a_damaged_part_is_made_again_and_no_other(tmp_path, store, word_tokeniz
 def _tokenize(folder, tokens, tokenizer, slow, report):
     """A process of its own: notes the parts that it makes."""
     token_cache.PART = 16
-    plain = token_cache.tokenize_passages
+    plain = reading.tokenize_passages
 
     def noted(*arguments):
         report.put((os.getpid(), len(arguments[1])))
         time.sleep(slow)
         return plain(*arguments)
 
-    token_cache.tokenize_passages = noted
+    reading.tokenize_passages = noted
     TokenCache(CorpusStore(folder), tokenizer, LENGTH, tokens).whole()
     report.put((os.getpid(), 0))
 

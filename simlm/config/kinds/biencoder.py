@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from simlm.config.kinds.base import Training
+from simlm.config.kinds.reading import ReadingSettings
 from simlm.config.kinds.roles import Retriever
 
 
-class BiEncoder(Training, Retriever):
+class BiEncoder(Training, ReadingSettings, Retriever):
     """Dense retriever (paper sections 3.2 and 3.3)."""
 
     kind: Literal["biencoder"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from simlm.config.kinds.base import ModelBlock, Untitled
+from simlm.config.kinds.reading import ReadingSettings
 from simlm.config.kinds.roles import Reranker, Retriever
 
 
@@ -27,15 +31,15 @@ class GivenModel(ModelBlock):
         return f"published model {self.init}"
 
 
-class GivenBiEncoder(GivenModel, Retriever):
-    """A published dense retriever: [CLS] of the last layer, L2-normalised."""
+class GivenBiEncoder(GivenModel, ReadingSettings, Retriever):
+    """A published dense retriever, read as it says of itself, else in SimLM's way."""
 
     kind: Literal["given_biencoder"]
     noun: ClassVar[str] = "given retriever"
     not_trained: ClassVar[tuple[str, ...]] = (*GivenModel.not_trained, *Retriever.afterwards)
 
-    query_length: int = Field(32, ge=4, description="Longest query in tokens.")
-    passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
+    query_length: int | None = Field(None, ge=4, description="Longest query in tokens; null: what the model says of itself, else 32.")
+    passage_length: int | None = Field(None, ge=8, description="Longest (title, passage) in tokens; null: what the model says of itself, else 144.")
 
 
 class GivenCrossEncoder(GivenModel, Reranker):
@@ -47,11 +51,29 @@ class GivenCrossEncoder(GivenModel, Reranker):
 
     rerank: str = Field(description="System whose top passages are re-ranked in the evaluation.")
     rerank_depth: int = Field(200, ge=1, description="Passages per query that are re-ranked; the others keep their order below them.")
-    max_length: int = Field(192, ge=8, description="Longest (query, passage) in tokens.")
-    untitled: Untitled = Field("text", description="A passage without a title is its text alone, or `-: text`, which the authors' released re-ranker reads.")
+    max_length: int | None = Field(None, ge=8, description="Longest (query, passage) in tokens; null: what the model says of itself, else 192.")
+    untitled: Untitled | None = Field(
+        None,
+        description="A passage without a title is its `text` alone, or `-: text` (`dash`), which the authors' released re-ranker reads; "
+        "null: what the model says of itself, else `text`.",
+    )
+    lexical_hints: bool | None = Field(
+        None, description="BM25's score of the pair stands before the passage; null: what the `simlm.json` of a local folder says, else false."
+    )
+
+    def reads_lexical_index(self) -> bool:
+        return self.lexical_hints if self.lexical_hints is not None else _says_hints(self.init)
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
         return {"rerank": ("retrieves",)}
 
     def about(self) -> str:
         return f"{super().about()}, re-ranks the top {self.rerank_depth} of {self.candidates()}"
+
+
+def _says_hints(init: str) -> bool:
+    """Whether a folder is a re-ranker of ours that reads BM25's scores; the graph must know it before anything is imported."""
+    try:
+        return json.loads((Path(os.path.expanduser(init)) / "simlm.json").read_text(encoding="utf-8")).get("lexical_hints") is True
+    except (OSError, ValueError, AttributeError):
+        return False

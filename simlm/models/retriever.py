@@ -1,0 +1,128 @@
+"""A bi-encoder opened from wherever it lies: weights, tokenizer, and the way of reading that they were trained for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simlm.errors import UserError
+from simlm.models.architecture import check_sees_all, is_causal, position_limit
+from simlm.models.described import is_described, load_between, read_described
+from simlm.models.folder import MANIFEST, fit_tokenizer, folder_of, load_config, load_encoder, load_tokenizer, verified_manifest
+from simlm.models.pooling import LayerNorm, Projection, VectorHead
+from simlm.models.reading import Reading, TextReader
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+LENGTHS = {"query": 32, "passage": 144}
+"""Longest inputs in tokens of a model that does not say its own (paper, section 4.1)."""
+
+
+@dataclass(frozen=True)
+class Retriever:
+    """What embeds.
+
+    Attributes
+    ----------
+    lengths
+        Longest ``query`` and ``passage`` in tokens.
+    said_by
+        The file that says how the model reads, or None where SimLM's way is assumed.
+    """
+
+    encoder: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    reading: Reading
+    between: list[nn.Module]
+    lengths: dict[str, int]
+    said_by: str | None
+
+    @property
+    def head(self) -> VectorHead:
+        """Makes vectors of the encoder's states; it holds the weights of the modules behind the pooling."""
+        return VectorHead(self.reading.pooling, self.between, self.reading.normalize)
+
+    @property
+    def reader(self) -> TextReader:
+        """Makes tokens of texts."""
+        return TextReader(self.tokenizer, self.lengths, self.reading)
+
+
+def open_retriever(reference: str | Path, settings: Any = None, place: str = "", dropout: float | None = None) -> Retriever:
+    """Open a bi-encoder, or an encoder that becomes one.
+
+    Parameters
+    ----------
+    reference
+        A folder or a Hugging Face id.
+    settings
+        Block of the configuration whose settings go before what the model says of itself; null leaves that.
+    place
+        Path of that block, for sentences.
+    dropout
+        See :func:`~simlm.models.folder.load_encoder`.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, it cannot be read as it or the configuration says, or its parts do not fit each other.
+    """
+    folder = folder_of(reference)
+    reading, lengths, between, said_by, lowercase = Reading(), {}, [], None, False
+    transformer = folder
+    if (folder / MANIFEST).is_file():
+        manifest = verified_manifest(folder)
+        if manifest["kind"] == "biencoder":
+            reading, lengths, said_by = Reading.of_manifest(manifest), dict(manifest["lengths"]), MANIFEST
+            between = [(name.partition("_")[2], folder / name) for name in manifest.get("between", {})]
+    elif is_described(folder):
+        described = read_described(folder)
+        reading, transformer, between, said_by = described.reading, described.transformer, list(described.between), "modules.json"
+        lowercase = described.lowercase
+        lengths = {} if described.max_length is None else dict.fromkeys(LENGTHS, described.max_length)
+    source = reference if transformer == folder else transformer
+    config = load_config(source)
+    if settings is not None:
+        reading = reading.changed(settings, place)
+    if "cls" in reading.pooling:
+        check_sees_all(config, reference, "cannot be the vector; set pooling: lasttoken, or choose an encoder")
+    tokenizer, encoder = load_tokenizer(source, framed=not is_causal(config)), load_encoder(source, dropout)
+    fit_tokenizer(tokenizer, encoder, reference)
+    if lowercase:
+        _lowercase(tokenizer)
+    modules = load_between(between)
+    _check_widths(modules, encoder.config.hidden_size * len(reading.pooling), reference)
+    return Retriever(encoder, tokenizer, reading, modules, _lengths(lengths, settings, encoder), said_by)
+
+
+def _lengths(said: dict[str, int], settings: Any, encoder: PreTrainedModel) -> dict[str, int]:
+    """The configuration's lengths, else the model's own (never beyond its positions), else those of the paper."""
+    limit = position_limit(encoder.config)
+    found = {}
+    for side, default in LENGTHS.items():
+        own = min(said[side], limit or said[side]) if side in said else default
+        found[side] = getattr(settings, f"{side}_length", None) or own
+    return found
+
+
+def _check_widths(modules: list[nn.Module], width: int, reference: str | Path) -> None:
+    for module in modules:
+        if isinstance(module, Projection):
+            wanted, after = module.linear.in_features, module.linear.out_features
+        else:
+            wanted, after = (module.norm.normalized_shape[0] if isinstance(module, LayerNorm) else width), width
+        if wanted != width:
+            raise UserError(
+                f"{reference} has a module behind its pooling that takes vectors of {wanted} dimensions, but they have {width}; leave its pooling as it is"
+            )
+        width = after
+
+
+def _lowercase(tokenizer: PreTrainedTokenizerFast) -> None:
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    engine = tokenizer.backend_tokenizer
+    engine.normalizer = Sequence([Lowercase(), *([engine.normalizer] if engine.normalizer is not None else [])])

@@ -18,9 +18,9 @@ from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
 from simlm.retrieval.rerank import rerank
 from simlm.runs.runs import Ranking, read_run, write_trec_run
+from simlm.stages.score_teacher import score_teacher
 from simlm.training.biencoder import training_groups
 from simlm.training.crossencoder import train
-from simlm.training.teacher import score_teacher
 from simlm.training.teacher_scores import TeacherScores
 
 

@@ -212,7 +212,7 @@ MINUTES = "--minutes {resources.runtime}"
 
 
 def splits_of(part):
-    """Option for a search of other splits than all that the graph needs."""
+    """Option for a search of other splits than all that the graph needs. It is a rule's parameter: `shell:` is read when the job starts, with the loop's last part."""
     return " ".join(["--splits", *map(shlex.quote, part.split("+"))]) if part else ""
 
 

@@ -41,10 +41,11 @@ for name, part, systems, outputs in rules_of("search_bm25"):
             **needs("search_bm25"),
         params:
             **reasons("search_bm25", part),
+            splits=splits_of(part),
         message:
             "Searching with BM25"
         shell:
-            simlm("search_bm25", splits_of(part))
+            simlm("search_bm25", "{params.splits}")
 
 
 rule mine_negatives:

@@ -76,10 +76,11 @@ for name, part, systems, outputs in rules_of("search_index"):
             **needs("search_index"),
         params:
             **reasons("search_index", part),
+            splits=splits_of(part),
         message:
             "Searching with {wildcards.model}"
         shell:
-            simlm("search_index", splits_of(part), GPUS)
+            simlm("search_index", "{params.splits}", GPUS)
 
 
 rule rerank:

@@ -7,6 +7,7 @@ are checked by ``huggingface_hub``.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +72,7 @@ def _snapshot(reference: str, what: What, *, online: bool) -> Path:
     # Retries print tracebacks otherwise; what matters is in the sentence at the end.
     logging.set_verbosity(logging.CRITICAL)
     repository, _, revision = reference.partition("@")
-    # Files in subfolders are other formats (ONNX, Core ML) of the same weights.
+    # Files in subfolders are other formats (ONNX, Core ML) of the same weights, but for the modules of sentence-transformers.
     options: dict[str, Any] = {"revision": revision or None, "local_files_only": not online, "ignore_patterns": ["*/*"]}
     if what == "dataset":
         folder = Path(snapshot_download(repository, repo_type="dataset", allow_patterns=DATA, **options | {"ignore_patterns": None}))
@@ -83,9 +84,43 @@ def _snapshot(reference: str, what: What, *, online: bool) -> Path:
         folder = Path(snapshot_download(repository, allow_patterns=PICKLED, **options))
         if not _has(folder, PICKLED):
             raise UserError(f"'{repository}' has neither model.safetensors nor pytorch_model.bin; name another model")
-    if what == "model" and not (folder / "config.json").exists():
+    if what == "model" and (wanted := _modules(folder)):
+        options["ignore_patterns"] = None
+        folder = Path(snapshot_download(repository, allow_patterns=[f"{place}/{file}" for place in wanted for file in (*SMALL, *SAFE, *PICKLED)], **options))
+        _check_modules(folder, repository)
+    if what == "model" and not ((folder / "config.json").exists() or any((folder / place / "config.json").exists() for place in _modules(folder))):
         raise UserError(f"'{repository}' has no config.json; name the repository of a transformers model")
+    if what == "model" and (lost := [name for name in _shards(folder) if not (folder / name).exists()]):
+        raise UserError(f"'{repository}' lacks {lost[0]}, a shard of its weights; run simlm download again")
     return folder
+
+
+def _modules(folder: Path) -> list[str]:
+    """Subfolders that a ``modules.json`` names."""
+    try:
+        entries = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        return [place for entry in entries if (place := entry.get("path")) and ".." not in Path(place).parts]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
+def _check_modules(folder: Path, repository: str) -> None:
+    """A cache filled before modules were fetched, or without a network, is not whole: without ``1_Pooling`` vectors would be wrong ones."""
+    lost = [place for place in _modules(folder) if place.endswith(("_Pooling", "_Dense")) and not (folder / place / "config.json").exists()]
+    if lost:
+        raise UserError(f"'{repository}' lacks {lost[0]}/config.json, which its modules.json names; run simlm download again")
+
+
+def _shards(folder: Path) -> set[str]:
+    """Names of the files that an index of weights lists, if these are the weights that are read."""
+    for whole, index in (("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")):
+        if (folder / whole).exists():
+            return set()
+        try:
+            return set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            continue
+    return set()
 
 
 def data_files(folder: Path) -> list[Path]:

@@ -339,6 +339,8 @@ def _with_pooler(model: PreTrainedModel) -> dict[str, Any] | None:
     import torch
 
     fresh = type(model)(model.config)
+    if getattr(fresh, "pooler", None) is None:  # NomicBERT has a place for one, and none by default
+        return None
     width = model.config.hidden_size
     added = {
         f"pooler.{name}": torch.eye(width) if value.shape == (width, width) else torch.zeros_like(value) for name, value in fresh.pooler.state_dict().items()

@@ -9,6 +9,7 @@ from simlm.config.kinds.given import GivenBiEncoder, GivenCrossEncoder, GivenMod
 from simlm.config.remote import is_hub_id
 from simlm.context import Context
 from simlm.errors import UserError
+from simlm.models.architecture import position_limit
 from simlm.models.card import add_card
 from simlm.models.folder import MANIFEST, check_length, fit_tokenizer, folder_of, load_tokenizer, load_trained_classifier, save_model, verified_manifest
 from simlm.models.retriever import open_retriever
@@ -65,9 +66,11 @@ def _reranker(source: str, settings: GivenCrossEncoder, place: str) -> dict[str,
     own = verified_manifest(folder) if (folder / MANIFEST).is_file() else {}
     if own.get("lexical_hints") and not settings.reads_lexical_index():
         raise UserError(f"{place}: {source} reads BM25's score before each passage; set lexical_hints: true, without it its scores mean little")
-    tokenizer, model = load_tokenizer(source), load_trained_classifier(source)
+    model = load_trained_classifier(source)
+    tokenizer = load_tokenizer(source)
     fit_tokenizer(tokenizer, model, source)
-    lengths = {"pair": settings.max_length or own.get("lengths", {}).get("pair", PAIR_LENGTH)}
+    said = own.get("lengths", {}).get("pair", PAIR_LENGTH)
+    lengths = {"pair": settings.max_length or min(said, position_limit(model.config) or said)}
     extra = {"lexical_hints": settings.reads_lexical_index(), "untitled": settings.untitled or own.get("untitled", "text")}
     return {"model": model, "tokenizer": tokenizer, "lengths": lengths, "extra": extra, "notes": {**extra, "lengths": lengths}}
 

@@ -99,12 +99,12 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
 
 
 def _lengths(said: dict[str, int], settings: Any, encoder: PreTrainedModel) -> dict[str, int]:
-    """The configuration's lengths, else the model's own (never beyond its positions), else those of the paper."""
+    """The configuration's lengths, else the model's own, else those of the paper, these two never beyond its positions."""
     limit = position_limit(encoder.config)
     found = {}
     for side, default in LENGTHS.items():
-        own = min(said[side], limit or said[side]) if side in said else default
-        found[side] = getattr(settings, f"{side}_length", None) or own
+        own = said.get(side, default)
+        found[side] = getattr(settings, f"{side}_length", None) or min(own, limit or own)
     return found
 
 

@@ -107,7 +107,8 @@ def train(context: Context, name: str) -> None:
     job = start_job(context, name)
     with job.record:
         init = resolve_init(context, settings.init)
-        tokenizer, classifier = load_tokenizer(init), load_classifier(init)
+        classifier = load_classifier(init)
+        tokenizer = load_tokenizer(init)
         fit_tokenizer(tokenizer, classifier, init)
         check_length(classifier, settings.max_length, f"models.{name}.max_length", init)
         groups = training_groups(context, settings, store)

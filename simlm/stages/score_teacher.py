@@ -15,8 +15,6 @@ from simlm.context import Context
 
 def score_teacher(context: Context, name: Annotated[str, "the student: a bi-encoder with a teacher, such as distilled"]) -> None:
     """Write the scores of what the student will visit, and the record."""
-    import numpy as np
-
     from simlm import hardware
     from simlm.config.stages import model_seed
     from simlm.corpus.store import CorpusStore
@@ -24,7 +22,8 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a bi-enco
     from simlm.models.crossencoder import PairScorer
     from simlm.models.folder import model_fingerprint
     from simlm.progress import say
-    from simlm.training.biencoder import hard_negatives, training_groups
+    from simlm.training.biencoder import hard_negatives
+    from simlm.training.queries import TrainingQueries
     from simlm.training.schedule import total_steps
     from simlm.training.teacher import score_visited, visited_passages, visits_per_query
     from simlm.training.teacher_scores import write_teacher_scores
@@ -36,17 +35,15 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a bi-enco
     threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
     scorer = PairScorer.open(teacher, precision)
     with record:
-        groups = training_groups(context, settings, store)
-        seen = np.setdiff1d(np.arange(len(groups)), groups.holdout(seed, settings.holdout))
+        trained = TrainingQueries.of(context, settings, seed, store)
+        groups, seen = trained.groups, trained.seen
         epochs = visits_per_query(len(groups), seen, total_steps(settings, len(seen)) * settings.batch_size, seed)
         rows, offsets = visited_passages(groups, epochs, hard_negatives(settings), seed, settings.rotation, folder)
         listed = len(groups.positives) + len(groups.negatives)
         say(f"{settings.teacher} scores {len(rows):,} of {listed:,} listed pairs for {student}: {threads} threads, {precision.name} ({precision.reason}).")
         about = {"student": student, "teacher": settings.teacher, "teacher_sha256": model_fingerprint(teacher), "corpus_sha256": store.sha256}
-        by_id = store.queries("train")
-        texts = [by_id[query_id] for query_id in groups.query_ids]
-        hints = LexicalHints.open(context, store, texts) if scorer.lexical_hints else None
-        scored = score_visited(scorer, store, groups.query_ids, texts, rows, offsets, folder, hints)
+        hints = LexicalHints.open(context, store, trained.texts) if scorer.lexical_hints else None
+        scored = score_visited(scorer, store, groups.query_ids, trained.texts, rows, offsets, folder, hints)
         pairs = write_teacher_scores(paths.teacher_scores(student), scored, about)
         record.metrics |= {"pairs": pairs, "listed_pairs": listed, "queries": int((epochs > 0).sum())}
         record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads}

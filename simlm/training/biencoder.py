@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from simlm.corpus.store import CorpusStore
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.card import add_card
-from simlm.models.folder import check_length, resolve_init, save_model
+from simlm.models.folder import check_length, resolve_init
 from simlm.models.retriever import Retriever, open_retriever
 from simlm.models.text import Tokens, pad
 from simlm.progress import say
@@ -25,9 +24,10 @@ from simlm.scoring.base import Score
 from simlm.scoring.dot import dot
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.training.distributed import gather, scale_gradient
-from simlm.training.groups import Groups, groups_without_negatives, read_groups
+from simlm.training.groups import Groups
 from simlm.training.job import TrainingJob
 from simlm.training.losses import contrastive_loss, distillation_loss
+from simlm.training.queries import TrainingQueries
 from simlm.training.teacher_scores import TeacherScores
 from simlm.training.trainer import fit, start_job
 
@@ -141,43 +141,24 @@ def train(context: Context, name: str) -> None:
         cut = float(np.mean(passages.lengths >= settings.passage_length))
         say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
         job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
-        groups = training_groups(context, settings, store)
-        texts = store.queries("train")
-        queries = start.reader.queries([texts[query_id] for query_id in groups.query_ids])
-        teacher = TeacherScores.read(paths.teacher_scores(name), name, groups, paths.training(name).parent) if settings.teacher else None
-        held_out = groups.holdout(job.seed, settings.holdout)
-        seen = np.setdiff1d(np.arange(len(groups)), held_out)
-        job.record.notes["queries"] = {"trained": len(seen), "held_out": len(held_out), **groups.about}
-        collate, model = _collator(job, groups, queries, passages, tokenizer, teacher, start)
+        trained = TrainingQueries.of(context, settings, job.seed, store)
+        job.record.notes["queries"] = trained.counts
+        queries = start.reader.queries(trained.texts)
+        teacher = TeacherScores.read(paths.teacher_scores(name), name, trained.groups, paths.training(name).parent) if settings.teacher else None
+        collate, model = _collator(job, trained.groups, queries, passages, tokenizer, teacher, start)
         module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms)
         # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
         whole = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
-        evaluate = _evaluation(job, model, collate, held_out) if len(held_out) else None
-        every = epoch_steps(settings, len(seen))
-        fit(whole, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
-        if job.is_main:
-            parts = {"lengths": start.lengths, "reading": start.reading, "between": model.head.between}
-            save_model(paths.model(name), start.encoder, tokenizer, kind=settings.format, key=job.key, write=add_card(context, name, start.lengths), **parts)
-            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
-
-
-def epoch_steps(settings: Any, examples: int) -> int:
-    """Optimiser steps of one pass over the training queries: the distance of two looks at the held-out ones."""
-    return max(1, math.ceil(examples / settings.batch_size))
+        evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
+        every = trained.epoch_steps(settings.batch_size)
+        fit(whole, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
+        write = add_card(context, name, start.lengths)
+        job.export(start.encoder, tokenizer, lengths=start.lengths, reading=start.reading, between=model.head.between, write=write)
 
 
 def hard_negatives(settings: BiEncoder) -> int:
     """Hard negatives per query and step; none where no system is mined."""
     return settings.hard_negatives if settings.negatives else 0
-
-
-def training_groups(context: Context, settings: Any, store: CorpusStore) -> Groups:
-    """The groups that a bi-encoder or cross-encoder trains on."""
-    folder = context.paths.root / "training"
-    if settings.negatives is None:
-        return groups_without_negatives(store, folder)
-    n = settings.hard_negatives if settings.scores else hard_negatives(settings)
-    return read_groups(context.paths.negatives(settings.negatives), store, n, folder)
 
 
 def _collator(

@@ -14,7 +14,7 @@ from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
-from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
+from simlm.models.folder import check_length, load_tokenizer, resolve_init
 from simlm.models.masked_language_model import bottleneck_writer, load_heads, load_masked_language_model
 from simlm.models.text import pad
 from simlm.text.token_cache import PassageTokens, TokenCache
@@ -109,11 +109,8 @@ def train(context: Context, name: str) -> None:
         every = settings.probe.every_steps if settings.probe else None
         trained = passages.lengths[rows]
         fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every, lengths=trained)
-        if job.is_main:
-            lengths = {"passage": settings.max_length}
-            write = bottleneck_writer(model, model.generator if settings.train_generator else None)
-            save_model(paths.model(name), model.encoder, tokenizer, kind=settings.format, key=job.key, lengths=lengths, write=write)
-            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
+        write = bottleneck_writer(model, model.generator if settings.train_generator else None)
+        job.export(model.encoder, tokenizer, lengths={"passage": settings.max_length}, write=write)
 
 
 def build(context: Context, name: str, tokenizer) -> BottleneckModel:

@@ -15,14 +15,14 @@ from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
 from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
-from simlm.models.folder import check_length, fit_tokenizer, load_classifier, load_tokenizer, resolve_init, save_model
+from simlm.models.folder import check_length, fit_tokenizer, load_classifier, load_tokenizer, resolve_init
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
-from simlm.training.biencoder import epoch_steps, training_groups
 from simlm.training.groups import Groups
 from simlm.training.job import TrainingJob
 from simlm.training.losses import ranking_loss, rdrop_loss
 from simlm.training.passage_cache import PassageCache
+from simlm.training.queries import TrainingQueries
 from simlm.training.trainer import fit, start_job
 
 HOLDOUT_NEGATIVES = 15
@@ -111,26 +111,21 @@ def train(context: Context, name: str) -> None:
         tokenizer = load_tokenizer(init)
         fit_tokenizer(tokenizer, classifier, init)
         check_length(classifier, settings.max_length, f"models.{name}.max_length", init)
-        groups = training_groups(context, settings, store)
-        held_out = groups.holdout(job.seed, settings.holdout)
-        seen = np.setdiff1d(np.arange(len(groups)), held_out)
-        job.record.notes["queries"] = {"trained": len(seen), "held_out": len(held_out), **groups.about}
+        trained = TrainingQueries.of(context, settings, job.seed, store)
+        job.record.notes["queries"] = trained.counts
+        groups = trained.groups
         joiner = PairJoiner(tokenizer, settings.max_length, settings.untitled)
-        by_id = store.queries("train")
-        texts = [by_id[query_id] for query_id in groups.query_ids]
-        queries, hints = joiner.queries(texts), LexicalHints.open(context, store, texts) if settings.lexical_hints else None
+        queries = joiner.queries(trained.texts)
+        hints = LexicalHints.open(context, store, trained.texts) if settings.lexical_hints else None
         passages = PassageCache(store, [groups.positives, groups.negatives], joiner.passages, paths.root / "training")
         collate = PairCollator(groups, queries, passages, joiner, settings, job.seed, hints)
         model = CrossEncoderModel(classifier)
         module = CrossEncoderTraining(model, settings.forward_factor, settings.rdrop_weight)
-        evaluate = _evaluation(job, model, collate, held_out) if len(held_out) else None
-        every = epoch_steps(settings, len(seen))
-        fit(job, module, len(seen), lambda epoch, index: (epoch, int(seen[index])), collate, evaluate=evaluate, evaluate_every=every)
-        if job.is_main:
-            lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": settings.untitled}
-            write = add_card(context, name, lengths)
-            save_model(paths.model(name), classifier, tokenizer, kind=settings.format, key=job.key, lengths=lengths, extra=extra, write=write)
-            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
+        evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
+        every = trained.epoch_steps(settings.batch_size)
+        fit(job, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
+        lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": settings.untitled}
+        job.export(classifier, tokenizer, lengths=lengths, extra=extra, write=add_card(context, name, lengths))
 
 
 def _evaluation(job: TrainingJob, model: CrossEncoderModel, collate: PairCollator, held_out: np.ndarray) -> Any:

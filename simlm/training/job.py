@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from simlm import hardware, processes
 from simlm.config.kinds import Training
 from simlm.context import Context
+from simlm.models.folder import WEIGHTS, save_model
 from simlm.records.record import StageRecord
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
 @dataclass
@@ -36,3 +41,10 @@ class TrainingJob:
     def is_main(self) -> bool:
         """Whether this process writes files (rank 0 of several processes)."""
         return processes.is_main()
+
+    def export(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, **parts: Any) -> None:
+        """Write the model's folder and name its weights in the record (the main process does); ``parts``: see :func:`~simlm.models.folder.save_model`."""
+        if self.is_main:
+            folder = self.context.paths.model(self.name)
+            save_model(folder, model, tokenizer, kind=self.settings.format, key=self.key, **parts)
+            self.record.outputs["weights"] = folder / WEIGHTS

@@ -12,7 +12,7 @@ from simlm.config.kinds import MaskedLanguageModel
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import attention_implementation
-from simlm.models.folder import check_length, load_tokenizer, resolve_init, save_model
+from simlm.models.folder import check_length, load_tokenizer, resolve_init
 from simlm.models.heads.language import filled_up, head_states, output_layer
 from simlm.models.linear_cross_entropy import linear_cross_entropy
 from simlm.models.masked_language_model import load_masked_language_model
@@ -81,9 +81,7 @@ def train(context: Context, name: str) -> None:
         passages = TokenCache(store, tokenizer, settings.max_length, paths.tokens).whole()
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
         fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)
-        if job.is_main:
-            save_model(paths.model(name), model, tokenizer, kind=settings.format, key=job.key, lengths={"passage": settings.max_length})
-            job.record.outputs["weights"] = paths.model(name) / "model.safetensors"
+        job.export(model, tokenizer, lengths={"passage": settings.max_length})
 
 
 def new_bert(settings: MaskedLanguageModel, tokenizer) -> nn.Module:

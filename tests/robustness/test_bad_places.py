@@ -169,13 +169,13 @@ class Owned:
 def checkpoint(place, monkeypatch):
     """A training that was stopped after its last checkpoint, before the model was exported."""
     from simlm.errors import UserError
-    from simlm.training import biencoder
+    from simlm.training import job
 
     def stopped(*_, **__):
         raise UserError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(biencoder, "save_model", stopped)
+        patch.setattr(job, "save_model", stopped)
         assert main(["train", "--model", "retriever", *C]) == 2
     folder = place.paths.training("retriever")
     # A step is left to do, or the random state would not be read.

@@ -16,9 +16,9 @@ from simlm.hardware import Precision
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
 from simlm.models.text import pad, tokenize_pairs
 from simlm.stages.score_teacher import score_teacher
-from simlm.training.biencoder import training_groups
 from simlm.training.crossencoder import CrossEncoderTraining, train
 from simlm.training.losses import ranking_loss
+from simlm.training.queries import training_groups
 from simlm.training.teacher_scores import TeacherScores
 
 BLOCK = {"kind": "crossencoder", "negatives": "bm25", "steps": 150, "batch_size": 8, "hard_negatives": 7, "learning_rate": 2e-3, "warmup_steps": 5}

@@ -16,11 +16,11 @@ from simlm.hardware import Precision
 from simlm.lexical.bm25 import Bm25Index, passages_of
 from simlm.lexical.hints import LexicalHints
 from simlm.models.crossencoder import PairScorer
-from simlm.retrieval.rerank import rerank
 from simlm.runs.runs import Ranking, read_run, write_trec_run
+from simlm.stages.rerank import rerank
 from simlm.stages.score_teacher import score_teacher
-from simlm.training.biencoder import training_groups
 from simlm.training.crossencoder import train
+from simlm.training.queries import training_groups
 from simlm.training.teacher_scores import TeacherScores
 
 

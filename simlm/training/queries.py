@@ -1,0 +1,60 @@
+"""The queries that a retriever or a re-ranker is trained on: their groups of passages, their texts, and those that are held out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simlm.context import Context
+from simlm.corpus.store import CorpusStore
+from simlm.training.groups import Groups, groups_without_negatives, read_groups
+
+
+@dataclass(frozen=True)
+class TrainingQueries:
+    """Queries by number.
+
+    Attributes
+    ----------
+    texts
+        One per query of ``groups``.
+    seen, held_out
+        Numbers of the queries that are trained on, and of those kept for evaluation, sorted.
+    """
+
+    groups: Groups
+    texts: list[str]
+    seen: np.ndarray
+    held_out: np.ndarray
+
+    @classmethod
+    def of(cls, context: Context, settings: Any, seed: int, store: CorpusStore) -> TrainingQueries:
+        """Those of the model with these ``settings`` and this seed; its teacher scores what they visit."""
+        groups = training_groups(context, settings, store)
+        held_out = groups.holdout(seed, settings.holdout)
+        by_id = store.queries("train")
+        return cls(groups, [by_id[query_id] for query_id in groups.query_ids], np.setdiff1d(np.arange(len(groups)), held_out), held_out)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the record says of them."""
+        return {"trained": len(self.seen), "held_out": len(self.held_out), **self.groups.about}
+
+    def item(self, epoch: int, index: int) -> tuple[int, int]:
+        """What a collator is given for the example ``index`` of an epoch: the epoch and the query's number."""
+        return epoch, int(self.seen[index])
+
+    def epoch_steps(self, batch_size: int) -> int:
+        """Optimiser steps of one pass over the training queries: the distance of two looks at the held-out ones."""
+        return max(1, math.ceil(len(self.seen) / batch_size))
+
+
+def training_groups(context: Context, settings: Any, store: CorpusStore) -> Groups:
+    """The groups that a bi-encoder or cross-encoder trains on."""
+    folder = context.paths.root / "training"
+    if settings.negatives is None:
+        return groups_without_negatives(store, folder)
+    return read_groups(context.paths.negatives(settings.negatives), store, settings.hard_negatives, folder)

@@ -17,8 +17,9 @@ from simlm.hardware import Precision
 from simlm.models.crossencoder import PairScorer
 from simlm.models.folder import save_model
 from simlm.paths import Paths
-from simlm.retrieval.rerank import rerank, reranked
+from simlm.retrieval.rerank import reranked
 from simlm.runs.runs import Ranking, read_run, write_trec_run
+from simlm.stages.rerank import rerank
 
 TEXTS = ["swap two columns", "invert a matrix", "sort the list", "find a row", "join and split", "read numbers", "write numbers", "columns of a matrix"]
 
@@ -60,7 +61,7 @@ def context(tmp_path, word_tokenizer):
 
 def test_the_stage(context):
     store, paths = CorpusStore(context.paths.corpus), context.paths
-    with pytest.raises(UserError, match="search the split 'dev' with bm25 first"):
+    with pytest.raises(UserError, match="dev.trec does not exist; search the split first"):
         rerank(context, "reranker")
     # The third query found three passages, the last one none.
     lengths = [8, 8, 3, 8, 0]

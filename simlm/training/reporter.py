@@ -39,13 +39,14 @@ class Reporter(TrainerCallback):
         for line in history.kept if history else ():
             self._remember({name: value for name, value in line.items() if name != "step"})
         self.live = _live_mirror(job)
-        self._reset()
+        self._reset(0)
 
-    def _reset(self) -> None:
-        self.averages, self.since = Averages(), time.monotonic()
+    def _reset(self, step: int) -> None:
+        self.averages, self.since, self.since_step = Averages(), time.monotonic(), step
 
     def resume(self, checkpoint: Path, device: torch.device) -> None:
         """Go on with the averages as they were when the checkpoint was written."""
+        self.since_step = checkpoints.step_of(checkpoint)
         state = (checkpoints.read_stamp(checkpoint) or {}).get("averages")
         if state:
             self.averages.restore(state, device)
@@ -72,13 +73,15 @@ class Reporter(TrainerCallback):
             )
         elapsed = max(1e-9, time.monotonic() - self.since)
         values = {"loss": means.pop("loss"), "learning_rate": logs.get("learning_rate"), "grad_norm": float(logs.get("grad_norm") or 0.0), **means}
-        values["examples_per_second"] = round(self.job.settings.batch_size * args.logging_steps / elapsed, 1)
+        values["examples_per_second"] = round(self.job.settings.batch_size * (state.global_step - self.since_step) / elapsed, 1)
         if self.averages.tokens:
             values["tokens_per_second"] = round(self.averages.tokens / elapsed, 1)
         self._write(state.global_step, values)
-        self._reset()
+        self._reset(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        if state.global_step == self.steps:
+            control.should_log = True  # the curve ends with the training, not with the last multiple of log_steps
         if self.evaluate is None or model is None:
             return
         if state.global_step == self.steps or (self.every and state.global_step % self.every == 0):

@@ -113,6 +113,16 @@ def test_history_has_losses_rates_and_the_probe(trained: Context) -> None:
     assert losses[-1]["loss"] < losses[0]["loss"]
 
 
+def test_the_history_ends_with_the_training(tmp_path) -> None:
+    context, _ = prepare(tmp_path)
+    block = context.experiment.models["base"]
+    context.experiment.models["base"] = block.model_copy(update={"steps": 5})  # log_steps is 3
+    train(context, "base")
+    lines = read_history(context.paths.history("base"))
+    assert [line["step"] for line in lines] == [3, 5]
+    assert json.loads(context.paths.record("train.base").read_text())["metrics"]["loss"] == lines[-1]["loss"]
+
+
 def test_generator_stays_frozen_and_checkpoints_go(trained: Context) -> None:
     assert not (trained.paths.model("simlm") / "generator").exists()
     assert not list(trained.paths.training("simlm").glob("checkpoint-*"))

@@ -33,6 +33,9 @@ class Negatives(Block):
     depth: int = Field(200, ge=1, description="Depth of the run that is mined.")
     sample: int = Field(200, ge=1, description="Negatives sampled from it per query.")
     pad_to: int = Field(210, ge=0, description="Lists are filled to this length with random passages that are neither positive nor in the run.")
+    padding: Literal["last", "mixed"] = Field(
+        "last", description="Place of these in the list: behind the mined ones, or anywhere, as in the authors' code; it matters to `rotation: offset` alone."
+    )
 
 
 class EvaluatedSplit(Block):

@@ -28,6 +28,7 @@ class BottleneckOptions:
     decoder_token_types: str = "pair"
     train_generator: bool = False
     generator_weight: float = 0.2
+    generator_labels: str = "both"
     generator_dropout: bool = False
     encoder_corruption: str = "replaced"
     encoder_objective: str = "restore"
@@ -211,7 +212,8 @@ class BottleneckModel(nn.Module):
             return read, None
         own = draws if len(sides) == 2 else draws[["encoder", "decoder"].index(sides[0])][None]
         positions = torch.stack([masked[side] for side in sides])
-        filled, loss = replace_tokens(self.generator, tokens, token_types, attention_mask, positions, own, mask_id, self.options.train_generator)
+        learned = 0 if not self.options.train_generator else len(sides) if self.options.generator_labels == "both" else 1
+        filled, loss = replace_tokens(self.generator, tokens, token_types, attention_mask, positions, own, mask_id, learned)
         return read | dict(zip(sides, filled)), loss
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from simlm.models.heads.language import filled_up, head_states, output_layer
-from simlm.models.linear_cross_entropy import linear_cross_entropy, rows_at_once
+from simlm.models.linear_cross_entropy import IGNORED, linear_cross_entropy, rows_at_once
 
 
 def replace_tokens(
@@ -17,7 +17,7 @@ def replace_tokens(
     masked: torch.Tensor,
     draws: torch.Tensor,
     mask_id: int,
-    trained: bool = False,
+    learned: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Fill the masked positions of several corruptions of one batch, in one pass of the generator.
 
@@ -27,27 +27,28 @@ def replace_tokens(
         The passages, shape (passages, length).
     masked, draws
         Where, and uniform numbers to sample with, shape (corruptions, passages, length).
-    trained
-        Whether the generator's own loss, with its gradient, is wanted.
+    learned
+        Corruptions, the first ones, whose tokens the generator learns to restore; with 0 there is neither loss nor gradient.
 
     Returns
     -------
     tuple
-        The passages with replacements, shape (corruptions, passages, length), and the generator's mean cross-entropy at all masked
-        positions (0 if it is not trained).
+        The passages with replacements, shape (corruptions, passages, length), and the generator's mean cross-entropy at the masked
+        positions of the learned corruptions (0 if there are none).
     """
     sides = len(masked)
     inputs = torch.where(masked, mask_id, tokens).reshape(-1, tokens.shape[1])
     originals = tokens.repeat(sides, 1).reshape(-1)
     wanted = masked.reshape(-1).nonzero()[:, 0]
     places, labels = filled_up(wanted, originals)
-    with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+    labels = labels.masked_fill(places >= learned * tokens.numel(), IGNORED)
+    with torch.set_grad_enabled(learned > 0 and torch.is_grad_enabled()):
         states = generator.base_model(
             input_ids=inputs, token_type_ids=token_types.repeat(sides, 1), attention_mask=attention_mask.repeat(sides, 1)
         ).last_hidden_state
         states = head_states(generator, states.reshape(-1, states.shape[-1])[places])
         weight, bias = output_layer(generator)
-        loss = linear_cross_entropy(states, weight, bias, labels) if trained else torch.zeros(())
+        loss = linear_cross_entropy(states, weight, bias, labels) if learned else torch.zeros(())
     samples = _sample(states.detach(), weight.detach(), bias.detach(), draws.reshape(-1)[places])
     originals[wanted] = samples[: len(wanted)]
     return originals.view(sides, *tokens.shape), loss

@@ -28,7 +28,7 @@ FEW = 0.1
 
 
 class MinedQuery(NamedTuple):
-    """A training query with its positives (sorted rows) and negatives (mined ones in random order, then random ones)."""
+    """A training query with its positives (sorted rows) and negatives (mined ones in random order, then or among them random ones)."""
 
     query_id: str
     positives: np.ndarray
@@ -165,7 +165,10 @@ def mine_negatives(
         counts.fewer += len(mined) + len(others) < max(settings.sample, settings.pad_to)
         counts.fewest = len(mined) + len(others) if counts.fewest is None else min(counts.fewest, len(mined) + len(others))
         counts.positives_found += int(np.isin(relevant, ranking.passages[: settings.depth]).sum())
-        yield MinedQuery(ranking.query_id, relevant, np.concatenate([mined, others]))
+        negatives = np.concatenate([mined, others])
+        if settings.padding == "mixed":
+            negatives = query_generator(seed + 1, ranking.query_id).permutation(negatives)
+        yield MinedQuery(ranking.query_id, relevant, negatives)
     counts.no_run_entry = len(positives) - len(found)
     counts.positives = sum(map(len, positives.values()))
 

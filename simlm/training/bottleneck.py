@@ -22,7 +22,7 @@ from simlm.text.vocabulary import Vocabulary
 from simlm.training.job import TrainingJob
 from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, hidden_places, word_ids
 from simlm.training.probe import RetrievalProbe
-from simlm.training.randomness import uniform
+from simlm.training.randomness import single, uniform
 from simlm.training.trainer import fit, start_job
 
 _REPLACEMENT_STREAMS, _LABEL_STREAM, _HIDING_STREAM = (2, 3), 4, 5
@@ -48,25 +48,31 @@ class BottleneckCollator:
         draws = tuple(uniform(self.seed, stream, keys, width) for stream in (ENCODER_STREAM, DECODER_STREAM))
         settings = self.settings
         encoder, decoder = bottleneck_masks(words, tokens.lengths, *self._shares(), draws)
+        unlabelled = words < 0
+        if settings.unknown_tokens == "kept":
+            unknown = ids == self.tokenizer.unk_token_id
+            encoder, decoder, unlabelled = encoder & ~unknown, decoder & ~unknown, unlabelled | unknown
         replacement = np.stack([uniform(self.seed, stream, keys, width) for stream in _REPLACEMENT_STREAMS])
         fraction = settings.label_fraction
-        labelled = labelled_positions(words < 0, fraction, uniform(self.seed, _LABEL_STREAM, keys, width) if fraction < 1 else words)
+        labelled = labelled_positions(unlabelled, fraction, uniform(self.seed, _LABEL_STREAM, keys, width) if fraction < 1 else words)
         wanted = [
             int(masked.sum()) if objective == "restore_masked" else len(labelled)
             for masked, objective in ((encoder, settings.encoder_objective), (decoder, settings.decoder_objective))
         ]
         own = settings.decoder == "shallow" and settings.decoder_corruption == "replaced"
+        own = own and settings.generator_labels == "both"
         replaced = (int(encoder.sum()) if settings.encoder_corruption == "replaced" else 0) + (int(decoder.sum()) if own else 0)
+        counts = torch.tensor([*wanted, replaced, int((words >= 0).any(1).sum())])
         return {
             "tokens": batch["input_ids"],
             "token_types": batch["token_type_ids"],
             "attention_mask": batch["attention_mask"],
             "encoder_masked": torch.from_numpy(encoder),
             "decoder_masked": torch.from_numpy(decoder),
-            "draws": torch.from_numpy(replacement.astype(np.float32)),
+            "draws": torch.from_numpy(single(replacement)),
             "labelled": torch.from_numpy(labelled),
             "mask_id": self.vocabulary.mask,
-            "counts": torch.tensor([*wanted, replaced, int((words >= 0).any(1).sum())]),
+            **({"counts": counts} if settings.mean_over == "step" else {}),
             **self._extras(words, tokens.lengths, keys),
         }
 
@@ -166,7 +172,7 @@ def _held_out_losses(model: BottleneckModel, collate: BottleneckCollator, held_o
     sums: dict[str, float] = {}
     for rows in _chunks(held_out, 128):
         batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in collate([(0, int(row)) for row in rows]).items()}
-        del batch["counts"]
+        batch.pop("counts", None)
         for name, value in model(**batch).items():
             if name.endswith("loss"):
                 sums[f"held_out/{name}"] = sums.get(f"held_out/{name}", 0.0) + float(value) * len(rows) / len(held_out)

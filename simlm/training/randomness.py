@@ -42,6 +42,15 @@ def uniform(seed: int, stream: int, keys: np.ndarray, width: int) -> np.ndarray:
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def single(draws: np.ndarray) -> np.ndarray:
+    """Draws in [0, 1) as float32 in [0, 1): rounding alone would make 1 of the greatest.
+
+    >>> single(np.array([0.25, 1 - 2.0**-53])) < 1
+    array([ True,  True])
+    """
+    return np.minimum(draws.astype(np.float32), np.nextafter(np.float32(1), np.float32(0)))
+
+
 def _mix(x: np.ndarray) -> np.ndarray:
     """SplitMix64's output function (Steele, Lea and Flood, OOPSLA 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

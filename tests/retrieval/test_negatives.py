@@ -54,6 +54,18 @@ def test_depends_on_seed_and_query_and_nothing_else():
     assert whole["q0"] != whole["q1"]
 
 
+def test_random_negatives_stand_last_or_anywhere():
+    run, positives = [ranking(range(50), f"q{i}") for i in range(60)], {f"q{i}": [i] for i in range(60)}
+    orders = {}
+    for padding in ("last", "mixed"):
+        chosen = Negatives(depth=50, sample=20, pad_to=30, padding=padding)
+        orders[padding] = [query.negatives for query in mine_negatives(run, positives, 5000, chosen, 1, MiningCounts())]
+    assert all(set(last.tolist()) == set(mixed.tolist()) for last, mixed in zip(*orders.values()))
+    places = {padding: np.mean([np.flatnonzero(order >= 50).mean() for order in found]) for padding, found in orders.items()}
+    assert places["last"] == 24.5
+    assert abs(places["mixed"] - 14.5) < 1.5  # standard error 0.3
+
+
 def test_every_candidate_and_every_free_row_is_drawn_equally_often():
     chosen = Negatives(depth=8, sample=2, pad_to=4)
     mined, others = np.zeros(40), np.zeros(40)

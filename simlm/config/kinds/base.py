@@ -196,7 +196,7 @@ class Training(ModelBlock):
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate of AdamW; it decays linearly to 0.")
     warmup_steps: int = Field(0, ge=0, description="Steps of warm-up.")
     warmup_shape: Literal["linear", "logarithmic"] = Field(
-        "linear", description="`logarithmic` is what the authors' DeepSpeed configuration does in pre-training."
+        "linear", description="`logarithmic` is what the authors' DeepSpeed configuration does in all trainings."
     )
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")

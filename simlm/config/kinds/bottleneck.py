@@ -78,9 +78,22 @@ class Bottleneck(Training, Pretrained):
     bag_of_words: BagOfWords | None = Field(None, description="Predict the distinct words of a text from its [CLS] as well; `{}` for the published weights.")
     train_generator: bool = Field(False, description="Train the generator jointly instead of keeping it frozen.")
     generator_weight: float = Field(0.2, ge=0, description="Weight of the generator's loss when it is trained.")
+    generator_labels: Literal["both", "encoder"] = Field(
+        "both", description="Masks whose tokens a trained generator learns to restore: those of both sides, or the encoder's alone, as in the authors' code."
+    )
     generator_dropout: bool = Field(False, description="Keep the frozen generator's dropout on, as the authors' trainer does.")
     label_fraction: float = Field(
         1.0, gt=0, le=1, description="Share of the labelled positions, drawn anew each step, on which the two losses are computed; 1 is the paper."
+    )
+    unknown_tokens: Literal["words", "kept"] = Field(
+        "words",
+        description="`words`: [UNK] is corrupted and restored like any word; `kept`: it may use up the masks' budget, but stays in the text and is never "
+        "restored, as in the authors' code.",
+    )
+    mean_over: Literal["step", "micro_batch"] = Field(
+        "step",
+        description="Losses are means over all labels of a step, however it is divided; `micro_batch`: the mean of the micro-batches' means, as in the "
+        "authors' code, so that the labels of a short one count more.",
     )
     max_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
     holdout: int = Field(4096, ge=0, description="Passages kept for the evaluation of the losses (never more than a tenth of the corpus).")
@@ -106,6 +119,12 @@ class Bottleneck(Training, Pretrained):
             raise ValueError("generator is missing: it proposes the replacements; name one, or set encoder_corruption and decoder_corruption to masked")
         if not self.replaces and (self.generator is not None or self.train_generator):
             raise ValueError("no text is replaced with these settings, so that no generator is read; leave generator and train_generator out")
+        return self
+
+    @model_validator(mode="after")
+    def _generator_labels(self) -> Bottleneck:
+        if self.generator_labels == "encoder" and self.encoder_corruption != "replaced":
+            raise ValueError(f"generator_labels encoder leaves the generator nothing to learn: the encoder's text is {self.encoder_corruption}; leave it out")
         return self
 
     @model_validator(mode="after")

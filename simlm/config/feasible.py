@@ -126,9 +126,12 @@ def _corpus(experiment: Experiment) -> Iterator[str]:
 
 def _index(experiment: Experiment) -> Iterator[str]:
     """The factory string, tried on the width of each model; only where it is not the usual exact one, because faiss takes half a second."""
-    places = [(("index",), experiment.index, name) for name, model in experiment.models.items() if model.encodes]
-    known: dict[tuple[str, int], Any] = {}
-    for place, block, name in places:
+    known: dict[tuple[str, int], int] = {}
+    checked = set()
+    for name, model in experiment.models.items():
+        if not model.encodes:
+            continue
+        block, place = experiment.index_of(name), ("models", name, "index") if getattr(model, "index", None) else ("index",)
         if block.factory == "Flat":
             if block.nprobe is not None:
                 raise GraphError((*place, "nprobe"), "a Flat index has no cells to visit; remove nprobe or choose an IVF index")
@@ -136,8 +139,9 @@ def _index(experiment: Experiment) -> Iterator[str]:
                 raise GraphError((*place, "ef_search"), "a Flat index is no graph; remove ef_search or choose an HNSW index")
             continue
         key = (block.factory, _width(experiment, name))
-        if key not in known:
-            known[key] = needed = vectors_needed((*place, "factory"), *key)
+        if (place, key) not in checked:
+            checked.add((place, key))
+            needed = known[key] if key in known else known.setdefault(key, vectors_needed((*place, "factory"), *key))
             if block.train_vectors < needed:
                 raise GraphError((*place, "train_vectors"), f"{block.factory} learns from {needed:,} vectors at least, more than {block.train_vectors:,}")
             most = experiment.corpus.max_passages

@@ -25,6 +25,9 @@ from simlm.training.probe import RetrievalProbe
 from simlm.training.randomness import single, uniform
 from simlm.training.trainer import fit, start_job
 
+HOLDOUT_SEED = 123
+"""Chooses the held-out passages, the same ones for every seed of a training; the authors' number."""
+
 _REPLACEMENT_STREAMS, _LABEL_STREAM, _HIDING_STREAM = (2, 3), 4, 5
 
 
@@ -148,7 +151,7 @@ def _check_parts(name: str, settings: Bottleneck, encoder: nn.Module, generator:
 
 def split_holdout(passages: int, settings: Bottleneck) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows held out for the evaluation of the losses (at most a tenth of the corpus)."""
-    order = np.random.default_rng(settings.holdout_seed).permutation(passages)
+    order = np.random.default_rng(HOLDOUT_SEED).permutation(passages)
     size = min(settings.holdout, passages // 10)
     return np.sort(order[size:]), np.sort(order[:size])
 

@@ -44,6 +44,7 @@ REFUSED = {
     "a metric nobody knows": (put("evaluate", "metrics", ["RR@10", "Foo@10"]), ["c.yaml:", "evaluate.metrics.1", "no metric is called 'Foo@10'"]),
     "a misspelt metric": (put("evaluate", "metrics", ["RR@10", "nDGC@10"]), ["did you mean 'nDCG@10'?"]),
     "one metric by two names": (put("evaluate", "metrics", ["RR@10", "MRR@10"]), ["RR@10 is listed twice"]),
+    "no index of a model": (put("models", "first", "index", {"factory": "Foo"}), ["c.yaml:", "models.first.index.factory", "'Foo' is no index"]),
     "no index": (put("index", {"factory": "Foo"}), ["c.yaml:", "index.factory", "'Foo' is no index for inner products of 32 numbers"]),
     "an index of distances alone": (put("index", {"factory": "LSH"}), ["index.factory", "'LSH' is no index for inner products"]),
     "an index that does not divide": (put("index", {"factory": "PQ7"}), ["index.factory", "multiple"]),

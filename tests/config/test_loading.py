@@ -211,14 +211,6 @@ def test_smoke_is_the_defaults_graph_with_its_base_trained_in_the_run(default):
     assert set(smoke.evaluate.splits) == set(default.evaluate.splits)
 
 
-def test_every_shipped_configuration_is_valid():
-    beneath = {"real-corpus.yaml": ["config.yaml", "from-scratch.yaml"]}
-    files = [file for file in sorted((ROOT / "config").rglob("*.yaml")) if "corpus" in (yaml.safe_load(file.read_text()) or {})]
-    assert len(files) >= 4
-    for file in files:
-        load_experiment(*(ROOT / "config" / name for name in beneath.get(file.name, [])), file)
-
-
 def test_pictures(default):
     text = outline(default)
     assert "teacher reranker" in text

@@ -21,6 +21,7 @@ TINY = {"steps": 8, "warmup_steps": 0, "batch_size": 8, "max_length": 32, "log_s
 LOSSES = {
     "encoder_decoder_mlm": {"encoder_loss", "decoder_loss"},
     "encoder_decoder_rtd": {"encoder_loss", "decoder_loss"},
+    "joint_generator": {"encoder_loss", "decoder_loss", "generator_loss"},
     "condenser": {"encoder_loss", "decoder_loss"},
     "masked": {"encoder_loss"},
     "auto_encoder": {"decoder_loss"},

@@ -167,7 +167,19 @@ def test_the_probe_changes_no_weight_and_no_key(trained: Context, tmp_path) -> N
     assert "probe" not in records[0]
 
 
-@pytest.mark.parametrize("change", [{"train_generator": True}, {"label_fraction": 0.25}, {"warmup_steps": 4, "warmup_shape": "logarithmic"}, {"probe": None}])
+AUTHORS = yaml.safe_load((Path(__file__).parents[2] / "config" / "authors-code.yaml").read_text())["models"]["simlm"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train_generator": True},
+        {"label_fraction": 0.25},
+        {"warmup_steps": 4, "warmup_shape": "logarithmic"},
+        {"probe": None},
+        AUTHORS | {"micro_batch_size": 4, "train_generator": True},
+    ],
+)
 def test_options_of_pretraining_run(trained: Context, tmp_path, change: dict) -> None:
     values = configuration(trained.paths.root.parent, **change)
     values["models"]["other"] = values["models"]["simlm"] | {"steps": 4}

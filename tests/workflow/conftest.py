@@ -34,13 +34,14 @@ class Answer:
 @pytest.fixture(scope="session")
 def snakemake():
     """Call: ``snakemake(folder, *arguments, configs=[...])``."""
+    return run_snakemake
 
-    def call(folder: Path, *arguments: str, configs: list[Path] | None = None, seconds: int = 120, environment: dict[str, str] | None = None) -> Answer:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder), *arguments]
-        if configs:
-            command += ["--configfile", *map(str, configs)]
-        environment = environment or {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "OMP_"))}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder)
-        return Answer(done.returncode, done.stdout + done.stderr)
 
-    return call
+def run_snakemake(folder: Path, *arguments: str, configs: list[Path] | None = None, seconds: int = 120, environment: dict[str, str] | None = None) -> Answer:
+    """Plan or run an experiment in a folder."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder), *arguments]
+    if configs:
+        command += ["--configfile", *map(str, configs)]
+    environment = environment or {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "OMP_"))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder)
+    return Answer(done.returncode, done.stdout + done.stderr)

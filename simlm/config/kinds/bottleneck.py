@@ -97,7 +97,6 @@ class Bottleneck(Training, Pretrained):
     )
     max_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
     holdout: int = Field(4096, ge=0, description="Passages kept for the evaluation of the losses (never more than a tenth of the corpus).")
-    holdout_seed: int = Field(123, ge=0, description="Seed that chooses the held-out passages.")
     probe: Probe | None = Field(Probe(), description="Retrieval probe; null switches it off.")
 
     @property

@@ -320,7 +320,7 @@ def identity_of(manifest: dict[str, Any]) -> str:
     from simlm.models.reading import Reading
 
     weights, other = manifest["weights"]["sha256"], [manifest.get("between", {})]
-    if manifest["kind"] == "biencoder" and (reading := Reading.of_manifest(manifest)) != Reading():
+    if "pooling" in manifest and (reading := Reading.of_manifest(manifest)) != Reading():
         other.append(reading.for_manifest())
     return sha256_text(json.dumps([weights, other], sort_keys=True)) if any(other) else weights
 

@@ -75,7 +75,7 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
     transformer = folder
     if (folder / MANIFEST).is_file():
         manifest = verified_manifest(folder)
-        if manifest["kind"] == "biencoder":
+        if "pooling" in manifest:
             reading, lengths, said_by = Reading.of_manifest(manifest), dict(manifest["lengths"]), MANIFEST
             between = [(name.partition("_")[2], folder / name) for name in manifest.get("between", {})]
     elif is_described(folder):

@@ -92,8 +92,9 @@ def test_missing_queries_count_as_zero_and_unjudged_ones_do_not_count():
     assert (found.missing, found.ignored) == (2, 1)
 
 
-def test_an_empty_run_counts_as_zero_and_a_foreign_one_is_refused():
-    assert evaluate_run([], {"q": {"a": 1}}, parse_metrics(["AP"])).averages == {"AP": 0.0}
+def test_an_empty_run_and_a_foreign_one_are_refused():
+    with pytest.raises(UserError, match="the run is empty"):
+        evaluate_run([], {"q": {"a": 1}}, parse_metrics(["AP"]))
     with pytest.raises(UserError, match="none of the run's queries is judged"):
         evaluate_run([ranking("x", ["a"])], {"q": {"a": 1}}, parse_metrics(["AP"]))
 

@@ -73,20 +73,23 @@ def test_negatives_that_are_not_mined_take_no_memory(tmp_path):
 def test_kept_passages_are_as_many_as_the_model_keeps(tmp_path, group, factor):
     import torch
 
-    of = experiment("config.yaml", overlay(tmp_path, f"models: {{reranker: {{hard_negatives: {group - 1}, forward_factor: {factor}, rdrop_weight: 0}}}}"))
+    lists = "negatives: {sample: 64, pad_to: 64, depth: 64}"
+    reranker = f"models: {{reranker: {{hard_negatives: {group - 1}, forward_factor: {factor}, rdrop_weight: 0}}}}"
+    of = experiment("config.yaml", overlay(tmp_path, f"{lists}\n{reranker}"))
     seen = keep_hardest(torch.randn(1, group), factor).shape[1] if factor > 1 and group > 2 else group
     assert of.models["reranker"].texts == seen
 
 
 def test_bf16_on_a_processor_counts_for_arithmetic_alone(tmp_path, monkeypatch):
     of = experiment("config.yaml")
-    seconds = []
+    arithmetic, search = [], []
     for there in (False, True):
         monkeypatch.setattr(estimate, "cpu_has_bf16", lambda there=there: there)
-        seconds.append(planner(of, tmp_path))
-    plain, fast = (one._compute(1e12, 256, True, 0)[0] for one in seconds)
-    assert plain / fast == pytest.approx(load_costs().bf16_speedup)
-    assert seconds[0].job(Job("search_bm25")).cpu == seconds[1].job(Job("search_bm25")).cpu
+        one = planner(of, tmp_path)
+        arithmetic.append(one._compute(1e12, 256, True, 0)[0])
+        search.append(one.job(Job("search_bm25")).cpu)
+    assert arithmetic[0] / arithmetic[1] == pytest.approx(load_costs().bf16_speedup)
+    assert search[0] == search[1]
     fp32 = of.model_copy(update={"precision": "fp32"})
     assert planner(fp32, tmp_path).speedup == 1
 

@@ -61,7 +61,7 @@ def context(tmp_path, word_tokenizer):
 
 def test_the_stage(context):
     store, paths = CorpusStore(context.paths.corpus), context.paths
-    with pytest.raises(UserError, match=r"dev\.trec does not exist; search the split first"):
+    with pytest.raises(UserError, match=r"dev\.trec does not exist; run simlm search-bm25 first"):
         rerank(context, "reranker")
     # The third query found three passages, the last one none.
     lengths = [8, 8, 3, 8, 0]

@@ -17,6 +17,7 @@ from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.indexes import late_interaction
 from simlm.indexes.base import Place
+from simlm.models.reading import Reading
 from simlm.models.text import Tokens, tokenize_queries
 from simlm.retrieval import encode
 from simlm.retrieval.encode import encode_shard
@@ -35,6 +36,8 @@ class TokenEncoder:
 
     ragged, dimension, sha256, batch_size = True, DIMENSION, "a" * 64, 8
     lengths, precision, device = {"query": 8, "passage": 24}, Precision("fp32", "test"), torch.device("cpu")
+
+    reader = SimpleNamespace(reading=Reading())
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
@@ -209,7 +212,9 @@ def test_a_changed_offset_is_found(tmp_path, store, word_tokenizer):
 def test_dense_vectors_are_stored_as_before(tmp_path, store, word_tokenizer):
     """No offsets, and one array of all rows."""
     encoder = TokenEncoder(word_tokenizer)
-    dense = SimpleNamespace(**{name: getattr(encoder, name) for name in ("dimension", "sha256", "batch_size", "lengths", "precision", "device", "tokenizer")})
+    dense = SimpleNamespace(
+        **{name: getattr(encoder, name) for name in ("dimension", "sha256", "batch_size", "lengths", "precision", "device", "tokenizer", "reader")}
+    )
     dense.ragged, dense.embed = False, lambda tokens: np.stack([encoder.table[tokens[i]].mean(0) for i in range(len(tokens))])
     shards = shards_of(dense, store, tmp_path / "m", 2)
     assert not list((tmp_path / "m").glob("*.offsets.npy"))

@@ -57,7 +57,7 @@ def test_cluster_generic_runs_jobs_through_a_submit_command(snakemake, tmp_path)
     assert done.code == 0, done.text + (tmp_path / "submitted.log").read_text()
     asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) == 2
-    assert "-pe smp 2 -l h_vmem=8000M -l h_rt=00:240:00 -l gpu=0" in asked[0]
+    assert "-pe smp 2 -l h_vmem=1500M -l h_rt=00:30:00 -l gpu=0" in asked[0]
 
 
 @pytest.fixture(scope="module")

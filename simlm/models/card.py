@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 CARD = "README.md"
 
 
-def card_text(context: Context, name: str, lengths: dict[str, int]) -> str:
+def card_text(context: Context, name: str, lengths: dict[str, int], said: Mapping[str, Any] | None = None) -> str:
     """Markdown of the card of model ``name``; metrics are listed if it has been evaluated.
 
     Parameters
     ----------
     lengths
         Longest inputs in tokens, as in ``simlm.json``.
+    said
+        What ``simlm.json`` says of how the model reads (pooling, prompts and so on).
     """
     experiment, settings = context.experiment, context.experiment.system(name)
-    about, metrics = settings.card(), _metrics(context, name)
+    about, metrics = settings.card(said or {}), _metrics(context, name)
     usage = about.usage
     for field, value in lengths.items():
         usage = usage.replace("{" + field + "}", str(value))
@@ -41,11 +43,11 @@ def card_text(context: Context, name: str, lengths: dict[str, int]) -> str:
     return f"{start}\n## How it was made\n\n{trained}\n\nCorpus: {_corpus(context)}\n\n```json\n{block}\n```\n{metrics}"
 
 
-def add_card(context: Context, name: str, lengths: dict[str, int]) -> Callable[[Path], None]:
+def add_card(context: Context, name: str, lengths: dict[str, int], said: Mapping[str, Any] | None = None) -> Callable[[Path], None]:
     """A function that writes the card into an unfinished model folder (``write`` of :func:`simlm.models.folder.save_model`)."""
 
     def write(folder: Path) -> None:
-        (folder / CARD).write_text(card_text(context, name, lengths), encoding="utf-8")
+        (folder / CARD).write_text(card_text(context, name, lengths, said), encoding="utf-8")
 
     return write
 
@@ -61,7 +63,8 @@ def write_card(context: Context, name: str) -> None:
     from simlm.models.folder import read_manifest
 
     folder = context.paths.model(name)
-    write_text(folder / CARD, card_text(context, name, read_manifest(folder)["lengths"]))
+    manifest = read_manifest(folder)
+    write_text(folder / CARD, card_text(context, name, manifest["lengths"], manifest))
 
 
 def _corpus(context: Context) -> str:

@@ -39,7 +39,8 @@ def take_over(context: Context, name: str) -> None:
         for what, length in opened["lengths"].items():
             check_length(opened["model"], length, f"{place}.{'max' if what == 'pair' else what}_length", source)
         given = {"init": settings.init, **_origin(source)}
-        card = add_card(context, name, opened["lengths"])
+        said = {**opened["reading"].for_manifest(), "between": list(opened["between"])} if "reading" in opened else {}
+        card = add_card(context, name, opened["lengths"], said)
         extra = {"given": given, **opened.pop("extra")}
         record.notes |= {"given": given, "reading": opened.pop("notes")}
         save_model(paths.model(name), kind=settings.format, key=record.key, extra=extra, write=card, **opened)

@@ -152,7 +152,7 @@ def train(context: Context, name: str) -> None:
         evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
         every = trained.epoch_steps(settings.batch_size)
         fit(whole, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
-        write = add_card(context, name, start.lengths)
+        write = add_card(context, name, start.lengths, {**start.reading.for_manifest(), "between": list(model.head.between)})
         job.export(start.encoder, tokenizer, lengths=start.lengths, reading=start.reading, between=model.head.between, write=write)
 
 

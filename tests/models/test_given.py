@@ -44,6 +44,24 @@ def context(folder, hub, **models):
     return Context(validate(values), Paths(folder / "given"))
 
 
+def test_the_card_of_a_retriever_that_reads_in_its_own_way_computes_its_vectors(hub, tmp_path):
+    """The code of the card, run as it stands, gives what is searched; the sentence names the pooling and the prompts."""
+    reading = {"pooling": "mean", "query_prompt": "query: ", "passage_prompt": "passage: ", "title": "joined", "query_length": 24, "passage_length": 24}
+    here = context(tmp_path, hub, distilled=reading)
+    take_over(here, "distilled")
+    folder = here.paths.model("distilled")
+    card = (folder / "README.md").read_text()
+    assert "mean of the last hidden states of its tokens, L2-normalised" in card
+    assert "first token" not in card
+    assert "Queries are read after the prompt 'query: '." in card
+    code = card.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(folder)).replace("a question", QUERIES[0])
+    told = {}
+    exec(code.replace("title and text of the passage", f"{TITLES[0]} {TEXTS[0]}"), told)
+    encoder = TextEncoder(folder, FP32)
+    torch.testing.assert_close(torch.as_tensor(told["queries"]), torch.from_numpy(encoder.queries(QUERIES[:1])), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.as_tensor(told["passages"]), torch.from_numpy(encoder.passages(TITLES[:1], TEXTS[:1])), atol=1e-5, rtol=0)
+
+
 def test_the_retriever_embeds_as_its_card_says(hub, tmp_path):
     here = context(tmp_path, hub)
     take_over(here, "distilled")

@@ -131,8 +131,8 @@ class System(Block):
         """What is new in comparison with the system ``other``, called ``against``, in words; ``systems`` are all of the experiment."""
         return f"{self.noun} instead of {other.noun}"
 
-    def card(self) -> Card:
-        """What the card beside the weights says of the kind."""
+    def card(self, said: Mapping[str, Any]) -> Card:
+        """What the card beside the weights says of the kind; ``said`` is what ``simlm.json`` says of how the model reads."""
         return Card(f"A model of kind {self.kind}.")
 
     @property

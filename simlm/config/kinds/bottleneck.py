@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -164,7 +165,7 @@ class Bottleneck(Training, Pretrained):
     def reads_splits(self) -> dict[str, str]:
         return {"probe.split": self.probe.split} if self.probe else {}
 
-    def card(self) -> Card:
+    def card(self, said: Mapping[str, Any]) -> Card:
         sentence = (
             "An encoder pre-trained through a representation bottleneck (SimLM). It does not retrieve yet: fine-tune it as a bi-encoder. Decoder and "
             "language-model head are kept, so that pre-training can go on."

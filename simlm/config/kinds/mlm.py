@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -54,5 +55,5 @@ class MaskedLanguageModel(Training, Pretrained):
     def accepts(self) -> dict[str, tuple[str, ...]]:
         return {"init": ("pretrained",)}
 
-    def card(self) -> Card:
+    def card(self, said: Mapping[str, Any]) -> Card:
         return super().card()._replace(sentence="A masked language model, the start or the generator of SimLM's pre-training.")

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from simlm.config.embedding import Encoding, Index
 from simlm.config.kinds.base import Card, System
-from simlm.config.kinds.usage import EMBEDDING, HINTED, MASKED, PAIRS
+from simlm.config.kinds.usage import AS_SAID, EMBEDDING, HINTED, MASKED, PAIRS
 
 
 class Pretrained(System):
@@ -30,8 +30,40 @@ class Pretrained(System):
     format: ClassVar[str] = "mlm"
     pretrained: ClassVar[bool] = True
 
-    def card(self) -> Card:
+    def card(self, said: Mapping[str, Any]) -> Card:
         return Card("A language model.", "fill-mask", ("simlm",), usage=MASKED)
+
+
+OWN_WAY = {"pooling": "cls", "normalised": True, "similarity": "cosine", "query_prompt": "", "passage_prompt": "", "title": "pair"}
+"""How SimLM's retrievers read, as ``simlm.json`` says it (paper, section 3.2)."""
+
+_POOLED = {
+    "cls": "last hidden state of its first token",
+    "max": "largest last hidden state of its tokens, number by number",
+    "mean": "mean of the last hidden states of its tokens",
+    "mean_sqrt_len_tokens": "sum of the last hidden states of its tokens over the square root of their number",
+    "weightedmean": "mean of the last hidden states of its tokens, later ones counting more",
+    "lasttoken": "last hidden state of its last token",
+}
+
+
+def _embedding(said: Mapping[str, Any]) -> str:
+    """How a text becomes a vector, and two vectors a score, in sentences.
+
+    >>> _embedding({})
+    "The embedding of a text is the last hidden state of its first token, L2-normalised; a passage's score is the inner product of the two embeddings."
+    >>> _embedding({"pooling": "mean", "normalised": False, "query_prompt": "query: ", "title": "joined"})[-76:]
+    "Queries are read after the prompt 'query: '. Title and text are read as one."
+    """
+    way = OWN_WAY | {name: said[name] for name in OWN_WAY if name in said}
+    modes = [way["pooling"]] if isinstance(way["pooling"], str) else way["pooling"]
+    pooled = " and the ".join(_POOLED.get(mode, mode) for mode in modes)
+    layers = "through the layers beside the weights, " if said.get("between") else ""
+    length = "L2-normalised" if way["normalised"] else "not normalised"
+    sentences = [f"The embedding of a text is the {pooled}, {layers}{length}; a passage's score is the inner product of the two embeddings."]
+    sentences += [f"{what} are read after the prompt {way[key]!r}." for what, key in (("Queries", "query_prompt"), ("Passages", "passage_prompt")) if way[key]]
+    sentences += {"joined": ["Title and text are read as one."], "none": ["Titles are not read."]}.get(way["title"], [])
+    return " ".join(sentences)
 
 
 class Retriever(System):
@@ -73,12 +105,12 @@ class Retriever(System):
         parts += [f"{field} {_short(old)} → {_short(new)}" for field, old, new in _differences(self, other, self._rest)]
         return "; ".join(parts) or "nothing but the name"
 
-    def card(self) -> Card:
-        sentence = (
-            "A bi-encoder (dense retriever): one encoder for queries and passages. The embedding of a text is the last hidden state of its first "
-            "token, L2-normalised; a passage's score is the inner product of the two embeddings."
-        )
-        return Card(sentence, "sentence-similarity", ("sentence-transformers", "information-retrieval", "simlm"), "sentence-transformers", EMBEDDING)
+    def card(self, said: Mapping[str, Any]) -> Card:
+        sentence = f"A bi-encoder (dense retriever): one encoder for queries and passages. {_embedding(said)}"
+        own = all(said.get(name, value) == value for name, value in OWN_WAY.items()) and not said.get("between")
+        example = '("title", "text of the passage")' if said.get("title", "pair") == "pair" else '"title and text of the passage"'
+        usage = EMBEDDING if own else AS_SAID.replace("{example}", example)
+        return Card(sentence, "sentence-similarity", ("sentence-transformers", "information-retrieval", "simlm"), "sentence-transformers", usage)
 
 
 class Reranker(System):
@@ -102,7 +134,7 @@ class Reranker(System):
             return f"its top {self.rerank_depth} re-ranked by a cross-encoder"
         return f"the top {self.rerank_depth} of {self.candidates()} re-ranked by a cross-encoder"
 
-    def card(self) -> Card:
+    def card(self, said: Mapping[str, Any]) -> Card:
         sentence = "A cross-encoder (re-ranker): it reads a query and a passage together and gives one logit, the higher the more relevant."
         hinted = self.reads_lexical_index()
         usage = PAIRS.replace("{hint}", "57 " if hinted else "") + (HINTED if hinted else "")

@@ -35,6 +35,22 @@ sentence-transformers cuts every text at {passage} tokens; training and evaluati
 The pooler in the weights is an identity that only keeps `AutoModel` from warning; it plays no part in the embedding.
 """
 
+AS_SAID = """
+## Usage
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode_query(["a question"])
+passages = model.encode_document([{example}])
+print(model.similarity(queries, passages))
+```
+
+`encode_query` and `encode_document` write the prompts; evaluation cut queries at {query} and passages at {passage} tokens.
+"""
+"""For a retriever that reads in another way than SimLM's: the files beside the weights say how."""
+
 PAIRS = """
 ## Usage
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ def train(context: Context, name: str) -> None:
     job = start_job(context, name)
     with job.record:
         tokenizer = load_tokenizer(paths.tokenizer)
-        model = build(context, name, tokenizer)
+        model = build(context, name, tokenizer, job.record.caution)
         check_length(model.encoder, settings.max_length, f"models.{name}.max_length", settings.init)
         passages = TokenCache(store, tokenizer, settings.max_length, paths.tokens).whole()
         rows, held_out = split_holdout(len(store), settings)
@@ -122,11 +122,14 @@ def train(context: Context, name: str) -> None:
         job.export(model.encoder, tokenizer, lengths={"passage": settings.max_length}, write=write)
 
 
-def build(context: Context, name: str, tokenizer) -> BottleneckModel:
-    """Put encoder, heads and generator together; decoder and heads of an ``init`` that is itself a bottleneck model go on."""
+def build(context: Context, name: str, tokenizer, caution: Callable[[str], None] | None = None) -> BottleneckModel:
+    """Put encoder, heads and generator together; decoder and heads of an ``init`` that is itself a bottleneck model go on.
+
+    ``caution`` is told of a base without a head for masked words.
+    """
     settings = context.experiment.models[name]
-    encoder = load_masked_language_model(resolve_init(context, settings.init), tokenizer)
-    generator = load_masked_language_model(resolve_init(context, settings.generator), tokenizer) if settings.replaces else None
+    encoder = load_masked_language_model(resolve_init(context, settings.init), tokenizer, caution)
+    generator = load_masked_language_model(resolve_init(context, settings.generator), tokenizer, caution) if settings.replaces else None
     _check_parts(name, settings, encoder, generator)
     model = BottleneckModel(encoder, generator, BottleneckOptions.of(settings))
     if settings.init in context.experiment.models and context.experiment.models[settings.init].format == settings.format:

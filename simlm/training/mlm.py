@@ -76,7 +76,10 @@ def train(context: Context, name: str) -> None:
     job = start_job(context, name)
     with job.record:
         tokenizer = load_tokenizer(paths.tokenizer)
-        model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(resolve_init(context, settings.init), tokenizer)
+        if settings.size:
+            model = new_bert(settings, tokenizer)
+        else:
+            model = load_masked_language_model(resolve_init(context, settings.init), tokenizer, job.record.caution)
         check_length(model, settings.max_length, f"models.{name}.max_length", name)
         passages = TokenCache(store, tokenizer, settings.max_length, paths.tokens).whole()
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)

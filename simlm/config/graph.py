@@ -52,12 +52,6 @@ def folders_of(experiment: Experiment, name: str) -> list[str]:
     return [f"{name}.{part}" for part in model.parts()] or ([name] if model.trainer else [])
 
 
-def initial_model(experiment: Experiment, name: str) -> str | None:
-    """The model or part whose weights ``name`` starts from, or None when it starts from outside or from scratch."""
-    start = experiment.system(name).initial()
-    return start if start in experiment.systems else None
-
-
 def references(system: System) -> dict[str, str]:
     """Field → what it names, for everything that a system refers to, models outside the graph included."""
     named = {"init": system.initial(), **system.reads_models(), "negatives": system.reads_negatives(), **system.reads_runs()}

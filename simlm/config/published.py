@@ -25,9 +25,6 @@ MS_MARCO = {
 }
 """ir_datasets and Hugging Face ids (lower case) of the MS MARCO passage collection → the titles that it comes with."""
 
-ORIGINS = ("lexical", "trained", "released")
-"""Where a system of ours comes from: BM25, a model trained here, or one that was given."""
-
 
 @dataclass(frozen=True)
 class Published:
@@ -50,7 +47,7 @@ class Published:
     counterpart
         The system of this project's graphs that it corresponds to, or None.
     tolerances
-        Origin (see :data:`ORIGINS`) → largest difference that counts as reproduced; origins that it does not judge are absent.
+        Origin (see :data:`~simlm.config.kinds.base.Origin`) → largest difference that counts as reproduced; origins that it does not judge are absent.
     queries
         Judged queries of the split in print.
     """
@@ -104,7 +101,7 @@ def counterparts(experiment: Experiment) -> list[tuple[str, Published]]:
 
 
 def origin_of(experiment: Experiment, system: str) -> str:
-    """Where a system comes from, one of :data:`ORIGINS`."""
+    """Where a system comes from, one of :data:`~simlm.config.kinds.base.Origin`."""
     return experiment.system(system).origin
 
 

@@ -1,7 +1,7 @@
 """(query, passage) inputs of a cross-encoder, joined from tokens that were made once.
 
 A passage is read beside many queries; tokenizing it anew each time would cost as much as a small model. Joining
-gives exactly what :func:`simlm.models.text.tokenize_pairs` gives.
+gives exactly what the tokenizer gives for (query, "title: text"), the longer side cut first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text to tokens: the only place where queries, passages and (query, passage) pairs become token ids.
+"""Text to tokens: queries alone and passages with their titles; (query, passage) pairs are joined from tokens in :mod:`simlm.models.pairs`.
 
 A passage is the pair (title, text), with ``-`` for an absent title; a query stands alone (paper, section 4.1).
 A cross-encoder reads (query, "title: text"), or the text alone where there is no title.
@@ -109,13 +109,6 @@ def tokenize_queries(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], l
 def tokenize_passages(tokenizer: PreTrainedTokenizerFast, titles: Sequence[str], texts: Sequence[str], length: int, prompt: str = "") -> Tokens:
     """Tokens of (title, text) pairs, the longer side cut first; an empty title becomes ``-``, and ``prompt`` stands before it."""
     return _tokenize(tokenizer, [prompt + (title or ABSENT_TITLE) for title in titles], texts, length)
-
-
-def tokenize_pairs(
-    tokenizer: PreTrainedTokenizerFast, queries: Sequence[str], titles: Sequence[str], texts: Sequence[str], length: int, untitled: str = "text"
-) -> Tokens:
-    """Tokens of (query, "title: text") pairs for a cross-encoder, the longer side cut first."""
-    return _tokenize(tokenizer, queries, titled_texts(titles, texts, untitled), length)
 
 
 def titled_texts(titles: Sequence[str], texts: Sequence[str], untitled: str = "text") -> list[str]:

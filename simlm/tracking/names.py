@@ -1,4 +1,4 @@
-"""Names of metrics: ir-measures' on one side, MLflow's (which refuses ``@``, ``(`` and ``)``) on the other. The one map."""
+"""From ir-measures' names of metrics to MLflow's, which refuses ``@``, ``(`` and ``)``, and from settings to its parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 _TO_MLFLOW = {"RR": "mrr", "R": "recall", "nDCG": "ndcg", "AP": "map", "P": "precision", "Success": "success"}
-_TO_MEASURE = {key: name for name, key in _TO_MLFLOW.items()}
 
 
 def mlflow_name(name: str) -> str:
@@ -22,19 +21,6 @@ def mlflow_name(name: str) -> str:
     if measure and measure[1] in _TO_MLFLOW:
         last = _TO_MLFLOW[measure[1]] + last[len(measure[1]) :]
     return f"{folder}{slash}{re.sub(r'[^A-Za-z0-9.-]+', '_', last).strip('_')}"
-
-
-def display_name(key: str) -> str:
-    """The ir-measures name of an MLflow key; names that are no measure come back as they are.
-
-    >>> display_name("mrr_10"), display_name("test/recall_50"), display_name("map"), display_name("loss")
-    ('RR@10', 'test/R@50', 'AP', 'loss')
-    """
-    folder, slash, last = key.rpartition("/")
-    measure = re.fullmatch(r"([a-z]+)(?:_(\d+))?", last)
-    if measure and measure[1] in _TO_MEASURE:
-        last = _TO_MEASURE[measure[1]] + (f"@{measure[2]}" if measure[2] else "")
-    return f"{folder}{slash}{last}"
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, str]:

@@ -12,7 +12,6 @@ from simlm.config import load_experiment, merge, validate
 from simlm.config.graph import (
     compared_pairs,
     counterparts,
-    initial_model,
     is_external,
     mined_systems,
     needed_models,
@@ -97,7 +96,6 @@ def test_order_and_needs(default):
     order = training_order(default)
     for name in order:
         assert all(order.index(need) < order.index(name) for need in training_needs(default, name))
-    assert initial_model(default, "distilled") == "retriever2"
     assert mined_systems(default) == ["bm25", "retriever1", "retriever2"]
     assert set(needed_models(default)) == {name for name, block in default.models.items() if block.trainer}
 
@@ -143,7 +141,7 @@ def test_external_starts(tmp_path, default):
     assert is_external(str(tmp_path))
     assert not is_external("base")
     external = changed(default, retriever1={"init": "intfloat/simlm-base-msmarco"})
-    assert initial_model(external, "retriever1") is None
+    assert "simlm" not in training_needs(external, "retriever1")
 
 
 def test_settings_hold_only_what_changes_a_result(default):

@@ -106,6 +106,6 @@ def test_every_shipped_file_is_described():
 def test_a_shipped_file_is_planned(file, place):
     from tests.workflow.conftest import run_snakemake
 
-    done = run_snakemake(place, "--cores", "2", "-n", configs=layers(file))
+    done = run_snakemake(place, "--cores", "2", "-n", configs=layers(file), seconds=600)
     assert done.code == 0, done.text[-3000:]
     assert "report" in done.text

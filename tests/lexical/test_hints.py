@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pair_tokens import pair_tokens
 
 from simlm.lexical.bm25 import Bm25Index
 from simlm.lexical.hints import LexicalHints
 from simlm.models.pairs import PairJoiner
-from simlm.models.text import tokenize_pairs
 
 DOCUMENTS = ["swap two columns of a matrix", "invert a matrix", "sort the list", "find a row of the matrix", "join and split", "read read numbers"]
 
@@ -37,5 +37,5 @@ def test_a_hint_stands_before_the_passage(word_tokenizer):
     for length in (8, 13, 60):
         joiner = PairJoiner(word_tokenizer, length)
         ours = joiner.join(joiner.queries(queries), joiner.passages(titles, texts), np.array([57, 0, 100]))
-        theirs = tokenize_pairs(word_tokenizer, queries, ["", "", ""], ["57 row: " + texts[0], "0 sort", "100 matrix: find a list"], length)
+        theirs = pair_tokens(word_tokenizer, queries, ["", "", ""], ["57 row: " + texts[0], "0 sort", "100 matrix: find a list"], length)
         assert all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ("ids", "offsets", "second"))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pair_tokens import pair_tokens
 
 from simlm.errors import UserError
 from simlm.models.pairs import PairJoiner
-from simlm.models.text import tokenize_pairs
 
 WORDS = st.lists(st.sampled_from(["swap", "two", "columns", "matrix", "unseen", "numpy", "row"]), max_size=14).map(" ".join)
 
@@ -25,7 +25,7 @@ def test_join_is_what_the_tokenizer_gives(word_tokenizer, texts, length):
     queries, titles, passages = zip(*texts)
     joiner = PairJoiner(word_tokenizer, length)
     ours = joiner.join(joiner.queries(queries), joiner.passages(titles, passages))
-    assert same(ours, tokenize_pairs(word_tokenizer, queries, titles, passages, length))
+    assert same(ours, pair_tokens(word_tokenizer, queries, titles, passages, length))
 
 
 def test_other_special_tokens(word_tokenizer):
@@ -39,7 +39,7 @@ def test_other_special_tokens(word_tokenizer):
         )
         joiner = PairJoiner(word_tokenizer, 12)
         ours = joiner.join(joiner.queries(["swap two columns"] * 2), joiner.passages(["", "row"], ["sort list", "matrix " * 9]))
-        assert same(ours, tokenize_pairs(word_tokenizer, ["swap two columns"] * 2, ["", "row"], ["sort list", "matrix " * 9], 12))
+        assert same(ours, pair_tokens(word_tokenizer, ["swap two columns"] * 2, ["", "row"], ["sort list", "matrix " * 9], 12))
     finally:
         backend.post_processor = kept
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from finetuning import QUERIES, make_context
+from pair_tokens import pair_tokens
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
-from simlm.models.text import pad, tokenize_pairs
+from simlm.models.text import pad
 from simlm.stages.score_teacher import score_teacher
 from simlm.training.crossencoder import CrossEncoderTraining, train
 from simlm.training.losses import ranking_loss
@@ -37,7 +38,7 @@ def pairs(tokenizer, groups: int, group: int):
     words = ["swap", "two columns", "matrix row", "sort", "list find join", "numbers of a"]
     texts = [" ".join(words[(i * 7 + j) % 6] for j in range(1 + i % 5)) for i in range(groups * group)]
     queries = [words[i // group % 6] for i in range(groups * group)]
-    return pad(tokenize_pairs(tokenizer, queries, [""] * len(texts), texts, 32), tokenizer)
+    return pad(pair_tokens(tokenizer, queries, [""] * len(texts), texts, 32), tokenizer)
 
 
 def test_the_positive_and_the_hardest_are_kept():

@@ -16,6 +16,9 @@ from simlm.config.base import Block
 Untitled = Literal["text", "dash"]
 """How a cross-encoder reads a passage without a title: the text alone, or ``-: text``."""
 
+Origin = Literal["lexical", "trained", "released"]
+"""Where a system comes from: BM25, a training here, or published weights; ``config/published.yaml`` has tolerances for each."""
+
 ROLES = {
     "generates": "a masked language model",
     "pretrained": "a pre-trained language model",
@@ -45,8 +48,8 @@ class System(Block):
     shape: ClassVar[tuple[str, str]] = ("[", "]")
     """Brackets of its box in a mermaid diagram."""
 
-    origin: ClassVar[str] = "trained"
-    """Where it comes from (``simlm.evaluation.published.ORIGINS``), which decides how closely it must reproduce a published figure."""
+    origin: ClassVar[Origin] = "trained"
+    """Where it comes from, which decides how closely it must reproduce a published figure."""
 
     format: ClassVar[str | None] = None
     """What ``simlm.json`` calls the folder: kinds whose folders are opened in the same way share it. None without a folder."""

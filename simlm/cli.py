@@ -62,9 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"simlm: no command is called '{name}'{nearest(name, COMMANDS)} (simlm --help lists them)", file=sys.stderr)
         return 2
     command = _command(name.replace("-", "_"))
-    parser = argparse.ArgumentParser(prog=f"simlm {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    command.add_arguments(parser)
-    arguments = parser.parse_args(argv[1:])
+    arguments = parser_of(name).parse_args(argv[1:])
     try:
         processes.check(os.environ)
     except UserError as error:
@@ -85,6 +83,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"simlm {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """What reads the arguments of a command, one of ``COMMANDS``."""
+    command = _command(name.replace("-", "_"))
+    parser = argparse.ArgumentParser(prog=f"simlm {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_arguments(parser)
+    return parser
 
 
 def _command(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The kinds of models a graph may hold: those that the files of this folder define, and those of the modules in ``SIMLM_KINDS``.
 
 A kind is a subclass of :class:`~simlm.config.kinds.base.ModelBlock` with ``kind: Literal["its_name"]``. A new one is a file
-here, or a module elsewhere that the variable names (several are separated by commas); nothing else names kinds.
+here, or a module elsewhere that the variable names (several are separated by commas); whatever needs to know what a model is asks its block.
 """
 
 from __future__ import annotations

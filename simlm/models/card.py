@@ -38,7 +38,9 @@ def card_text(context: Context, name: str, lengths: dict[str, int], said: Mappin
     if settings.made_by == "import_model":
         return f"{start}\n## Origin\n\nThe published model `{settings.init}`, as it is; nothing was trained here.\n{metrics}"
     node = node_of(name)
-    trained = f"Model `{node}` of the experiment `{experiment.name}`, seed {model_seed(experiment, node)} (method: SimLM, arXiv 2207.02578)."
+    trained = (
+        f"Model `{node}` of the experiment `{experiment.name}`, seed {model_seed(experiment, node)}{f' (method: {about.method})' if about.method else ''}."
+    )
     block = json.dumps(experiment.models[node].model_dump(mode="json"), indent=2, ensure_ascii=False)
     return f"{start}\n## How it was made\n\n{trained}\n\nCorpus: {_corpus(context)}\n\n```json\n{block}\n```\n{metrics}"
 

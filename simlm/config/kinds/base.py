@@ -38,6 +38,7 @@ class Card(NamedTuple):
     tags: tuple[str, ...] = ("simlm",)
     library: str = "transformers"
     usage: str = ""
+    method: str = "SimLM, arXiv 2207.02578"
 
 
 class System(Block):

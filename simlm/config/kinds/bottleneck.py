@@ -39,7 +39,6 @@ class Bottleneck(Training, Pretrained):
     trainer: ClassVar[str] = "simlm.training.bottleneck:train"
     not_trained: ClassVar[tuple[str, ...]] = (*Training.not_trained, "probe")
     how_not_what: ClassVar[tuple[str, ...]] = (*Training.how_not_what, "probe")
-    noun: ClassVar[str] = "SimLM pre-training"
     format: ClassVar[str] = "bottleneck"
     shape: ClassVar[tuple[str, str]] = ("[[", "]]")
     outside: ClassVar[tuple[str, ...]] = ("init", "generator")
@@ -99,6 +98,16 @@ class Bottleneck(Training, Pretrained):
     max_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
     holdout: int = Field(4096, ge=0, description="Passages kept for the evaluation of the losses (never more than a tenth of the corpus).")
     probe: Probe | None = Field(Probe(), description="Retrieval probe; null switches it off.")
+
+    @property
+    def is_simlm(self) -> bool:
+        """Whether the settings are SimLM's objective: both sides restore all of a text in which a generator has replaced tokens, and nothing else is learnt."""
+        sides = {self.encoder_corruption, self.decoder_corruption} == {"replaced"} and {self.encoder_objective, self.decoder_objective} == {"restore"}
+        return sides and self.decoder == "shallow" and self.bag_of_words is None
+
+    @property
+    def noun(self) -> str:
+        return "SimLM pre-training" if self.is_simlm else "bottleneck pre-training"
 
     @property
     def replaces(self) -> bool:
@@ -166,11 +175,15 @@ class Bottleneck(Training, Pretrained):
         return {"probe.split": self.probe.split} if self.probe else {}
 
     def card(self, said: Mapping[str, Any]) -> Card:
-        sentence = (
-            "An encoder pre-trained through a representation bottleneck (SimLM). It does not retrieve yet: fine-tune it as a bi-encoder. Decoder and "
-            "language-model head are kept, so that pre-training can go on."
-        )
-        return super().card()._replace(sentence=sentence, tags=("information-retrieval", "simlm"))
+        how = "through a representation bottleneck (SimLM)" if self.is_simlm else f"by other objectives than SimLM's ({self._objectives_in_words()})"
+        after = "It does not retrieve yet: fine-tune it as a bi-encoder. What was trained beside it is kept, so that pre-training can go on."
+        method = super().card(said).method if self.is_simlm else ""
+        return super().card(said)._replace(sentence=f"An encoder pre-trained {how}. {after}", tags=("information-retrieval", "simlm"), method=method)
+
+    def _objectives_in_words(self) -> str:
+        parts = [] if self.encoder_objective == "none" else [f"encoder: {self.encoder_objective} from {self.encoder_corruption} text"]
+        parts += [] if self.decoder == "none" else [f"decoder: {self.decoder}, {self.decoder_objective}"]
+        return "; ".join(parts + (["bag of words"] if self.bag_of_words is not None else [])).replace("_", " ")
 
     @property
     def decoding_layers(self) -> int:

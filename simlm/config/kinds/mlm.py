@@ -56,4 +56,4 @@ class MaskedLanguageModel(Training, Pretrained):
         return {"init": ("pretrained",)}
 
     def card(self, said: Mapping[str, Any]) -> Card:
-        return super().card()._replace(sentence="A masked language model, the start or the generator of SimLM's pre-training.")
+        return super().card(said)._replace(sentence="A masked language model, the start or the generator of a pre-training.", method="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 ID_COLUMNS = ("_id", "docid", "doc_id", "id")
 QUERY_ID_COLUMNS = ("_id", "query_id", "query-id", "qid", "id")
 TEXT_COLUMNS = ("text", "contents", "query")
+
+JUDGED = ("qrels", "data", "default")
+"""Folders of judgements: BEIR's, and those in which the hub keeps the files of a default configuration."""
+
+_SHARD = re.compile(r"-\d+-of-\d+$")
+"""What the hub puts behind a split's name, ``test-00000-of-00001.parquet``."""
 
 
 def read_hub(block: HubDataset) -> Collection:
@@ -47,7 +54,7 @@ def read_hub(block: HubDataset) -> Collection:
 
 def _documents(table: Table) -> Records:
     """(id, title, text); ``""`` where there is no title."""
-    titled = "title" in table.columns
+    titled = table.find(("title",)) is not None
     plain = table.records(ID_COLUMNS, ("title",), TEXT_COLUMNS) if titled else table.records(ID_COLUMNS, TEXT_COLUMNS)
 
     def rows() -> Iterator[tuple[Any, ...]]:
@@ -62,13 +69,26 @@ def _qrels(block: HubDataset) -> tuple[dict[str, Records], str]:
     name = block.qrels or (block.id if Path(block.id).expanduser().is_dir() else f"{block.id}-qrels")
     folder = Path(name).expanduser()
     if folder.is_dir():
-        inside = folder / "qrels" if block.qrels is None or (folder / "qrels").is_dir() else folder
-        files = sorted(file for file in inside.iterdir() if file.is_file() and file.suffix != ".md") if inside.is_dir() else []
-        return {file.name.split(".")[0]: judgements(file) for file in files}, name
+        inside = next((folder / part for part in JUDGED if (folder / part).is_dir()), folder if block.qrels else None)
+        if inside is None:
+            raise UserError(f"{folder} has no folder {' or '.join(JUDGED)} with judgements; put <split>.tsv into {JUDGED[0]}/, or name another in corpus.qrels")
+        return {split: judgements(*files) for split, files in _by_split(inside).items()}, name
     # A revision belongs to one repository: it counts for the judgements only where they are in the same one.
     found = load(name, None, block.revision if name == block.id else None)
     tables = {split: _table(dataset, f"{name}, {split}, judgement") for split, dataset in found.items()}
     return {split: table.records(QUERY_COLUMNS, PASSAGE_COLUMNS, GRADE_COLUMNS) for split, table in tables.items()}, name
+
+
+def _by_split(folder: Path) -> dict[str, list[Path]]:
+    """Files of judgements by the split that their names begin with; several are shards of one table."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix != ".md" and not file.name.startswith("."):
+            found.setdefault(_SHARD.sub("", file.name.split(".")[0]), []).append(file)
+    for split, files in found.items():
+        if len(files) > 1 and not all(_SHARD.search(file.name.split(".")[0]) for file in files):
+            raise UserError(f"{folder} holds {', '.join(file.name for file in files[:3])}: keep one form of '{split}'")
+    return found
 
 
 def local_files(folder: Path, name: str) -> list[Path]:

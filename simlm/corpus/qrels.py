@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from simlm.corpus.records import Records, clean_grade, clean_id
-from simlm.corpus.tables import csv_rows, form_of, open_table, placed
+from simlm.corpus.tables import Placed, csv_rows, form_of, open_table, placed
 from simlm.errors import UserError, nearest
 from simlm.lines import numbered_lines
 
@@ -50,20 +51,25 @@ def qrels_file(folder: Path, stem: str) -> Path | None:
     return next((file for ending in ENDINGS if (file := folder / (stem + ending)).is_file()), None)
 
 
-def judgements(file: Path) -> Records:
-    """(query id, passage id, grade) of a file, as they stand there; :func:`collect` checks and joins them.
+def judgements(*files: Path) -> Records:
+    """(query id, passage id, grade) of a file or of its shards, as they stand there; :func:`collect` checks and joins them.
 
     Raises
     ------
     UserError
         While reading, with file and line, at the first line of another form.
     """
-    if form_of(file) in (".jsonl", ".json", ".parquet"):
-        table = open_table([file])
-        columns = {name.lower(): name for name in table.columns}
-        wanted = [columns[name] for name in (_named(file, columns, names) for names in (QUERY_COLUMNS, PASSAGE_COLUMNS, GRADE_COLUMNS))]
-        return placed(lambda: table.read(wanted), str(file))
-    return placed(lambda: _text_judgements(file), str(file))
+    readers = [_reader(file) for file in files]
+    return placed(lambda: chain.from_iterable(read() for read in readers), str(files[0]))
+
+
+def _reader(file: Path) -> Callable[[], Placed]:
+    if form_of(file) not in (".jsonl", ".json", ".parquet"):
+        return lambda: _text_judgements(file)
+    table = open_table([file])
+    columns = {name.lower(): name for name in table.columns}
+    wanted = [columns[name] for name in (_named(file, columns, names) for names in (QUERY_COLUMNS, PASSAGE_COLUMNS, GRADE_COLUMNS))]
+    return lambda: table.read(wanted)
 
 
 def collect(records: Iterable, what: str = "judgement") -> tuple[Qrels, dict[str, int], Counter[str]]:
@@ -82,7 +88,7 @@ def collect(records: Iterable, what: str = "judgement") -> tuple[Qrels, dict[str
     records = Records.of(records, what)
     graded: Qrels = {}
     first: dict[str, int] = {}
-    again: Counter[str] = Counter()
+    again: dict[tuple[str, str], bool] = {}
     for n, (query, passage, grade) in enumerate(records, 1):
         query, passage = clean_id(query, records.where, n, "query"), clean_id(passage, records.where, n, "passage")
         grade = clean_grade(grade, records.where, n)
@@ -90,10 +96,10 @@ def collect(records: Iterable, what: str = "judgement") -> tuple[Qrels, dict[str
             graded[query], first[query] = {}, n
         known = graded[query].get(passage)
         if known is not None:
-            again["repeated_judgements" if known == grade else "contradictory_judgements"] += 1
+            again[query, passage] = again.get((query, passage), False) or known != grade
             grade = max(known, grade)
         graded[query][passage] = grade
-    return graded, first, again
+    return graded, first, Counter("contradictory_judgements" if differs else "repeated_judgements" for differs in again.values())
 
 
 def read_qrels(path: str | Path, say: Callable[[str], None] | None = None) -> Qrels:
@@ -123,6 +129,8 @@ def _text_judgements(file: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
                 places, width = (0, len(fields) - 2, len(fields) - 1), len(fields)
             else:
                 names = [field.strip().lower() for field in fields]
+                if double := next((name for name in names if names.count(name) > 1), None):
+                    raise UserError(f"{file}:{number}: the column '{double}' is there twice; rename one")
                 if not set(names) & {*QUERY_COLUMNS, *PASSAGE_COLUMNS, *GRADE_COLUMNS}:
                     raise UserError(f"{file}:{number} {_NO_JUDGEMENT}, nor does it name such columns: {' '.join(fields)[:80]!r}")
                 places = tuple(names.index(_named(file, names, wanted)) for wanted in (QUERY_COLUMNS, PASSAGE_COLUMNS, GRADE_COLUMNS))

@@ -66,10 +66,15 @@ class Table:
         UserError
             If it has none of them.
         """
-        for name in names:
-            if name in self.columns:
-                return name
-        raise UserError(f"'{self.name}' has none of the columns {', '.join(names)} (it has {', '.join(self.columns)}); rename one")
+        if (found := self.find(names)) is not None:
+            return found
+        first = ", for its first line must name them" if self.name.endswith((".tsv", ".csv", ".gz")) else ""
+        raise UserError(f"'{self.name}' has none of the columns {', '.join(names)} (it has {', '.join(self.columns)}); rename one{first}")
+
+    def find(self, names: tuple[str, ...]) -> str | None:
+        """The first of ``names`` that the table has, whatever its case, as it is written there."""
+        there = {column.lower(): column for column in reversed(self.columns)}
+        return next((name if name in self.columns else there[name] for name in names if name in there), None)
 
     def records(self, *wanted: tuple[str, ...]) -> Records:
         """Tuples of the wanted columns, each given by the names it may have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 
 import pandas as pd
@@ -52,6 +53,48 @@ def test_whole_numbers_as_ids_and_no_titles(folder, tmp_path):
     prepare_corpus(block(folder), tmp_path / "corpus")
     store = CorpusStore(tmp_path / "corpus")
     assert (store.ids([0, 1]), store.texts([1]), store.positives("test")) == (["1", "2"], ([""], ["Salt."]), {"q0": [1]})
+
+
+@pytest.mark.parametrize("place", ["qrels", "data", "default"])
+def test_a_downloaded_repository_of_shards(folder, tmp_path, place):
+    """What the hub makes of the configurations corpus, queries and default."""
+    shutil.rmtree(folder / "qrels")
+    for part, number in [("corpus", 1), ("queries", 1), (place, 2)]:
+        (folder / part).mkdir()
+        for shard in range(number):
+            rows = {
+                "corpus": {"_id": ["d1", "d2"], "title": ["Bread", None], "text": ["Flour.", "Salt."]},
+                "queries": {"_id": ["q0", "q2"], "text": ["query 0", "query 2"]},
+                place: {"query-id": [("q2", "q0")[shard]], "corpus-id": ["d2"], "score": [1.0 + shard]},
+            }[part]
+            stem = part if number == 1 else "test"
+            pd.DataFrame(rows).to_parquet(folder / part / f"{stem}-{shard:05d}-of-{number:05d}.parquet")
+    for old in ("corpus.parquet", "queries.jsonl"):
+        (folder / old).unlink()
+    prepare_corpus(block(folder, splits={"test": "test"}), tmp_path / "corpus")
+    assert CorpusStore(tmp_path / "corpus").qrels("test") == {"q2": {"d2": 1}, "q0": {"d2": 2}}
+
+
+def test_columns_are_known_whatever_their_case(folder, tmp_path):
+    (folder / "corpus.parquet").unlink()
+    (folder / "corpus.tsv").write_text("DocId\tTitle\tTEXT\nd1\tBread\tFlour.\nd2\t\tSalt.\n")
+    prepare_corpus(block(folder), tmp_path / "corpus")
+    assert CorpusStore(tmp_path / "corpus").texts([0, 1]) == (["Bread", ""], ["Flour.", "Salt."])
+
+
+def test_one_split_in_two_forms_and_none_at_all(folder, tmp_path):
+    (folder / "qrels/test.csv").write_text("query-id,corpus-id,score\nq2,d1,1\n")
+    with pytest.raises(UserError, match=r"holds test.csv, test.tsv: keep one form of 'test'"):
+        prepare_corpus(block(folder), tmp_path / "corpus")
+    (folder / "qrels/test.csv").unlink()
+    (folder / "corpus.parquet").unlink()
+    (folder / "corpus.tsv").write_text("d1\tFlour.\n")
+    with pytest.raises(UserError, match=r"has none of the columns _id.*for its first line must name them"):
+        prepare_corpus(block(folder), tmp_path / "corpus")
+    (folder / "corpus.tsv").write_text("_id\ttext\nd1\tFlour.\n")
+    shutil.rmtree(folder / "qrels")
+    with pytest.raises(UserError, match="has no folder qrels or data or default with judgements"):
+        prepare_corpus(block(folder), tmp_path / "corpus")
 
 
 def test_mistakes_are_sentences(folder, tmp_path):

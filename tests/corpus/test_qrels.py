@@ -46,8 +46,8 @@ def test_ids_stay_text(tmp_path):
 
 def test_contradictions_are_told(tmp_path):
     told: list[str] = []
-    (tmp_path / "qrels").write_text("1 0 a 1\n1 0 a 2\n")
-    assert read_qrels(tmp_path / "qrels", told.append) == {"1": {"a": 2}}
+    (tmp_path / "qrels").write_text("1 0 a 1\n1 0 a 2\n1 0 a 1\n1 0 b 1\n1 0 b 1\n")
+    assert read_qrels(tmp_path / "qrels", told.append) == {"1": {"a": 2, "b": 1}}
     assert "judges 1 pairs" in told[0]
 
 
@@ -55,6 +55,7 @@ def test_contradictions_are_told(tmp_path):
     ("text", "sentence"),
     [
         ("1 0 a 1\n1 0 b\n", ":2 is not a judgement"),
+        ("query-id\tcorpus-id\tscore\tscore\n1\ta\t1\t0\n", ":1: the column 'score' is there twice"),
         ("1 0 a high\n", ":1 is not a judgement"),
         ("1\ta\t--1\n", ":1 is not a judgement"),
         ("1\ta\t1\n1\tb\t--1\n", ":2 is not a judgement: the grade must be a whole number, not '--1'"),

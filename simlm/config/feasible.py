@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,12 +19,16 @@ from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError
 from simlm.config.metrics import beyond
 from simlm.config.remote import HUB_ID
-from simlm.errors import nearest
+from simlm.errors import UserError, nearest
+from simlm.lines import numbered_lines
 
 LENGTHS = ("query_length", "passage_length", "max_length")
 
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 """What MLflow's address may begin with; databases may name a driver (``postgresql+psycopg2``)."""
+
+COUNTED = 400_000
+"""Lines of a corpus that are counted at most for a caution, so that the check stays quick."""
 
 USUAL_WIDTH = 768
 """Numbers of a vector where the model's own width is not known yet."""
@@ -83,7 +89,7 @@ def positions_of(experiment: Experiment, name: str) -> int | None:
             return None
         name = start
     about = _configuration(name)
-    limit, padding = about.get("max_position_embeddings"), about.get("pad_token_id")
+    limit, padding = about.get("max_position_embeddings", about.get("n_positions")), about.get("pad_token_id")
     if not isinstance(limit, int) or limit <= 0:
         return None
     # RoBERTa's kin count positions from behind the padding token's.
@@ -144,11 +150,26 @@ def _index(experiment: Experiment) -> Iterator[str]:
             needed = known[key] if key in known else known.setdefault(key, vectors_needed((*place, "factory"), *key))
             if block.train_vectors < needed:
                 raise GraphError((*place, "train_vectors"), f"{block.factory} learns from {needed:,} vectors at least, more than {block.train_vectors:,}")
-            most = experiment.corpus.max_passages
-            if most is not None and most < needed:
-                raise GraphError((*place, "factory"), f"{block.factory} learns from {needed:,} vectors at least, but corpus.max_passages is {most:,}")
-            if most is not None and most < 39 * needed:
-                yield f"{'.'.join(place)}.factory: faiss advises {39 * needed:,} vectors to train {block.factory}; corpus.max_passages is {most:,}"
+            most, said = _passages(experiment, min(39 * needed, max(needed, COUNTED)))
+            if most < needed:
+                raise GraphError((*place, "factory"), f"{block.factory} learns from {needed:,} vectors at least, but {said} {most:,}")
+            if most < 39 * needed:
+                yield f"{'.'.join(place)}.factory: faiss advises {39 * needed:,} vectors to train {block.factory}; {said} {most:,}"
+
+
+def _passages(experiment: Experiment, enough: int) -> tuple[float, str]:
+    """Most passages that the corpus may have, as far as files at hand tell without reading more than ``enough`` of them, and what says so."""
+    most = experiment.corpus.max_passages
+    found: tuple[float, str] = (inf, "") if most is None else (most, "corpus.max_passages is")
+    for name in ("corpus.jsonl", "corpus.jsonl.gz") if isinstance(experiment.corpus, BeirFolder) else ():
+        file = Path(experiment.corpus.path).expanduser() / name
+        if file.is_file():
+            try:
+                lines = sum(1 for _ in islice(numbered_lines(file), enough))
+            except UserError:  # the stage that reads it all says what is wrong
+                break
+            return (lines, f"the lines of {file} are") if lines < min(enough, found[0]) else found
+    return found
 
 
 def _width(experiment: Experiment, name: str) -> int:
@@ -180,6 +201,8 @@ def vectors_needed(place: tuple[str | int, ...], factory: str, width: int) -> in
         raise GraphError(place, f"'{factory}' is no index for inner products of {width} numbers ({reason[:160]}); `Flat` is exact") from None
     if isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
         raise GraphError(place, f"'{factory}' has ids of its own, but a passage's id is its row; leave IDMap out")
+    if getattr(index, "nlist", 1) < 1:
+        raise GraphError(place, f"'{factory}' has no cells; give IVF a number above 0")
     return _trained_on(index)
 
 
@@ -189,7 +212,7 @@ def _trained_on(index: Any) -> int:
     index = faiss.downcast_index(index)
     inner = [getattr(index, name, None) for name in ("index", "quantizer", "base_index", "refine_index", "storage")]
     needs = [_trained_on(one) for one in inner if isinstance(one, faiss.Index)]
-    cells = index.nlist if hasattr(index, "nlist") else 0
+    cells = getattr(index, "nlist", 0)
     quantizer = getattr(index, "pq", None)
     codes = 2**quantizer.nbits if quantizer is not None else 0
     return max([cells, codes, *needs])

@@ -40,7 +40,7 @@ _ELSEWHERE = {
 """Names that ir-measures knows, but that cannot be computed here for all ids."""
 
 _BY_ALIAS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
-_FORM = re.compile(r"([A-Za-z][A-Za-z_\- ]*?)(\([^()]*\))?(?:@|_cut_|_cut\.|_|\.)?(\d+(?:\.\d+)?k?)?", re.IGNORECASE)
+_FORM = re.compile(r"([A-Za-z][A-Za-z_\- ]*?)(\([^()]*\))?(?:(?:@|_at_|_cut_|_cut\.|_|\.)?(\d+(?:\.\d+)?k?))?", re.IGNORECASE)
 
 
 def canonical_metric(name: str) -> str:
@@ -51,7 +51,7 @@ def canonical_metric(name: str) -> str:
     ValueError
         If no metric is called so, with the nearest name.
 
-    >>> [canonical_metric(name) for name in ("MRR@10", "map", "ndcg_cut_10", "R@1k", "recall@100", "P_5", "nDCG(dcg='log2')@10")]
+    >>> [canonical_metric(name) for name in ("MRR@10", "map", "ndcg_cut_10", "R@1k", "recall_at_100", "P_5", "nDCG(dcg='log2')@10")]
     ['RR@10', 'AP', 'nDCG@10', 'R@1000', 'R@100', 'P@5', "nDCG(dcg='log2')@10"]
     """
     match = _FORM.fullmatch(name.strip())

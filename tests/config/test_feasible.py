@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import subprocess
 import sys
@@ -48,6 +49,7 @@ REFUSED = {
     "no index": (put("index", {"factory": "Foo"}), ["c.yaml:", "index.factory", "'Foo' is no index for inner products of 32 numbers"]),
     "an index of distances alone": (put("index", {"factory": "LSH"}), ["index.factory", "'LSH' is no index for inner products"]),
     "an index that does not divide": (put("index", {"factory": "PQ7"}), ["index.factory", "multiple"]),
+    "an index without cells": (put("index", {"factory": "IVF0,Flat"}), ["index.factory", "'IVF0,Flat' has no cells"]),
     "an index with ids": (put("index", {"factory": "IDMap,Flat"}), ["index.factory", "a passage's id is its row"]),
     "too few to train": (put("index", {"factory": "IVF1024,Flat", "train_vectors": 500}), ["index.train_vectors", "learns from 1,024 vectors at least"]),
     "too few passages": (
@@ -110,16 +112,46 @@ def test_warned(tmp_path, monkeypatch, capsys, name):
     assert f"caution: {sentence}" in said or sentence in said
 
 
-@pytest.mark.parametrize(("about", "limit"), [({"model_type": "bert"}, 100), ({"model_type": "xlm-roberta", "pad_token_id": 1}, 98)])
+@pytest.mark.parametrize(
+    ("about", "limit"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 100}, 100),
+        ({"model_type": "xlm-roberta", "max_position_embeddings": 100, "pad_token_id": 1}, 98),
+        ({"model_type": "gpt2", "n_positions": 100}, 100),
+    ],
+)
 def test_positions_of_a_local_model(tmp_path, capsys, about, limit):
     """RoBERTa's kin count positions from 2, as their embedding tables are two longer than the longest input."""
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/config.json").write_text(json.dumps({"max_position_embeddings": 100, **about}))
+    (tmp_path / "model/config.json").write_text(json.dumps(about))
     given = {"kind": "given_biencoder", "init": str(tmp_path / "model"), "query_length": 32, "passage_length": limit}
     assert checked(tmp_path, capsys, put("models", "given", given))[0] == 0
     code, said = checked(tmp_path, capsys, put("models", "given", {**given, "passage_length": limit + 1}))
     assert code == 2
     assert f"more than the {limit} positions" in said
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("factory", "code", "sentence"),
+    [
+        ("IVF501,Flat", 2, "IVF501,Flat learns from 501 vectors at least, but the lines of {} are 500"),
+        ("IVF4096,PQ16", 2, "learns from 4,096 vectors at least, but the lines of {} are 500"),
+        ("IVF16,Flat", 0, "faiss advises 624 vectors to train IVF16,Flat; the lines of {} are 500"),
+        ("IVF12,Flat", 0, None),
+    ],
+)
+def test_an_index_needs_as_many_passages_as_it_learns_from(tmp_path, capsys, factory, code, sentence, packed):
+    file = tmp_path / ("corpus.jsonl.gz" if packed else "corpus.jsonl")
+    content = b'{"_id": "d", "text": "x"}\n' * 500
+    file.write_bytes(gzip.compress(content) if packed else content)
+
+    def change(values):
+        values.update(index={"factory": factory}, corpus={"source": "beir", "path": str(tmp_path), "splits": {"train": "train", "test": "test"}})
+
+    found, said = checked(tmp_path, capsys, change)
+    assert found == code
+    assert sentence.format(file) in said if sentence else "caution" not in said
 
 
 def test_a_folder_that_looks_like_a_repository(tmp_path, monkeypatch, capsys):

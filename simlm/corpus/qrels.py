@@ -129,10 +129,10 @@ def _text_judgements(file: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
                 places, width = (0, len(fields) - 2, len(fields) - 1), len(fields)
             else:
                 names = [field.strip().lower() for field in fields]
-                if double := next((name for name in names if names.count(name) > 1), None):
-                    raise UserError(f"{file}:{number}: the column '{double}' is there twice; rename one")
                 if not set(names) & {*QUERY_COLUMNS, *PASSAGE_COLUMNS, *GRADE_COLUMNS}:
                     raise UserError(f"{file}:{number} {_NO_JUDGEMENT}, nor does it name such columns: {' '.join(fields)[:80]!r}")
+                if double := next((name for name in names if names.count(name) > 1), None):
+                    raise UserError(f"{file}:{number}: the column '{double}' is there twice; rename one")
                 places = tuple(names.index(_named(file, names, wanted)) for wanted in (QUERY_COLUMNS, PASSAGE_COLUMNS, GRADE_COLUMNS))
                 width = len(fields)
                 continue

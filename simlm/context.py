@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,18 +35,22 @@ class Context:
         Raises
         ------
         UserError
-            If an input is not there, with the command that makes it.
+            If an input is not there, with the command that makes it; if it is not what its own record says, or if that record,
+            or one before it, belongs to another configuration.
         """
         from simlm.config.code import code_of
         from simlm.config.inputs import inputs_of
         from simlm.config.jobs import Job
+        from simlm.config.load import resolved
         from simlm.config.stages import settings_of
         from simlm.records.record import StageRecord
 
         job = Job(stage, name, part)
         inputs = inputs_of(self.experiment, self.paths, job) if inputs is None else inputs
         self.require(*inputs.values())
-        return StageRecord(self.paths.record(job.label), job.label, settings_of(self.experiment, *job), dict(inputs), code_of(self.experiment, stage, name))
+        self.require_belonging(stage, name, part, files=inputs.values())
+        settings, code = settings_of(self.experiment, *job), code_of(self.experiment, stage, name)
+        return StageRecord(self.paths.record(job.label), job.label, settings, dict(inputs), code, resolved(self.experiment))
 
     def require(self, *files: Path) -> None:
         """Refuse to start a job without its inputs.
@@ -56,9 +60,32 @@ class Context:
         UserError
             If a file is not there, with the command that makes it.
         """
-        from simlm.config.inputs import maker_of
+        from simlm.config.inputs import makers
 
         for file in files:
             if not file.exists():
-                maker = maker_of(self.experiment, self.paths, file)
+                maker = makers(self.experiment, self.paths).get(file)
                 raise UserError(f"{file} does not exist; " + (f"run {maker.command} first" if maker else "restore it"))
+
+    def require_belonging(self, stage: str | None = None, name: str | None = None, part: str | None = None, files: Iterable[Path] | None = None) -> None:
+        """Refuse results that other settings or inputs have made: those that a job is made of, or all.
+
+        Parameters
+        ----------
+        stage, name, part
+            The job; default: everything that the experiment asks for.
+        files
+            Results that must be what their records say; default: all.
+
+        Raises
+        ------
+        UserError
+            With the names of the stages or of the file.
+        """
+        from simlm.config.belonging import require_belonging
+        from simlm.config.inputs import before
+        from simlm.config.jobs import Job
+        from simlm.damage import require_stated
+
+        require_stated(self.paths, files)
+        require_belonging(self.experiment, self.paths, before(self.experiment, self.paths, Job(stage, name, part)) if stage else None)

@@ -2,24 +2,30 @@
 
 Snakemake takes a manifest for the stage. Where a power cut, a full disk or a copy that broke off left one beside files that are empty, cut or
 full of zeros, the manifest and the stage's record are removed here, and the plain command runs the stage again. Sizes and beginnings are looked
-at every time; digests once, if the last workflow ended with its machine.
+at every time, and digests of files that something has touched since; those of big files that nobody knows only if the last workflow ended with its
+machine.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simlm.files import sha256_file, write_json
+from simlm.digests import Digests, digests_below
+from simlm.errors import UserError
+from simlm.files import write_json
 from simlm.paths import Paths
 
 NEVER_EMPTY = (".json", ".safetensors", ".npy", ".parquet", ".arrow", ".faiss")
 """None of these begins with eight zero bytes either, nor do texts."""
 
 TEXTS = (".tsv", ".trec", ".jsonl", ".html", ".yaml", ".md")
+
+BIG = 64 << 20
+"""Bytes from which a file is not read for its digest at the start of every workflow."""
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -55,7 +61,7 @@ def find(paths: Paths, digests: bool = False) -> list[Damage]:
     reasons = {file: reason for file in _results(paths) if (reason := _hollow(file))}
     for file, about, by in described:
         # A missing output Snakemake sees by itself, and the record of a stage that is no longer part of the experiment may name some.
-        if file not in reasons and (file.exists() or by.parent.name != "stages") and (reason := _differs(file, about, digests)):
+        if file not in reasons and (file.exists() or by.parent.name != "stages") and (reason := _differs(file, about, digests_below(paths.root), digests)):
             reasons[file] = reason
     for file, reason in sorted(reasons.items()):
         manifests = [*(by for other, _, by in described if other == file), *_beside(file)]
@@ -63,6 +69,34 @@ def find(paths: Paths, digests: bool = False) -> list[Damage]:
         records = [by for other, _, by in described if by.parent.name == "stages" and any(_belongs(other, manifest) for manifest in manifests)]
         found.append(Damage(file, reason, tuple(dict.fromkeys([*manifests, *records]))))
     return found
+
+
+def stated(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
+    """(output of a stage, its size and digest, the record that says so) for all records; the results may have moved since."""
+    for record in sorted((paths.root / "stages").glob("*.json")):
+        values = _read(record)
+        outputs, folder = values.get("outputs"), values.get("folder")
+        for about in outputs.values() if isinstance(outputs, dict) else ():
+            if isinstance(about, dict) and isinstance(about.get("path"), str) and isinstance(about.get("bytes"), int):
+                file = Path(about["path"])
+                if isinstance(folder, str) and file.is_relative_to(folder):
+                    file = paths.root / file.relative_to(folder)
+                if file.resolve().is_relative_to(paths.root.resolve()):
+                    yield file, about, record
+
+
+def require_stated(paths: Paths, files: Iterable[Path] | None = None) -> None:
+    """Refuse results that are not what the records of their stages say: cut, changed, or put there by somebody else.
+
+    Raises
+    ------
+    UserError
+        With the file, and the record of its stage.
+    """
+    wanted = None if files is None else set(files)
+    for file, about, record in stated(paths):
+        if (wanted is None or file in wanted) and file.is_file() and (reason := _differs(file, about, digests_below(paths.root), wanted is not None)):
+            raise UserError(f"{file} {reason} ({record}); run the stage {record.stem} again, or delete both if it is to stay as it is")
 
 
 def undo(damages: list[Damage]) -> None:
@@ -128,27 +162,23 @@ def _hollow(file: Path) -> str | None:
     return "is full of zeros" if not any(beginning) and file.suffix in (*NEVER_EMPTY, *TEXTS) else None
 
 
-def _differs(file: Path, about: dict[str, Any], digests: bool) -> str | None:
+def _differs(file: Path, about: dict[str, Any], known: Digests, digests: bool) -> str | None:
     try:
         size = file.stat().st_size
     except OSError:
         return "is missing"
     if size != about["bytes"]:
         return f"has {size:,} bytes instead of {about['bytes']:,}"
-    if digests and about.get("sha256") and sha256_file(file) != about["sha256"]:
-        return "is not what its digest says"
+    if about.get("sha256"):
+        digest = known.of(file) if digests or size < BIG else known.known(file)
+        if digest not in (None, about["sha256"]):
+            return "is not what its digest says"
     return None
 
 
 def _described(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
     """(file, its size and perhaps digest, the manifest or record that says so)."""
-    for record in sorted((paths.root / "stages").glob("*.json")):
-        outputs = _read(record).get("outputs")
-        for about in outputs.values() if isinstance(outputs, dict) else ():
-            if isinstance(about, dict) and isinstance(about.get("path"), str) and isinstance(about.get("bytes"), int):
-                file = Path(about["path"])
-                if file.resolve().is_relative_to(paths.root.resolve()):
-                    yield file, about, record
+    yield from stated(paths)
     for manifest in sorted(file for pattern in ("models/*/simlm.json", "embeddings/*/*.json", "index/*/manifest.json") for file in paths.root.glob(pattern)):
         values = _read(manifest)
         for key, name in (("weights", "model.safetensors"), ("vectors", None), ("file", "index.faiss")):

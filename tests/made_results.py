@@ -11,9 +11,11 @@ from typing import Any
 
 from simlm.config import Experiment, validate
 from simlm.config.graph import compared_pairs
+from simlm.config.jobs import jobs
+from simlm.config.stages import canonical, settings_of
 from simlm.context import Context
 from simlm.corpus.store import write_corpus
-from simlm.files import sha256_text, write_json, write_text
+from simlm.files import sha256_file, sha256_text, write_json, write_text
 from simlm.paths import Paths
 
 HOSTILE = '<script>alert("x")</script> & "quotes" שלום 🙂 </style>'
@@ -46,6 +48,11 @@ def made_configuration(results: Path, **over: Any) -> dict[str, Any]:
         },
         **over,
     }
+
+
+def of_file(file: Path) -> dict[str, Any]:
+    """Size and digest."""
+    return {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
 
 
 class MadeResults:
@@ -97,16 +104,16 @@ class MadeResults:
     def stage(self, name: str, seconds: float = 12.5, **over: Any) -> dict[str, Any]:
         """Write a record (and, for a training, its curve), starting where the last one ended."""
         kind, _, subject = name.partition(".")
-        settings = {"seed": 42}
+        job = next((job for job in jobs(self.experiment) if job.label == name), None)
+        settings = json.loads(canonical(settings_of(self.experiment, *job))) if job else {"seed": 42}
         if kind == "train":
-            block = self.experiment.models[subject]
-            settings = {**block.model_dump(mode="json", exclude=set(block.not_trained)), "seed": 42, "precision": "fp32"}
-            self._history(subject, block.kind)
+            self._history(subject, self.experiment.models[subject].kind)
+        corpus = self.paths.corpus / "manifest.json"
         output = self.paths.root / "models" / subject / "model.safetensors" if kind == "train" else self.paths.config
         record = {
             "stage": name, "key": sha256_text(name)[:16], "settings": settings,
-            "inputs": {"corpus": {"path": "corpus/manifest.json", "sha256": sha256_text("c")}},
-            "outputs": {"file": {"path": str(output), "bytes": 123, "sha256": sha256_text("o")}},
+            "inputs": {"corpus": {"path": str(corpus), "sha256": sha256_file(corpus)}},
+            "outputs": {"file": {"path": str(output), **(of_file(output) if output.exists() else {"bytes": 123, "sha256": sha256_text("o")})}},
             "metrics": {"steps": 200, "loss": 1.25, "held_out/RR": 0.5} if kind == "train" else {"queries": 20},
             "notes": {"precision": "fp32: the CPU lacks bf16 instructions", "dropped": {"no positive": 2}},
             "start": self.clock.isoformat(), "end": (self.clock + timedelta(seconds=seconds)).isoformat(), "seconds": seconds, "peak_memory_mib": 512.5,

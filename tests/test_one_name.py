@@ -14,7 +14,7 @@ import pytest
 
 from simlm.cli import COMMANDS
 from simlm.config import load_experiment
-from simlm.config.inputs import inputs_of, maker_of, outputs_of, parts_of, patterns
+from simlm.config.inputs import inputs_of, makers, outputs_of, parts_of, patterns
 from simlm.config.jobs import STAGES, Job, jobs, names_of
 from simlm.config.kinds import KINDS, ModelBlock
 from simlm.paths import Paths
@@ -68,7 +68,7 @@ def test_every_input_is_made_by_an_earlier_job(smoke):
     for job in [*jobs(smoke), Job("report"), Job("track")]:
         lacking = set(inputs_of(smoke, PATHS, job).values()) - made
         # The order of the chain is by stage; what a later training makes is found by the graph.
-        assert all(maker_of(smoke, PATHS, file) in jobs(smoke) for file in lacking), (job, lacking)
+        assert all(makers(smoke, PATHS).get(file) in jobs(smoke) for file in lacking), (job, lacking)
         made |= set(outputs_of(smoke, PATHS, job))
 
 

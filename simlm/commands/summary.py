@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths, evaluate = context.paths, context.experiment.evaluate
     if not paths.metrics_table.exists():
         raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `snakemake --cores 2 all` goes on with it")
+    context.require_belonging()
     from simlm.evaluation.compare import MetricRow, read_rows
     from simlm.evaluation.table import metrics_text
     from simlm.records.stages import cautions, read_stages

@@ -41,7 +41,7 @@ def code_of(experiment: Experiment, stage: str, name: str | None = None) -> str:
     """Fingerprint of the code behind a stage: its function, what that imports, and what makes the model ``name``."""
     makes = stage in ("train", "import_model") and name is not None
     trainer = experiment.models[name].trainer if makes else None
-    return fingerprint(f"simlm.stages.{stage}", *WHOLE.get(stage, ()), *([trainer.partition(":")[0]] if trainer else []))
+    return _fingerprint_once(f"simlm.stages.{stage}", *WHOLE.get(stage, ()), *([trainer.partition(":")[0]] if trainer else []))
 
 
 def fingerprint(*modules: str) -> str:
@@ -55,6 +55,10 @@ def fingerprint(*modules: str) -> str:
         digest.update(str(file.relative_to(PACKAGE)).encode())
         digest.update(_read(file)[0])
     return digest.hexdigest()[:16]
+
+
+_fingerprint_once = functools.cache(fingerprint)
+"""The same for as long as the process runs, in which its code does not change."""
 
 
 def reached(modules: Iterable[str]) -> set[str]:

@@ -13,7 +13,7 @@ from simlm.config.jobs import STAGES, Job, is_reproduction, jobs, names_of, runs
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.remote import is_hub_id
 from simlm.config.stages import settings_of
-from simlm.hub import PICKLED, SAFE, SMALL
+from simlm.hub import PICKLED, SAFE, SMALL, data_files
 from simlm.paths import Paths
 
 
@@ -33,10 +33,13 @@ MODULES = ("[0-9]_*/*.json", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin", "[0-9]_*/
 
 def planned(experiment: Experiment, paths: Paths, shards: int | None = None) -> list[Planned]:
     """All jobs that leave a record before the report, with what their records must state."""
-    return [
-        Planned(job, settings_of(experiment, *job), code_of(experiment, job.stage, job.name), inputs_of(experiment, paths, job, shards))
-        for job in jobs(experiment, shards)
-    ]
+    return [plan_of(experiment, paths, job, shards) for job in jobs(experiment, shards)]
+
+
+def plan_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, code: bool = True) -> Planned:
+    """A job with what its record must state; without ``code`` that is left empty."""
+    fingerprint = code_of(experiment, job.stage, job.name) if code else ""
+    return Planned(job, settings_of(experiment, *job), fingerprint, inputs_of(experiment, paths, job, shards))
 
 
 def inputs_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None) -> dict[str, Path]:
@@ -147,15 +150,28 @@ def outputs_of(experiment: Experiment, paths: Paths, job: Job, called: str | Non
     raise KeyError(stage)
 
 
-def maker_of(experiment: Experiment, paths: Paths, file: Path) -> Job | None:
-    """The job that writes ``file``, if any of the experiment does."""
+def makers(experiment: Experiment, paths: Paths) -> dict[Path, Job]:
+    """File → the job that writes it, for everything that the experiment can be asked for."""
+    found: dict[Path, Job] = {}
     for stage in STAGES:
         for name in names_of(experiment, stage) if STAGES[stage] else [None]:
             for part in parts_of(experiment, stage, name):
                 job = Job(stage, name, part)
-                if file in outputs_of(experiment, paths, job):
-                    return job
-    return None
+                for file in outputs_of(experiment, paths, job):
+                    found.setdefault(file, job)
+    return found
+
+
+def before(experiment: Experiment, paths: Paths, *given: Job) -> list[Job]:
+    """The jobs whose results reach the given ones, near or far; those themselves are not among them."""
+    made_by, found, waiting = makers(experiment, paths), dict[Job, None](), list(given)
+    while waiting:
+        for file in inputs_of(experiment, paths, waiting.pop()).values():
+            job = made_by.get(file)
+            if job and job not in found and job not in given:
+                found[job] = None
+                waiting.append(job)
+    return list(found)
 
 
 def parts_of(experiment: Experiment, stage: str, name: str | None) -> list[str | None]:
@@ -189,11 +205,21 @@ def local_files(name: str | None) -> list[Path]:
 
 def corpus_files(experiment: Experiment) -> list[Path]:
     """Files of a local source, so that new data reruns what follows from it; a missing one is the stage's to report."""
-    block = experiment.corpus
-    folder = Path(getattr(block, "path", "") or getattr(block, "id", "") or "").expanduser()
-    if str(folder) == "." or not folder.is_dir():
-        return []
-    return sorted(file for pattern in ("*.jsonl", "*.jsonl.gz", "qrels/*.tsv", "*.parquet") for file in folder.glob(pattern))
+    block, found = experiment.corpus, []
+    match block.source:
+        case "beir":
+            folder = Path(block.path).expanduser()
+            patterns = ["corpus.jsonl*", "queries.jsonl*", *(f"qrels/{stem}.*" for stem in block.splits.values())]
+            found = [file for pattern in patterns for file in folder.glob(pattern)]
+        case "hub" if not is_hub_id(block.id):
+            folder = Path(block.id).expanduser()
+            found = [file for name in (block.passages, block.queries) for pattern in (f"{name}.*", f"{name}/*") for file in folder.glob(pattern)]
+            judged = Path(block.qrels).expanduser() if block.qrels else folder
+            if judged.is_dir():
+                found += (judged / "qrels" if block.qrels is None or (judged / "qrels").is_dir() else judged).glob("*")
+        case "ir_datasets" if (titles := block.title_source()) and not is_hub_id(titles):
+            found = data_files(Path(titles).expanduser())
+    return sorted({file for file in found if file.is_file() and not file.name.startswith(".")})
 
 
 def _model(field: str, name: str, experiment: Experiment, paths: Paths) -> dict[str, Path]:

@@ -27,6 +27,11 @@ def load_experiment(*paths: str | Path) -> Experiment:
     return validate(read_values(*paths), [Path(path) for path in paths])
 
 
+def resolved(experiment: Experiment) -> str:
+    """The whole configuration as YAML, every default written out."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
 def read_values(*paths: str | Path) -> dict[str, Any]:
     """The plain values of one or more YAML files, the later laid over the earlier, not yet checked."""
     merged: dict[str, Any] = {}

@@ -86,13 +86,14 @@ class Systems:
     Raises
     ------
     UserError
-        If the experiment has no corpus yet.
+        If the experiment has no corpus yet, or its results belong to another configuration.
     """
 
     def __init__(self, context: Context) -> None:
         from simlm.corpus.store import CorpusStore
 
         self.experiment, self.paths = context.experiment, context.paths
+        context.require_belonging()
         self.store = CorpusStore(context.paths.corpus)
         self._open: dict[str, Searcher] = {}
         self._opening: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)

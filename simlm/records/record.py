@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm import __version__, processes
+from simlm.damage import stated
+from simlm.digests import digests_below
 from simlm.errors import UserError
-from simlm.files import sha256_file, sha256_text, write_json
+from simlm.files import sha256_text, write_json, write_text
+from simlm.paths import Paths
 from simlm.progress import say
 from simlm.walltime import Clock
 
@@ -39,6 +42,8 @@ class StageRecord:
         Name → file whose sha256 is recorded (manifests stand for big folders).
     code
         Fingerprint of the code behind the stage.
+    configuration
+        The resolved configuration, which is written beside the results where another one or none lies there.
 
     Attributes
     ----------
@@ -50,12 +55,16 @@ class StageRecord:
         Anything else worth keeping (choices with reasons, counts of dropped items; ``cautions``, see :meth:`caution`).
     """
 
-    def __init__(self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None, code: str = "") -> None:
-        self.path, self.stage, self.settings, self.code = path, stage, settings, code
+    def __init__(
+        self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None, code: str = "", configuration: str | None = None
+    ) -> None:
+        self.path, self.stage, self.settings, self.code, self.configuration = path, stage, settings, code, configuration
+        self.folder = path.parent.parent
         for name, file in (inputs or {}).items():
             if not file.exists():
                 raise UserError(f"{file} does not exist; run the stage that makes it ({name}) first")
-        self.inputs = {name: {"path": str(file), "sha256": sha256_file(file)} for name, file in (inputs or {}).items()}
+        digests = digests_below(self.folder)
+        self.inputs = {name: {"path": str(file), "sha256": digests.of(file)} for name, file in (inputs or {}).items()}
         self.metrics: dict[str, float | int] = {}
         self.outputs: dict[str, Path] = {}
         self.notes: dict[str, Any] = {}
@@ -81,11 +90,14 @@ class StageRecord:
         from simlm.hardware import describe
 
         end = datetime.now(UTC)
-        outputs = {name: {"path": str(file), "bytes": file.stat().st_size, "sha256": sha256_file(file)} for name, file in self.outputs.items()}
+        digests = digests_below(self.folder)
+        outputs = {name: {"path": str(file), "bytes": file.stat().st_size, "sha256": digests.of(file)} for name, file in self.outputs.items()}
+        self._replace(outputs)
         write_json(
             self.path,
             {
                 "stage": self.stage,
+                "folder": str(self.folder),
                 "key": self.key,
                 "settings": self.settings,
                 "code": self.code,
@@ -102,6 +114,17 @@ class StageRecord:
                 "hardware": describe(),
             },
         )
+
+        file = self.folder / "config.yaml"
+        if self.configuration is not None and not (file.exists() and file.read_text(encoding="utf-8", errors="replace") == self.configuration):
+            write_text(file, self.configuration)
+
+    def _replace(self, outputs: dict[str, dict[str, Any]]) -> None:
+        """Remove the records of other stages whose results have just been replaced by others, such as those of a search of all splits."""
+        written = {Path(about["path"]): about["sha256"] for about in outputs.values()}
+        for file, about, record in stated(Paths(self.folder)):
+            if record != self.path and written.get(file, about.get("sha256")) != about.get("sha256"):
+                record.unlink(missing_ok=True)
 
     def caution(self, sentence: str) -> None:
         """Tell the user of something that is no mistake but may spoil the figures; report and summary repeat it."""

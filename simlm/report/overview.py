@@ -37,7 +37,9 @@ def read_experiments(results: Path) -> tuple[list[Context], list[str]]:
     contexts, troubles = [], []
     for table in sorted(results.glob("*/metrics.tsv")):
         try:
-            contexts.append(Context(load_experiment(table.parent / "config.yaml"), Paths(table.parent)))
+            context = Context(load_experiment(table.parent / "config.yaml"), Paths(table.parent))
+            context.require_belonging()
+            contexts.append(context)
         except UserError as error:
             troubles.append(f"{table.parent.name} is left out: {error}")
     if not contexts:

@@ -38,6 +38,7 @@ def track(
             return
         from simlm.tracking.mirror import mirror, summary
 
+        context.require_belonging()
         done = mirror(experiment, paths, store)
     except Exception as error:
         if isinstance(error, UserError) and not isinstance(error, StoreUnusable):

@@ -66,11 +66,11 @@ class Place:
         return Paths(self.root / "results" / "tiny")
 
     def tree(self, *but: str) -> dict[str, str]:
-        """Relative name → digest of every file, locks and what lies below ``but`` excepted."""
+        """Relative name → digest of every file, locks, known digests and what lies below ``but`` excepted."""
         found = {}
         for file in sorted(self.root.rglob("*")):
             name = str(file.relative_to(self.root))
-            if file.is_file() and file.suffix != ".lock" and not name.startswith(but or ("\0",)):
+            if file.is_file() and file.suffix != ".lock" and file.name != "digests.jsonl" and not name.startswith(but or ("\0",)):
                 found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
         return found
 

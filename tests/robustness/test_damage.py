@@ -86,9 +86,7 @@ def test_whole_results_are_whole(results):
 def test_what_stands_for_damaged_files_goes_and_nothing_else(results, name, harm, gone):
     before = {str(file.relative_to(results.root)) for file in results.root.rglob("*") if file.is_file()}
     harm(results.root / name)
-    # A byte that has changed shows in the digest alone.
-    assert bool(damage.find(results)) == (harm is not another)
-    found = damage.find(results, digests=True)
+    found = damage.find(results)
     assert [str(each.file.relative_to(results.root)) for each in found] == [name]
     damage.undo(found)
     after = {str(file.relative_to(results.root)) for file in results.root.rglob("*") if file.is_file()}
@@ -122,7 +120,7 @@ def test_the_plain_command_makes_damaged_results_again(tmp_path):
     from small_world import write_configuration, write_data
 
     def lexical(values):
-        values["models"] = {"base": {**values["models"]["base"]}, "fusion": {"kind": "fusion", "of": ["bm25", "bm25"]}}
+        values["models"] = {"base": values["models"]["base"]}
         values["evaluate"] |= {"systems": ["bm25"]}
         values["tracking"] = {"live": False}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from simlm.config import load_experiment
+from simlm.config.inputs import planned
+from simlm.config.stages import canonical
+from simlm.files import sha256_file, write_json
+from simlm.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "config" / "smoke.yaml"
@@ -45,6 +52,11 @@ def finished(snakemake, tmp_path_factory):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(f"content of {file}\n")
     shutil.copy(config, folder / "results" / "smoke" / "config.yaml")
+    for job in planned(load_experiment(SMOKE), Paths(Path("results/smoke"))):
+        inputs = {name: {"path": str(file), "sha256": sha256_file(folder / file)} for name, file in job.inputs.items()}
+        write_json(
+            folder / "results/smoke/stages" / f"{job.job.label}.json", {"settings": json.loads(canonical(job.settings)), "code": job.code, "inputs": inputs}
+        )
     benchmarks = folder / "results" / "smoke" / "benchmarks"
     benchmarks.mkdir(exist_ok=True)
     for record in (folder / "results" / "smoke" / "stages").glob("*.json"):

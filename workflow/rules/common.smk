@@ -9,10 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import yaml
-
 from simlm.config import merge, read_values, validate
-from simlm.config.load import before_running
+from simlm.config.belonging import misfits
+from simlm.config.load import before_running, resolved
 from simlm.config.code import code_of
 from simlm.config.graph import folders_of, trainings_waiting
 from simlm.config.inputs import inputs_of, outputs_of, patterns
@@ -51,12 +50,7 @@ PATHS = Paths(Path(EXPERIMENT.results) / EXPERIMENT.name)
 
 def resolved_configuration() -> str:
     """Path of the whole configuration, named by its content: a job can never read another one than it was planned with."""
-    text = yaml.safe_dump(
-        EXPERIMENT.model_dump(mode="json"),
-        sort_keys=False,
-        allow_unicode=True,
-        width=120,
-    )
+    text = resolved(EXPERIMENT)
     path = PATHS.root / ".config" / f"{sha256_text(text)[:12]}.yaml"
     if not path.exists():
         write_text(path, text)
@@ -76,9 +70,7 @@ os.environ.update(
 
 
 def look_for_damage():
-    """Remove the manifests of damaged results, so that their stages run again; nothing while another workflow holds the folder."""
-    if not workflow.is_main_process or any(Path(".snakemake/locks").glob("*")):
-        return
+    """Results that are damaged; none while another workflow holds the folder."""
     unclean = damage.ended_with_machine(PATHS)
     if unclean:
         print(
@@ -91,10 +83,48 @@ def look_for_damage():
             f"{one.file} {one.reason}: what made it runs again.",
             file=sys.stderr,
         )
-    damage.undo(found)
+    return found
 
 
-look_for_damage()
+def look_for_others():
+    """Files of jobs whose records do not belong to this configuration, its code and its inputs."""
+    found = misfits(EXPERIMENT, PATHS, SHARDS)
+    if found:
+        print(
+            "These do not belong to this configuration and are made again where they are needed: "
+            + ", ".join(map(str, found)),
+            file=sys.stderr,
+        )
+    files = {str(PATHS.record(each.job.label)) for each in found}
+    # Written by hand with other settings; Snakemake only remembers those that it asked for itself.
+    other = (
+        PATHS.config.exists()
+        and PATHS.config.read_bytes() != Path(CONFIGURATION).read_bytes()
+    )
+    return files | ({str(PATHS.config)} if other else set())
+
+
+@functools.cache
+def unfit():
+    """(damaged results, files to be made again), looked for once, when the first rule asks for its inputs.
+
+    Nothing is removed before the first job starts, so that a dry run leaves everything as it is. The jobs read this file too,
+    and another workflow may hold the folder: neither looks.
+    """
+    if workflow.exec_mode != ExecMode.DEFAULT or any(
+        Path(".snakemake/locks").glob("*")
+    ):
+        return [], set()
+    found = look_for_damage()
+    damaged = {str(file) for one in found for file in (one.file, *one.stands)}
+    return found, damaged | look_for_others()
+
+
+def ask_again(files):
+    """Tell Snakemake that those of the files which do not belong here are to be made, whatever it remembers of them."""
+    graph = getattr(workflow, "_dag", None)
+    if graph is not None:
+        graph.forcefiles.update(unfit()[1].intersection(map(str, files)))
 
 
 def share(wanted):
@@ -171,8 +201,14 @@ def reads(stage, part=None):
     """Input function: the files that the job reads."""
 
     def files(wildcards):
-        own = Job(stage, wildcards.get("model"), part)
-        return list(inputs_of(EXPERIMENT, PATHS, own, SHARDS).values())
+        shard = (
+            f"{wildcards.shard}-of-{wildcards.shards}" if stage == "encode" else None
+        )
+        own = Job(stage, wildcards.get("model"), part or shard)
+        found = list(inputs_of(EXPERIMENT, PATHS, own, SHARDS).values())
+        made = outputs_of(EXPERIMENT, PATHS, own)
+        ask_again([*found, *made, PATHS.record(own.label)])
+        return found
 
     return files
 

@@ -27,12 +27,15 @@ def run(arguments: argparse.Namespace) -> int:
     context.require_belonging()
     from simlm.evaluation.compare import MetricRow, read_rows
     from simlm.evaluation.table import metrics_text
-    from simlm.records.stages import cautions, read_stages
+    from simlm.records.stages import cautions, elsewhere, read_stages
 
     splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
     print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))
-    for sentence in cautions(read_stages(context.experiment, paths)):
+    stages = read_stages(context.experiment, paths)
+    for sentence in cautions(stages):
         print(f"\nCaution: {sentence}.")
+    for stage, differing in elsewhere(stages).items():
+        print(f"\n{stage} ran elsewhere than the newest stage: {differing}.")
     if paths.reproduction.exists():
         from simlm.evaluation import gate
 

@@ -130,6 +130,29 @@ def cautions(stages: list[Stage]) -> list[str]:
     return [sentence for stage in stages for sentence in stage.record.get("notes", {}).get("cautions", [])]
 
 
+def elsewhere(stages: list[Stage]) -> dict[str, str]:
+    """Training → how its versions, processor and commit differ from those of the newest stage, which stand for the experiment; only where they do."""
+    newest = max(stages, key=lambda stage: stage.record.get("end", ""), default=None)
+    if newest is None:
+        return {}
+    now, found = _circumstances(newest), {}
+    for stage in stages:
+        then = _circumstances(stage)
+        differing = [f"{name} {then[name]} instead of {now[name]}" for name in then if name in now and then[name] != now[name]]
+        if stage.kind == "train" and differing:
+            found[stage.name] = ", ".join(differing)
+    return found
+
+
+def _circumstances(stage: Stage) -> dict[str, str]:
+    record = stage.record
+    hardware, git = record.get("hardware") or {}, record.get("git") or {}
+    found = {**(record.get("environment") or {}), **{name: hardware[name] for name in ("cpu", "gpu", "instructions") if name in hardware}}
+    if git.get("commit"):
+        found["commit"] = str(git["commit"])[:12] + (" with changes" if git.get("dirty") else "")
+    return {name: str(value) for name, value in found.items()}
+
+
 def _belongs(stage: Stage, experiment: Experiment) -> bool:
     if (
         stage.kind in ("train", "import_model", "encode", "build_index", "search_index", "score_teacher", "rerank", "fuse")

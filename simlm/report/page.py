@@ -14,7 +14,7 @@ from simlm.evaluation import gate
 from simlm.evaluation.compare import ComparisonRow, MetricRow, read_comparisons, read_metrics, read_rows
 from simlm.evaluation.table import relevance_text
 from simlm.files import read_manifest, write_text
-from simlm.records.stages import Stage, cautions, read_stages
+from simlm.records.stages import Stage, cautions, elsewhere, read_stages
 from simlm.report import charts, tables
 from simlm.report.examples import examples
 from simlm.report.graph import graph_svg
@@ -91,6 +91,7 @@ def render(
         "environment": _newest(stages, "environment"),
         "hardware": _newest(stages, "hardware"),
         "git": _newest(stages, "git"),
+        "elsewhere": elsewhere(stages),
         "notes": {stage.name: tables.leaves(stage.record["notes"]) for stage in stages if stage.record.get("notes")},
         "configuration": context.paths.config.read_text(encoding="utf-8") if context.paths.config.exists() else "",
         "root": str(context.paths.root),

@@ -21,7 +21,7 @@ from simlm.evaluation.compare import read_metrics, read_rows
 from simlm.files import read_manifest
 from simlm.paths import Paths
 from simlm.progress import progress
-from simlm.records.stages import Stage, number, read_stages
+from simlm.records.stages import Stage, elsewhere, number, read_stages
 from simlm.tracking import identity
 from simlm.tracking.artifacts import experiment_artifacts, folder_digest, stage_artifacts
 from simlm.tracking.headline import description, headline_metrics, metrics_of_systems, shared_view
@@ -204,6 +204,7 @@ class _Replay:
         newest = max(stages, key=lambda stage: stage.record.get("end", ""), default=None)
         if newest:
             tags |= _shared_tags(newest)
+        tags |= {f"simlm.elsewhere.{name}": differing for name, differing in elsewhere(stages).items()}
         write(self.client, run_id, metrics=metrics, params=params, tags={key: value for key, value in tags.items() if had.tags.get(key) != value})
         with experiment_artifacts(self.paths, stages) as folder:
             digest = folder_digest(folder)

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -8,6 +9,7 @@ from simlm.cli import main
 from simlm.config.graph import counterparts
 from simlm.errors import UserError
 from simlm.evaluation.compare import read_comparisons
+from simlm.records.stages import elsewhere, read_stages
 from simlm.report.page import write_report
 from simlm.report.steps import steps
 
@@ -198,3 +200,18 @@ def test_full_size_models_are_not_called_small(made):
     assert is_small(made.context)
     write_json(made.paths.model("distilled") / "config.json", {"hidden_size": 768, "num_hidden_layers": 12})
     assert not is_small(made.context)
+
+
+def test_trainings_that_ran_elsewhere_are_named(made, capsys):
+    file = made.paths.record("train.control")
+    record = json.loads(file.read_text())
+    record["environment"]["torch"], record["hardware"]["cpu"], record["git"]["commit"] = "2.12.0", "An older CPU", "1" * 40
+    file.write_text(json.dumps(record))
+    stages = read_stages(made.experiment, made.paths)
+    assert elsewhere(stages) == {
+        "train.control": "torch 2.12.0 instead of 2.13.0, cpu An older CPU instead of Some CPU, commit 111111111111 instead of 000000000000"
+    }
+    page = write_report(made.context).read_text()
+    assert "train.control ran elsewhere" in page
+    assert main(["summary", "--config", str(made.paths.config)]) == 0
+    assert "train.control ran elsewhere than the newest stage: torch 2.12.0" in capsys.readouterr().out

@@ -114,28 +114,3 @@ def prepare(threads: int) -> int:
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true" if threads > 1 else "false")
     return threads
-
-
-def describe() -> dict[str, str | int | float]:
-    """Facts about the machine for a stage's record; no names, no paths."""
-    import psutil
-
-    model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as stream:
-            model = next((line.split(":", 1)[1].strip() for line in stream if line.startswith("model name")), model)
-    except OSError:
-        pass
-    facts: dict[str, str | int | float] = {
-        "cpu": model,
-        "cores": available_cores(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.system(),
-    }
-    import sys
-
-    if "torch" in sys.modules:
-        torch = sys.modules["torch"]
-        if torch.cuda.is_available():
-            facts |= {"gpu": torch.cuda.get_device_name(), "gpus": torch.cuda.device_count()}
-    return facts

@@ -29,12 +29,14 @@ WHOLE: dict[str, tuple[str, ...]] = {
 """Stage → what it does its work with although it is plumbing to others, or holds templates."""
 
 PLUMBING = (
-    "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus", "simlm.devices", "simlm.durable", "simlm.errors", "simlm.files",
-    "simlm.hardware", "simlm.hub", "simlm.launch", "simlm.locks", "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths",
-    "simlm.processes", "simlm.progress", "simlm.records.record", "simlm.tracking", "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
+    "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus.writer", "simlm.damage", "simlm.devices", "simlm.digests",
+    "simlm.durable", "simlm.errors", "simlm.files", "simlm.hub", "simlm.launch", "simlm.locks", "simlm.machine", "simlm.models.card",
+    "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.processes", "simlm.progress", "simlm.records.record", "simlm.tracking",
+    "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
 )  # fmt: skip
 """Modules whose change cannot change what a stage computes that merely imports them: settings are compared by value,
-files and corpora by their digests, and the rest only reports."""
+files by their digests, and the rest only reports. What reads the corpus store is none of them, nor is what chooses precision and attention; what
+writes the store is: if the corpus comes out another, its digest says so."""
 
 
 def code_of(experiment: Experiment, stage: str, name: str | None = None) -> str:

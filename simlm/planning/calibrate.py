@@ -45,7 +45,8 @@ def calibrate(before: Costs, passages: int = 20_000, seconds: float = 2.0, start
     starts
         How often each start of a process is measured; the least counts, because the first one reads from disk.
     """
-    from simlm.hardware import choose_precision, describe
+    from simlm.hardware import choose_precision
+    from simlm.machine import describe
 
     precision = choose_precision("auto")
     facts = describe()

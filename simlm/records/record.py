@@ -87,7 +87,7 @@ class StageRecord:
             processes.wait()  # what follows may read what the main process has just written
 
     def _write(self) -> None:
-        from simlm.hardware import describe
+        from simlm.machine import describe
 
         end = datetime.now(UTC)
         digests = digests_below(self.folder)

@@ -22,9 +22,15 @@ OWNER = "simlm.owner"
 
 
 def identifying_settings(experiment: Experiment) -> dict[str, Any]:
-    """The resolved configuration without what cannot change a result (folders, threads, shards, tracking, the probe)."""
+    """The resolved configuration without what cannot change a result (folders, shards, tracking, the probe).
+
+    Threads of a training stay: on a CPU the last digits of its weights depend on them.
+    """
     how = set(Encoding.how_not_what)
-    models = {name: {**dict.fromkeys(block.how_not_what, True), "encoding": how} for name, block in experiment.models.items()}
+    models = {
+        name: {**{field: True for field in block.how_not_what if field != "threads" or block.made_by != "train"}, "encoding": how}
+        for name, block in experiment.models.items()
+    }
     return experiment.model_dump(mode="json", exclude={"results": True, "tracking": True, "encoding": how, "models": models})
 
 

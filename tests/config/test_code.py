@@ -88,3 +88,17 @@ def test_a_retrievers_losses_are_part_of_its_training():
     assert {"simlm.training.losses", "simlm.training.schedule"} <= reached(["simlm.training.biencoder"])
     assert "simlm.corpus.python_docs" not in reached(["simlm.training.biencoder"])
     assert "simlm.training.biencoder" not in reached(["simlm.training.mlm"])
+
+
+def test_what_chooses_the_arithmetic_and_reads_the_corpus_counts_where_it_is_used():
+    for stage in ("train", "encode", "search_index", "rerank", "score_teacher"):
+        assert {"simlm.hardware", "simlm.corpus.store"} <= reached([f"simlm.stages.{stage}", *(["simlm.training.biencoder"] if stage == "train" else [])]), (
+            stage
+        )
+    for stage in ("mine_negatives", "evaluate", "index_bm25", "search_bm25", "fuse"):
+        assert "simlm.corpus.store" in reached([f"simlm.stages.{stage}"]), stage
+    for stage in ("index_bm25", "evaluate", "train"):
+        assert not {"simlm.corpus.writer", "simlm.corpus.beir", "simlm.machine", "simlm.digests"} & reached([f"simlm.stages.{stage}"]), stage
+    assert {"simlm.corpus.store", "simlm.corpus.beir", "simlm.corpus.writer"} <= {
+        ".".join(file.with_suffix("").parts[-3:]) for module in WHOLE["prepare_corpus"] for file in source_files(module)
+    }

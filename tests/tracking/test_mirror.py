@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from made_results import MadeResults
+from made_results import MadeResults, made_configuration
 
 from simlm.cli import main
 from simlm.records.stages import read_stages
@@ -111,9 +111,12 @@ def test_another_configuration_is_another_parent_with_all_stages(few, store, tmp
     assert done.written == len(read_stages(other.experiment, other.paths))
 
 
-def test_threads_and_shards_do_not_change_the_identity(made, tmp_path):
+def test_shards_and_threads_of_an_embedding_do_not_change_the_identity(made, tmp_path):
     more = MadeResults(tmp_path / "other", encoding={"shards": 4, "threads": 1, "processes": 2})
     assert identity.parent_key(more.experiment) == identity.parent_key(made.experiment)
+    values = made_configuration(tmp_path / "fourth")["models"]
+    one = MadeResults(tmp_path / "fourth", models=values | {"control": values["control"] | {"threads": 1}})
+    assert identity.parent_key(one.experiment) != identity.parent_key(made.experiment), "of a training they change the last digits"
     changed = MadeResults(tmp_path / "third", seed=7)
     assert identity.parent_key(changed.experiment) != identity.parent_key(made.experiment)
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
-from simlm.models.batches import cut_by_length
+from simlm.models.embedding import embed_tokens
 from simlm.models.folder import check_length, identity_of, verified_manifest
 from simlm.models.retriever import open_retriever
-from simlm.models.text import Tokens, pad
+from simlm.models.text import Tokens
 
 if TYPE_CHECKING:
     from simlm.hardware import Precision
@@ -77,13 +77,11 @@ class TextEncoder:
         """Vectors in the model's way of reading; batches are made of texts of similar length. fp32, shape (texts, dimension)."""
         import torch
 
-        vectors = np.empty((len(tokens), self.dimension), np.float32)
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
+        if not len(tokens):
+            return np.empty((0, self.dimension), np.float32)
+        multiple, autocast = 8 if self.precision.bf16 else 1, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
         with torch.inference_mode(), autocast:
-            for chosen in cut_by_length(tokens.lengths, most_texts=self.batch_size):
-                batch = pad(tokens.take(chosen), self.tokenizer, multiple=8 if self.precision.bf16 else 1)
-                batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
-                vectors[chosen] = self.model.embed(batch).cpu().numpy()
+            vectors = embed_tokens(self.model.embed, tokens, self.tokenizer, device=self.device, batch_size=self.batch_size, multiple=multiple)
         if not np.isfinite(vectors).all():
             raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
         return vectors

@@ -16,6 +16,7 @@ from simlm.corpus.store import CorpusStore
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.card import add_card
+from simlm.models.embedding import embed_tokens
 from simlm.models.folder import check_length, resolve_init
 from simlm.models.retriever import Retriever, open_retriever
 from simlm.models.text import Tokens, pad
@@ -182,18 +183,13 @@ def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator,
     def evaluate() -> dict[str, float]:
         device = next(model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=job.precision.bf16):
-            query, passage = (_embed(model, tokens, collate.tokenizer) for tokens in (collate.queries.take(held_out), collate.passages.take(pool)))
-        scores = dot(query, passage).numpy()
+            query, passage = (
+                embed_tokens(model, tokens, collate.tokenizer, device=device, batch_size=256, multiple=MULTIPLE)
+                for tokens in (collate.queries.take(held_out), collate.passages.take(pool))
+            )
+        scores = query @ passage.T
         scores[np.stack(others) & (np.arange(len(pool)) != positives[:, None])] = -np.inf
         ranks = (scores >= scores[np.arange(len(scores)), positives][:, None]).sum(1)
         return {"held_out/RR": float(np.mean(1 / ranks))}
 
     return evaluate
-
-
-def _embed(model: BiEncoderModel, tokens: Tokens, tokenizer: Any) -> torch.Tensor:
-    device, parts = next(model.parameters()).device, []
-    for start in range(0, len(tokens), 256):
-        batch = pad(tokens.take(np.arange(start, min(len(tokens), start + 256))), tokenizer, MULTIPLE)
-        parts.append(model({name: value.to(device) for name, value in batch.items()}).cpu())
-    return torch.cat(parts)

@@ -9,7 +9,8 @@ from torch import nn
 from simlm.config.kinds.bottleneck import Probe
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
-from simlm.models.text import Tokens, pad, tokenize_passages, tokenize_queries
+from simlm.models.embedding import embed_tokens
+from simlm.models.text import Tokens, tokenize_passages, tokenize_queries
 
 
 class RetrievalProbe:
@@ -45,7 +46,7 @@ class RetrievalProbe:
     def __call__(self, body: nn.Module) -> dict[str, float]:
         """Mean reciprocal rank at 10 and recall at 50 of the probe with the encoder ``body``."""
         # Outside of torch: autocast would round the scores to bf16, and with them the ranks.
-        queries, passages = (embed(body, texts, self.tokenizer).float().numpy() for texts in (self.queries, self.passages))
+        queries, passages = (embed(body, texts, self.tokenizer) for texts in (self.queries, self.passages))
         scores = queries @ passages.T
         ranks = np.array([best_rank(row, relevant) for row, relevant in zip(scores, self.relevant)])
         found = [np.mean([rank_of(row, one) <= 50 for one in relevant]) for row, relevant in zip(scores, self.relevant)]
@@ -66,13 +67,10 @@ def best_rank(scores: np.ndarray, relevant: list[int]) -> int:
     return min(rank_of(scores, one) for one in relevant)
 
 
-def embed(body: nn.Module, tokens: Tokens, tokenizer, batch: int = 256) -> torch.Tensor:
-    """L2-normalised last-layer [CLS] states in fp32, shape (texts, width); batches are of similar length."""
-    order = np.argsort(tokens.lengths, kind="stable")
-    device = next(body.parameters()).device
-    parts = []
-    for start in range(0, len(order), batch):
-        inputs = {name: tensor.to(device) for name, tensor in pad(tokens.take(order[start : start + batch]), tokenizer).items()}
-        parts.append(nn.functional.normalize(body(**inputs).last_hidden_state[:, 0].float(), dim=-1).cpu())
-    vectors = torch.cat(parts)
-    return vectors[np.argsort(order)]
+def embed(body: nn.Module, tokens: Tokens, tokenizer) -> np.ndarray:
+    """L2-normalised last-layer [CLS] states in fp32, shape (texts, width)."""
+
+    def first_states(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return nn.functional.normalize(body(**batch).last_hidden_state[:, 0].float(), dim=-1)
+
+    return embed_tokens(first_states, tokens, tokenizer, device=next(body.parameters()).device, batch_size=256)

@@ -1,0 +1,45 @@
+"""Many texts through an encoder, in batches of similar length: the loop of embedding, of held-out queries and of the probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simlm.models.batches import cut_by_length
+from simlm.models.text import Tokens, pad
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+
+def embed_tokens(
+    forward: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    device: torch.device,
+    batch_size: int,
+    multiple: int = 1,
+) -> np.ndarray:
+    """Vectors of texts, in their order; fp32, shape (texts, width). The caller chooses gradients, mode and autocast.
+
+    Parameters
+    ----------
+    forward
+        Vectors (texts, width) of a padded batch on ``device``.
+    batch_size
+        Texts per forward pass; a text's neighbours in its batch decide how far it is padded, and so the last bits.
+    multiple
+        Padded lengths are multiples of this.
+    """
+    vectors = np.empty((0, 0), np.float32)
+    for chosen in cut_by_length(tokens.lengths, most_texts=batch_size):
+        batch = {name: values.to(device, non_blocking=True) for name, values in pad(tokens.take(chosen), tokenizer, multiple=multiple).items()}
+        found = forward(batch).float().cpu().numpy()
+        if not len(vectors):
+            vectors = np.empty((len(tokens), found.shape[1]), np.float32)
+        vectors[chosen] = found
+    return vectors

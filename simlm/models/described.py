@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
+
+_NUMBERED = re.compile(r"(\d+)_([A-Za-z]+)")
+"""Folders of modules, ``1_Pooling``."""
 
 SWITCHES = {
     "cls": "pooling_mode_cls_token",
@@ -36,6 +40,8 @@ class Described:
 
     Attributes
     ----------
+    file
+        The file that says most: ``modules.json``, where it was left out another.
     transformer
         Folder of configuration, tokenizer and weights; in the first versions a folder of its own.
     max_length
@@ -46,6 +52,7 @@ class Described:
         Type and folder of the modules behind the pooling, without the last Normalize.
     """
 
+    file: str
     reading: Reading
     transformer: Path
     max_length: int | None
@@ -54,8 +61,8 @@ class Described:
 
 
 def is_described(folder: Path) -> bool:
-    """Whether a folder has a ``modules.json``."""
-    return (folder / MODULES).is_file()
+    """Whether a folder has a file of sentence-transformers that says how its vectors are made."""
+    return any((folder / name).is_file() for name in (MODULES, "1_Pooling/config.json", SETTINGS))
 
 
 def read_described(folder: Path) -> Described:
@@ -66,24 +73,26 @@ def read_described(folder: Path) -> Described:
     UserError
         If they say something that is not built here: an unknown module, a distance that is no inner product, vectors that are cut.
     """
-    modules = _modules(folder)
+    listed = (folder / MODULES).is_file()
+    modules = _modules(folder) if listed else [("Transformer", folder), *_numbered(folder)]
     kinds = [kind for kind, _ in modules]
-    if kinds[:2] != ["Transformer", "Pooling"]:
+    if kinds[:2] != ["Transformer", "Pooling"] and (listed or kinds[1:]):
         raise UserError(f"{folder / MODULES} lists {', '.join(kinds) or 'nothing'}; a retriever begins with Transformer and Pooling, others are not built here")
-    (_, transformer), (_, pooling), *behind = modules
-    behind = [(kind, place) for kind, place in behind if kind != "Dropout"]  # does nothing outside of training
+    transformer = modules[0][1]
+    behind = [(kind, place) for kind, place in modules[2:] if kind != "Dropout"]  # does nothing outside of training
     for kind, _ in behind:
         if kind not in ("Dense", "Normalize", "LayerNorm"):
             raise UserError(f"{folder / MODULES} has a module {kind}, which is not built here; those behind the pooling may be Dense, LayerNorm and Normalize")
     normalize = bool(behind) and behind[-1][0] == "Normalize"
     about = _json(folder / SETTINGS, absent={})
     query, passage = _prompts(about, folder)
-    modes, includes_prompt = _pooling(pooling / "config.json")
+    modes, includes_prompt = _pooling(modules[1][1] / "config.json") if kinds[1:] else (Reading().pooling, True)
     if not includes_prompt and (query or passage):
-        raise UserError(f"{pooling / 'config.json'} leaves the prompt out of the pooling (include_prompt: false), which is not built here")
+        raise UserError(f"{modules[1][1] / 'config.json'} leaves the prompt out of the pooling (include_prompt: false), which is not built here")
     similarity = _similarity(about, normalize, folder)
     texts = _text_settings(transformer)
     return Described(
+        MODULES if listed else "1_Pooling" if kinds[1:] else SETTINGS,
         # Cosines are inner products of normalised vectors, whether a module says so or not.
         Reading(modes, normalize or similarity == "cosine", similarity, query, passage, "joined"),
         transformer,
@@ -105,6 +114,12 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
             raise UserError(f"{folder / MODULES} names a place outside of the model ({place}); download the model again")
         found.append((name.rpartition(".")[2], folder / place))
     return found
+
+
+def _numbered(folder: Path) -> list[tuple[str, Path]]:
+    """Modules by the names of their folders, where a copy lacks ``modules.json``."""
+    found = [(match, place) for place in folder.iterdir() if (match := _NUMBERED.fullmatch(place.name)) and place.is_dir()]
+    return [(match[2], place) for match, place in sorted(found, key=lambda one: int(one[0][1]))]
 
 
 def _pooling(file: Path) -> tuple[tuple[str, ...], bool]:

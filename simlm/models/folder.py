@@ -73,6 +73,9 @@ def load_tokenizer(reference: str | Path, *, framed: bool = True) -> PreTrainedT
     from transformers import AutoTokenizer
 
     tokenizer = load_pretrained(AutoTokenizer, reference, "tokenizer")
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None and not framed:
+        # GPT-2's has none; padding stands behind a text, where no token of a causal model sees it.
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise UserError(f"{reference}: its tokenizer has no padding token; use the tokenizer of an encoder such as BERT")
     if framed:

@@ -27,31 +27,36 @@ def pooled(states: torch.Tensor, mask: torch.Tensor, modes: Sequence[str]) -> to
     Returns
     -------
     torch.Tensor
-        fp32, shape (texts, modes × width).
+        fp32, shape (texts, modes × width); zeros for a text without tokens, which some tokenizers make of an empty one.
 
     >>> states, mask = torch.tensor([[[1.0], [4.0], [9.0]]]), torch.tensor([[1, 1, 0]])
     >>> [pooled(states, mask, [mode]).item() for mode in ("cls", "max", "mean", "weightedmean", "lasttoken")]
     [1.0, 4.0, 2.5, 3.0, 4.0]
     """
     parts = [_MODES[mode](states, mask).float() for mode in modes]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    vectors = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    return torch.where(mask.any(1, keepdim=True), vectors, 0.0)
 
 
 def _sum(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (states.float() * weights[..., None]).sum(1)
 
 
+def _count(weights: torch.Tensor) -> torch.Tensor:
+    return weights.sum(1, keepdim=True).clamp(min=1)
+
+
 def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return _sum(states, mask) / mask.sum(1, keepdim=True)
+    return _sum(states, mask) / _count(mask)
 
 
 def _root_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return _sum(states, mask) / mask.sum(1, keepdim=True).sqrt()
+    return _sum(states, mask) / _count(mask).sqrt()
 
 
 def _weighted_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     weights = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    return _sum(states, weights) / weights.sum(1, keepdim=True)
+    return _sum(states, weights) / _count(weights)
 
 
 def _largest(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

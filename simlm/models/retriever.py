@@ -21,6 +21,10 @@ LENGTHS = {"query": 32, "passage": 144}
 """Longest inputs in tokens of a model that does not say its own (paper, section 4.1)."""
 
 
+NO_LIMIT = 10**9
+"""transformers puts a larger number where a tokenizer has no limit."""
+
+
 @dataclass(frozen=True)
 class Retriever:
     """What embeds.
@@ -71,7 +75,7 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
         If there is no such model, it cannot be read as it or the configuration says, or its parts do not fit each other.
     """
     folder = folder_of(reference)
-    reading, lengths, between, said_by, lowercase = Reading(), {}, [], None, False
+    reading, lengths, between, said_by, described = Reading(), {}, [], None, None
     transformer = folder
     if (folder / MANIFEST).is_file():
         manifest = verified_manifest(folder)
@@ -80,9 +84,7 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
             between = [(name.partition("_")[2], folder / name) for name in manifest.get("between", {})]
     elif is_described(folder):
         described = read_described(folder)
-        reading, transformer, between, said_by = described.reading, described.transformer, list(described.between), "modules.json"
-        lowercase = described.lowercase
-        lengths = {} if described.max_length is None else dict.fromkeys(LENGTHS, described.max_length)
+        reading, transformer, between, said_by = described.reading, described.transformer, list(described.between), described.file
     source = reference if transformer == folder else transformer
     config = load_config(source)
     if settings is not None:
@@ -91,11 +93,18 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
         check_sees_all(config, reference, "cannot be the vector; set pooling: lasttoken, or choose an encoder")
     tokenizer, encoder = load_tokenizer(source, framed=not is_causal(config)), load_encoder(source, dropout)
     fit_tokenizer(tokenizer, encoder, reference)
-    if lowercase:
+    if described and described.lowercase:
         _lowercase(tokenizer)
+    if described and (longest := described.max_length or _longest(tokenizer)):
+        lengths = dict.fromkeys(LENGTHS, longest)
     modules = load_between(between)
     _check_widths(modules, encoder.config.hidden_size * len(reading.pooling), reference)
     return Retriever(encoder, tokenizer, reading, modules, _lengths(lengths, settings, encoder), said_by)
+
+
+def _longest(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """What a tokenizer says, where sentence-transformers' newer versions leave the length."""
+    return tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else None
 
 
 def _lengths(said: dict[str, int], settings: Any, encoder: PreTrainedModel) -> dict[str, int]:

@@ -125,7 +125,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerFast, first: Sequence[str], second: 
     parts = []
     for start in range(0, len(first), BLOCK):
         own, other = list(first[start : start + BLOCK]), None if second is None else list(second[start : start + BLOCK])
-        if other is None or "token_type_ids" not in tokenizer.model_input_names:
+        if other is None or "token_type_ids" not in tokenizer.model_input_names or tokenizer.truncation_side != "right":
             parts.append(Tokens.from_lists(*_encode(tokenizer, own, other, length)))
             continue
         beginnings = [_beginning(text, length) for text in other]

@@ -190,6 +190,23 @@ def test_a_causal_model_needs_a_pooling_that_fits(tmp_path):
     assert len(torch.unique(vectors.round(decimals=4), dim=0)) == 3
 
 
+def test_a_causal_model_whose_tokenizer_does_not_pad(tmp_path):
+    """GPT-2's; what pads is never seen, so that a text has its own vector in any company."""
+    from types import SimpleNamespace
+
+    own = tokenizer("bert")
+    own.pad_token, own.eos_token = None, own.sep_token
+    config = transformers.GPT2Config(vocab_size=len(own), n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=2, eos_token_id=3)
+    transformers.GPT2Model(config).save_pretrained(tmp_path / "m")
+    own.save_pretrained(tmp_path / "m")
+    start = open_retriever(
+        tmp_path / "m", SimpleNamespace(pooling="lasttoken", **dict.fromkeys(("normalize", "similarity", "query_prompt", "passage_prompt", "title")))
+    )
+    model = BiEncoderModel(start.encoder, head=start.head).eval()
+    together, alone = (model(pad(start.reader.queries(texts), start.tokenizer)) for texts in (["find", "sort a list of numbers"], ["find"]))
+    torch.testing.assert_close(together[:1], alone)
+
+
 def test_a_classifier_of_two_labels_is_no_re_ranker(tmp_path):
     folder = save(tmp_path / "m", "Bert", "ForSequenceClassification")
     with pytest.raises(UserError, match="is a classifier of 2 labels, and a re-ranker gives one score: which label means relevant only its card says"):

@@ -17,7 +17,7 @@ from simlm.models.biencoder import BiEncoderModel
 from simlm.models.folder import load_encoder, model_fingerprint, read_manifest, save_model
 from simlm.models.given import take_over
 from simlm.models.pooling import VectorHead, pooled
-from simlm.models.reading import Reading
+from simlm.models.reading import POOLINGS, Reading
 from simlm.models.retriever import open_retriever
 from simlm.paths import Paths
 from simlm.retrieval.encoder import TextEncoder
@@ -123,6 +123,17 @@ def test_poolings_by_hand():
     for mode, value in wanted.items():
         np.testing.assert_allclose(pooled(states, mask, [mode]), np.stack(value), atol=1e-6)
     np.testing.assert_allclose(pooled(states, mask, list(wanted)), np.concatenate([np.stack(value) for value in wanted.values()], axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", POOLINGS)
+def test_a_text_without_tokens_is_zero_whatever_stands_beside_it(mode):
+    """As in sentence-transformers; a tokenizer without special tokens makes nothing of an empty text."""
+    states = torch.randn(2, 3, 4, requires_grad=True)
+    vectors = pooled(states, torch.tensor([[1, 1, 1], [0, 0, 0]]), [mode])
+    assert vectors[0].abs().min() > 0
+    assert torch.equal(vectors[1], torch.zeros(4))
+    vectors.sum().backward()
+    assert states.grad.isfinite().all()
 
 
 def test_the_configuration_goes_before_what_the_model_says(published, tmp_path):
@@ -232,3 +243,37 @@ def test_old_folders_keep_the_transformer_in_a_folder_of_its_own(tmp_path, tiny_
     ours = TextEncoder(taken_over(tmp_path, tmp_path / "old"), FP32).queries(QUERIES)
     np.testing.assert_allclose(ours, library.SentenceTransformer(str(tmp_path / "old"), device="cpu").encode(QUERIES), atol=1e-5)
     assert load_encoder(tmp_path / "old/0_Transformer").config.hidden_size == 16
+
+
+@pytest.mark.parametrize("place", ["the settings", "the tokenizer"])
+def test_lengths_are_those_of_sentence_transformers(published, tmp_path, place):
+    """Since version 6 a saved model has its length in the tokenizer alone."""
+    library = pytest.importorskip("sentence_transformers")
+    plain = library.SentenceTransformer(str(published(pooling=MEAN, behind=[NORMALIZE], longest=7)), device="cpu")
+    source = tmp_path / "published"
+    if place == "the tokenizer":
+        source = tmp_path / "saved again"
+        plain.save_pretrained(str(source))
+        (source / "sentence_bert_config.json").write_text("{}")
+    long = ["swap two columns of numbers " * 4]
+    ours = TextEncoder(taken_over(tmp_path, source), FP32)
+    np.testing.assert_allclose(ours.passages([""], long), plain.encode(long), atol=1e-5)
+    assert open_retriever(source).lengths == {"query": 7, "passage": 7}
+
+
+def test_a_copy_without_its_list_of_modules_is_read_by_its_folders(published, tmp_path):
+    library = pytest.importorskip("sentence_transformers")
+    prompts = {"prompts": {"query": "find ", "passage": "list of "}}
+    source = published(pooling=MEAN, behind=[dense(16, 8), NORMALIZE], settings=prompts)
+    wanted = library.SentenceTransformer(str(source), device="cpu").encode(QUERIES, prompt_name="query")
+    (source / "modules.json").unlink()
+    np.testing.assert_allclose(TextEncoder(taken_over(tmp_path, source), FP32).queries(QUERIES), wanted, atol=1e-5)
+
+
+def test_prompts_alone_are_read(tmp_path, tiny_encoder, word_tokenizer):
+    for part in (tiny_encoder, word_tokenizer):
+        part.save_pretrained(tmp_path / "start")
+    (tmp_path / "start/config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "find ", "passage": "list of "}}))
+    found = open_retriever(tmp_path / "start")
+    assert (found.reading.query_prompt, found.reading.passage_prompt, found.reading.pooling) == ("find ", "list of ", ("cls",))
+    assert found.said_by == "config_sentence_transformers.json"

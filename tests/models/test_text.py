@@ -32,6 +32,14 @@ def test_passages_are_pairs_with_a_dash_for_an_absent_title(word_tokenizer):
     assert ours["input_ids"].shape[1] == 16
 
 
+def test_a_tokenizer_that_cuts_beginnings_sees_the_whole_text(word_tokenizer):
+    word_tokenizer.truncation_side = "left"
+    texts = ["swap the columns of a matrix " * 20 + "invert two numbers"]
+    ours = pad(tokenize_passages(word_tokenizer, ["a"], texts, 16), word_tokenizer)
+    assert same(ours, reference(word_tokenizer, ["a"], texts, 16))
+    assert word_tokenizer.decode(ours["input_ids"][0, -4:]) == "invert two numbers [SEP]"
+
+
 def test_pairs_join_title_and_text(word_tokenizer):
     assert titled_texts(TITLES, TEXTS) == ["numpy swap: " + TEXTS[0], "two numbers", "a: invert"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from changes import put
-from small_world import CONFIGURATION, Place, write_configuration
+from small_world import CONFIGURATION, Place, write_configuration, write_data
 
 GOOD = yaml.safe_dump(CONFIGURATION, sort_keys=False)
 
@@ -59,6 +59,7 @@ def test_the_unchanged_configuration_is_accepted(tmp_path, monkeypatch):
     from simlm.cli import main
 
     monkeypatch.chdir(tmp_path)
+    write_data(tmp_path / "data")
     assert main(["check", "--config", str(write_configuration(tmp_path))]) == 0
 
 

@@ -92,7 +92,7 @@ def stamp(checkpoint: Path, key: str, about: dict[str, Any]) -> None:
     """Declare a checkpoint complete, once all processes have written their files and these have reached the disk."""
     settle(checkpoint)
     sync_folder(checkpoint.parent)
-    files = {str(file.relative_to(checkpoint)): file for file in sorted(checkpoint.rglob("*")) if file.is_file()}
+    files = {str(file.relative_to(checkpoint)): file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name != STAMP}
     sizes, digests = {name: file.stat().st_size for name, file in files.items()}, {name: sha256_file(file) for name, file in files.items()}
     write_json(checkpoint / STAMP, {"key": key, "files": sizes, "sha256": digests, **about})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -33,10 +34,20 @@ def world(tmp_path_factory):
     return folder
 
 
+def without_digests(results: Path) -> None:
+    """Take from the records what they say of results, as those of an older version did not, so that readers must see for themselves."""
+    for file in results.glob("stages/*.json"):
+        values = json.loads(file.read_text())
+        for key in {"inputs", "outputs"} & values.keys():
+            values[key] = {name: about for name, about in values[key].items() if not str(about["path"]).startswith("results/")}
+        file.write_text(json.dumps(values))
+
+
 @pytest.fixture
 def place(world, tmp_path, monkeypatch):
     folder = tmp_path / "place"
     shutil.copytree(world, folder)
+    without_digests(folder / "results" / "tiny")
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return Place(folder)

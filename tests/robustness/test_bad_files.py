@@ -173,8 +173,8 @@ CASES = {
     "table is another one": (copy("evaluation/comparisons.tsv", "metrics.tsv"), ["report", *C], ["metrics.tsv is truncated or foreign"]),
     "table of all experiments": (cut("metrics.tsv", 0.49), ["compare"], ["metrics.tsv is truncated or foreign"]),
     # records, curves, the mirror's list
-    "record truncated": (cut("stages/train.student.json"), ["track", *C], ["train.student.json is truncated", "the stage train.student"]),
-    "record is a list": (write("stages/evaluate.json", "[]"), ["report", *C], ["evaluate.json is not the record of a stage"]),
+    "record truncated": (cut("stages/train.student.json"), ["track", *C], ["train.student (record: cannot be read)"]),
+    "record is a list": (write("stages/evaluate.json", "[]"), ["report", *C], ["evaluate (record: cannot be read)"]),
     "record without a key": (entry("stages/evaluate.json", "key", ...), ["track", *C], ["it has no 'key'"]),
     "record with a time that is none": (entry("stages/evaluate.json", "start", "yesterday"), ["track", *C], ["'start' is 'yesterday', which is no time"]),
     "curve without steps": (line("training/student.history.jsonl", 2, '{"loss": 1.0}'), ["track", *C], ["student.history.jsonl:2", "no step"]),

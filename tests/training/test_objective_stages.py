@@ -12,7 +12,7 @@ from simlm.config import load_experiment
 from simlm.context import Context
 from simlm.errors import UserError
 from simlm.training.history import read_history
-from tests.training.test_pretraining_stages import configuration, prepare, train, weights
+from tests.training.test_pretraining_stages import configuration, prepare, train_all, weights
 
 OVERLAY = Path(__file__).parents[2] / "config" / "objectives.yaml"
 MODELS = yaml.safe_load(OVERLAY.read_text())["models"]
@@ -31,7 +31,7 @@ LOSSES = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Context:
+def objectives(tmp_path_factory) -> Context:
     folder = tmp_path_factory.mktemp("objectives")
     context, _ = prepare(folder)
     values = configuration(folder)
@@ -43,37 +43,37 @@ def world(tmp_path_factory) -> Context:
     file = folder / "objectives.yaml"
     file.write_text(yaml.safe_dump(values))
     context = Context(load_experiment(file), context.paths)
-    train(context, "base", "generator")
+    train_all(context, "base", "generator")
     return context
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_an_objective_is_trained_exported_and_started_from(world: Context, name: str) -> None:
-    train(world, name)
-    lines = read_history(world.paths.history(name))
+def test_an_objective_is_trained_exported_and_started_from(objectives: Context, name: str) -> None:
+    train_all(objectives, name)
+    lines = read_history(objectives.paths.history(name))
     losses = [line for line in lines if "loss" in line]
     assert [line["step"] for line in losses] == [4, 8]
     parts = LOSSES[name]
     assert parts | {f"held_out/{part}" for part in parts} == {key for line in lines for key in line if key.endswith("_loss")}
     assert all(0 < line["loss"] < 12 for line in losses)
-    before, after = weights(world.paths.model("base")), weights(world.paths.model(name))
+    before, after = weights(objectives.paths.model("base")), weights(objectives.paths.model(name))
     assert before.keys() == after.keys()
     assert not torch.equal(before["bert.encoder.layer.0.attention.self.query.weight"], after["bert.encoder.layer.0.attention.self.query.weight"])
-    train(world, f"more_{name}", f"from_{name}")
-    assert (world.paths.model(f"from_{name}") / "simlm.json").exists()
+    train_all(objectives, f"more_{name}", f"from_{name}")
+    assert (objectives.paths.model(f"from_{name}") / "simlm.json").exists()
 
 
-def test_heads_go_on_where_they_were(world: Context) -> None:
+def test_heads_go_on_where_they_were(objectives: Context) -> None:
     from simlm.models.folder import load_tokenizer
     from simlm.training.bottleneck import build
 
-    if not (world.paths.model("encoder_decoder_rtd") / "simlm.json").exists():
-        train(world, "encoder_decoder_rtd")
+    if not (objectives.paths.model("encoder_decoder_rtd") / "simlm.json").exists():
+        train_all(objectives, "encoder_decoder_rtd")
     from safetensors.torch import load_file
 
-    saved = load_file(world.paths.model("encoder_decoder_rtd") / "bottleneck.safetensors")
+    saved = load_file(objectives.paths.model("encoder_decoder_rtd") / "bottleneck.safetensors")
     assert {name.split(".")[0] for name in saved} == {"decoder", "detectors"}
-    model = build(world, "more_encoder_decoder_rtd", load_tokenizer(world.paths.tokenizer))
+    model = build(objectives, "more_encoder_decoder_rtd", load_tokenizer(objectives.paths.tokenizer))
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in saved.items())
 
@@ -106,8 +106,8 @@ def test_settings_that_do_not_fit_are_one_sentence(tmp_path, change: dict, sente
         ({"decoder": "condenser", "early_layer": 3}, "early_layer is 3, but base has 3 layers"),
     ],
 )
-def test_a_decoder_that_the_encoder_cannot_feed_is_refused(world: Context, tmp_path, change: dict, sentence: str) -> None:
+def test_a_decoder_that_the_encoder_cannot_feed_is_refused(objectives: Context, tmp_path, change: dict, sentence: str) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(configuration(world.paths.root.parent, **change)))
+    file.write_text(yaml.safe_dump(configuration(objectives.paths.root.parent, **change)))
     with pytest.raises(UserError, match=sentence):
-        train(Context(load_experiment(file), world.paths), "simlm")
+        train_all(Context(load_experiment(file), objectives.paths), "simlm")

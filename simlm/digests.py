@@ -29,7 +29,7 @@ class Digests:
     ...     file = Path(folder, "a.txt")
     ...     _ = file.write_text("apples")
     ...     print(Digests(Path(folder)).of(file)[:8])
-    c64df6ea
+    f5903f51
     """
 
     def __init__(self, root: Path) -> None:

@@ -108,14 +108,14 @@ def test_plan_has_a_line_for_every_job_of_a_new_kind(run):
 @pytest.mark.slow
 def test_the_workflow_plans_one_job_for_all_parts_of_a_model(run, tmp_path):
     snakefile = str(ROOT / "workflow" / "Snakefile")
-    text = run("-m", "snakemake", "--snakefile", snakefile, "--cores", "2", "--configfile", "new.yaml", "-n", "-p")
-    outputs = re.findall(r"output: (.*)", text)
-    joint = [line for line in outputs if "models/joint.retriever/simlm.json" in line]
-    assert len(joint) == 1
-    assert "models/joint.reranker/simlm.json" in joint[0]
-    assert "stages/train.joint.json" in joint[0]
+    planned = ["-m", "snakemake", "--snakefile", snakefile, "--cores", "2", "--configfile", "new.yaml"]
+    assert len(re.findall(r"^Job \d+: Training joint$", run(*planned, "-n"), re.MULTILINE)) == 1
+    lines = [line.split("\t") for line in run(*planned, "--summary").splitlines() if "\t" in line]
+    rules = {line[0].partition("results/made/")[2]: line[lines[0].index("rule")] for line in lines[1:]}
+    parts = ("models/joint.retriever/simlm.json", "models/joint.reranker/simlm.json", "stages/train.joint.json")
+    assert len({rules[file] for file in parts}) == 1
     for path in ("runs/joint.reranker/test.trec", "index/joint.retriever/manifest.json", "negatives/joint.retriever.parquet", "runs/all/test.trec"):
-        assert any(path in line for line in outputs), path
+        assert path in rules
 
 
 REPORT = """

@@ -109,10 +109,10 @@ class MadeResults:
         if kind == "train":
             self._history(subject, self.experiment.models[subject].kind)
         corpus = self.paths.corpus / "manifest.json"
-        output = self.paths.root / "models" / subject / "model.safetensors" if kind == "train" else self.paths.config
+        output = self.paths.root / "models" / subject / "model.safetensors" if kind == "train" else corpus
         record = {
             "stage": name, "key": sha256_text(name)[:16], "settings": settings,
-            "inputs": {"corpus": {"path": str(corpus), "sha256": sha256_file(corpus)}},
+            "inputs": {} if name == "prepare_corpus" else {"corpus": {"path": str(corpus), "sha256": sha256_file(corpus)}},
             "outputs": {"file": {"path": str(output), **(of_file(output) if output.exists() else {"bytes": 123, "sha256": sha256_text("o")})}},
             "metrics": {"steps": 200, "loss": 1.25, "held_out/RR": 0.5} if kind == "train" else {"queries": 20},
             "notes": {"precision": "fp32: the CPU lacks bf16 instructions", "dropped": {"no positive": 2}},

@@ -96,8 +96,8 @@ def _misfit(plan: Planned, record: dict[str, Any], paths: Paths, code: bool) -> 
         return "code", ""
     changed = [name for name, about in inputs.items() if not _is_same(about, plan.inputs.get(name), paths)]
     outside = {name for name, file in plan.inputs.items() if not file.is_relative_to(paths.root)}
-    # What lies outside may be gone: a copy of the results elsewhere has nothing to be compared with.
-    added = sorted(outside - inputs.keys()) if outside else []
+    # A record that states no inputs is an earlier version's; what lies outside may be gone where the results were copied to.
+    added = sorted(outside - inputs.keys()) if inputs else []
     gone = sorted(name for name, about in inputs.items() if outside and name not in plan.inputs and not _lies_below(about, record))
     return ("inputs", _few([*changed, *added, *gone])) if changed or added or gone else None
 

@@ -98,6 +98,5 @@ def test_a_missing_corpus_folder_is_one_sentence(snakemake, tmp_path):
     file.write_text(yaml.safe_dump(values))
     refused = snakemake(tmp_path, "--cores", "1", "results/smoke/corpus/manifest.json", configs=[file])
     assert refused.code != 0
-    assert "simlm prepare-corpus: " in refused.text
-    assert "no-such-folder" in refused.text
+    assert "corpus.path: the folder no-such-folder does not exist" in refused.text
     assert "Traceback" not in refused.text

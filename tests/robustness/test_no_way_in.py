@@ -91,7 +91,7 @@ def test_a_model_folder_with_code_runs_none(place, refused):
         assert code in (0, 2), name
         assert not list(place.root.rglob("owned")), name
     sentence = refused(place, "encode", "--model", "student", *C)
-    assert "student does not hold a" in sentence
+    assert "computes with code of its own" in sentence
 
 
 def test_an_archive_cannot_write_outside_its_folder(tmp_path):
@@ -139,7 +139,12 @@ def test_a_record_cannot_publish_files_of_this_machine(place):
     file = place.paths.record("evaluate")
     record = json.loads(file.read_text())
     inside = str(place.paths.metrics("bm25", "test"))
-    record["outputs"] |= {"x": {"path": str(secret)}, "y": {"path": "../../../secret.txt"}, "z": {"path": f"{place.paths.root}/../../secret.txt"}}
+    record["outputs"] |= {
+        "metrics": {"path": inside},
+        "x": {"path": str(secret)},
+        "y": {"path": "../../../secret.txt"},
+        "z": {"path": f"{place.paths.root}/../../secret.txt"},
+    }
     file.write_text(json.dumps(record))
     context = Context(validate(CONFIGURATION), place.paths)
     stage = next(stage for stage in read_stages(context.experiment, context.paths) if stage.name == "evaluate")

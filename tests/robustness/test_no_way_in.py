@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_world import CONFIGURATION, write_configuration
+from small_world import CONFIGURATION, write_configuration, write_data
 
 from simlm.cli import main
 
@@ -67,6 +67,7 @@ def test_a_results_folder_with_a_hostile_name_is_a_name(tmp_path):
     import subprocess
 
     hostile = "out $(touch owned1); touch owned2 & '\"` touch owned3`"
+    write_data(tmp_path / "data")
     write_configuration(tmp_path, lambda values: values.update(results=hostile))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1", "--configfile", "config.yaml"]
     done = subprocess.run([*command, "--", f"{hostile}/tiny/config.yaml"], cwd=tmp_path, capture_output=True, text=True, timeout=300)

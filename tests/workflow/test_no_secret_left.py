@@ -24,7 +24,7 @@ def configuration(folder, **over):
     values = {
         "name": "run", "results": "results", "corpus": {"source": "beir", "path": "data", "splits": {"train": "train", "test": "test"}},
         "tokenizer": {"vocabulary": 256}, "bm25": {"analyzers": ["words"]},
-        "models": {"base": {"kind": "mlm", "size": {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 64}, "steps": 2, "batch_size": 4}},
+        "models": {"base": {"kind": "mlm", "size": {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 32, "positions": 160}, "steps": 2, "batch_size": 4}},
         "evaluate": {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test", "metrics": ["RR@10"], "depth": 10}, **over,
     }  # fmt: skip
     file = folder / "config.yaml"

@@ -16,7 +16,7 @@ from typing import Any
 
 from simlm.digests import Digests, digests_below
 from simlm.errors import UserError
-from simlm.files import write_json
+from simlm.files import peek_json, write_json
 from simlm.paths import Paths
 
 NEVER_EMPTY = (".json", ".safetensors", ".npy", ".parquet", ".arrow", ".faiss")
@@ -74,7 +74,7 @@ def find(paths: Paths, digests: bool = False) -> list[Damage]:
 def stated(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
     """(output of a stage, its size and digest, the record that says so) for all records; the results may have moved since."""
     for record in sorted((paths.root / "stages").glob("*.json")):
-        values = _read(record)
+        values = peek_json(record)
         outputs, folder = values.get("outputs"), values.get("folder")
         for about in outputs.values() if isinstance(outputs, dict) else ():
             if isinstance(about, dict) and isinstance(about.get("path"), str) and isinstance(about.get("bytes"), int):
@@ -180,13 +180,13 @@ def _described(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
     """(file, its size and perhaps digest, the manifest or record that says so)."""
     yield from stated(paths)
     for manifest in sorted(file for pattern in ("models/*/simlm.json", "embeddings/*/*.json", "index/*/manifest.json") for file in paths.root.glob(pattern)):
-        values = _read(manifest)
+        values = peek_json(manifest)
         for key, name in (("weights", "model.safetensors"), ("vectors", None), ("file", "index.faiss")):
             about = values.get(key)
             if isinstance(about, dict) and isinstance(about.get("bytes"), int) and (name or isinstance(about.get("file"), str)):
                 yield manifest.parent / (name or Path(about["file"]).name), about, manifest
     manifest = paths.bm25 / "manifest.json"
-    files = _read(manifest).get("files")
+    files = peek_json(manifest).get("files")
     for name, size in files.items() if isinstance(files, dict) else ():
         if isinstance(size, int):
             yield paths.bm25 / Path(name).name, {"bytes": size}, manifest
@@ -195,14 +195,6 @@ def _described(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
 def _belongs(output: Path, manifest: Path) -> bool:
     """Whether an output of a stage is the manifest, or a file of the folder that it describes."""
     return output == manifest or (manifest.name in ("simlm.json", "manifest.json") and output.parent == manifest.parent)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _beside(file: Path) -> list[Path]:

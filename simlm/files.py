@@ -84,6 +84,15 @@ def read_json(path: str | Path, made_by: str) -> Any:
         raise UserError(f"{path} is truncated or not JSON ({error}); delete it and run {made_by} again") from None
 
 
+def peek_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds, or an empty one where there is no such file or it is damaged: for whoever only looks whether it fits."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def read_manifest(path: str | Path, what: str, made_by: str, shape: dict[str, Any]) -> dict[str, Any]:
     """Read a JSON object that must have the keys of ``shape``.
 

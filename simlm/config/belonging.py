@@ -18,6 +18,7 @@ from simlm.config.jobs import Job, jobs
 from simlm.config.stages import canonical
 from simlm.digests import digests_below
 from simlm.errors import UserError
+from simlm.files import peek_json
 from simlm.paths import Paths
 
 AFRESH = ("download",)
@@ -63,7 +64,7 @@ def misfits(experiment: Experiment, paths: Paths, shards: int | None = None, onl
         file = paths.record(job.label)
         if job.stage in AFRESH or not file.exists():
             continue
-        reason = _misfit(plan_of(experiment, paths, job, shards, code), _read(file), paths, code)
+        reason = _misfit(plan_of(experiment, paths, job, shards, code), peek_json(file), paths, code)
         if reason:
             found.append(Misfit(job, *reason))
     return found
@@ -116,11 +117,3 @@ def _lies_below(about: Any, record: dict[str, Any]) -> bool:
 
 def _few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -132,8 +132,7 @@ def test_an_id_that_is_no_id(place, refused):
 @pytest.mark.parametrize("model", ["base", "retriever", "reranker"])
 def test_losses_that_are_no_numbers(place, refused, model):
     def change(values):
-        for name in ("base", "retriever", "reranker"):
-            values["models"][name] |= {"learning_rate": 1e38, "steps": 8, "max_grad_norm": 1e38}
+        values["models"][model] |= {"learning_rate": 1e38, "steps": 8, "max_grad_norm": 1e38}
 
     write_configuration(place.root, change)
     sentence = refused(place, "train", "--model", model, *C, but=("results/tiny/training",))

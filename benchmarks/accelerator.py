@@ -134,7 +134,7 @@ def write_models(folder: Path, tokenizer: Path, quick: bool) -> None:
     """Random weights in the shapes of bert-base, ELECTRA's base generator and its base discriminator."""
     from transformers import BertConfig, BertForMaskedLM, ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
-    from simlm.models.folder import load_tokenizer
+    from simlm.models.loading import load_tokenizer
 
     own = load_tokenizer(tokenizer)
     words, base = len(own), {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
@@ -286,7 +286,7 @@ def measure(bench: Bench) -> None:
     import torch
 
     from simlm.corpus.store import CorpusStore
-    from simlm.models.folder import load_tokenizer
+    from simlm.models.loading import load_tokenizer
     from simlm.text.token_cache import TokenCache
 
     lines = ["| stage | a step, or a batch | speed | tokens per passage | Tflop/s | of the peak |", "|---|---|---|---|---|---|"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from simlm.files import sha256_file, write_text
-from simlm.models.folder import load_tokenizer
+from simlm.models.loading import load_tokenizer
 from simlm.models.masked_language_model import load_masked_language_model
 
 HERE = Path(__file__).resolve().parent

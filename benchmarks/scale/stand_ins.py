@@ -13,7 +13,8 @@ import numpy as np
 
 from simlm.corpus.store import CorpusStore
 from simlm.files import atomic_file, sha256_file, write_json
-from simlm.models.folder import load_tokenizer, model_fingerprint
+from simlm.models.loading import load_tokenizer
+from simlm.models.manifest import model_fingerprint
 from simlm.paths import Paths
 from simlm.retrieval.encode import BLOCK, shard_rows
 from simlm.runs.runs import Ranking, write_train_run
@@ -32,7 +33,8 @@ def write_encoder(folder: Path, tokenizer: str = "pretrained/pydocs-base", width
 
 def write_retriever(paths: Paths, model: str, start: Path) -> None:
     """A bi-encoder's folder without its training."""
-    from simlm.models.folder import load_encoder, save_model
+    from simlm.models.folder import save_model
+    from simlm.models.loading import load_encoder
 
     lengths = {"query": 32, "passage": 144}
     save_model(paths.model(model), load_encoder(start), load_tokenizer(start), kind="biencoder", key="random", lengths=lengths)

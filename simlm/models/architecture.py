@@ -6,6 +6,7 @@ code of its own, with other positions or with packed weights would so load as a 
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -142,6 +143,11 @@ def position_limit(config: Any) -> int | None:
     if positions is None or positions <= 0:
         return None
     return positions - config.pad_token_id - 1 if config.model_type in OFFSET_POSITIONS else positions
+
+
+def has_pooler(model_class: type) -> bool:
+    """Whether a model can be built with or without a pooler, a layer behind the first token that plays no part in an embedding."""
+    return "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
 
 
 def _types(mapping: str) -> Any:

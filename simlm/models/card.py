@@ -62,7 +62,7 @@ def write_card(context: Context, name: str) -> None:
     UserError
         If the model has not been trained.
     """
-    from simlm.models.folder import read_manifest
+    from simlm.models.manifest import read_manifest
 
     folder = context.paths.model(name)
     manifest = read_manifest(folder)

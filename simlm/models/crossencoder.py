@@ -14,7 +14,8 @@ from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.batches import MULTIPLE, cut_by_tokens, in_pieces
 from simlm.models.first_token import only_first_token
-from simlm.models.folder import fit_tokenizer, load_tokenizer, load_trained_classifier, verified_manifest
+from simlm.models.loading import fit_tokenizer, load_tokenizer, load_trained_classifier
+from simlm.models.manifest import verified_manifest
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 

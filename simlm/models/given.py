@@ -11,8 +11,11 @@ from simlm.context import Context
 from simlm.errors import UserError
 from simlm.models.architecture import position_limit
 from simlm.models.card import add_card
-from simlm.models.folder import MANIFEST, check_length, fit_tokenizer, folder_of, load_tokenizer, load_trained_classifier, save_model, verified_manifest
+from simlm.models.folder import save_model
+from simlm.models.loading import check_length, fit_tokenizer, load_tokenizer, load_trained_classifier
+from simlm.models.manifest import MANIFEST, verified_manifest
 from simlm.models.retriever import open_retriever
+from simlm.models.weights import folder_of
 
 PAIR_LENGTH = 192
 """Longest (query, passage) in tokens of a re-ranker that does not say its own (paper, section 4.1)."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from simlm.errors import UserError
 from simlm.models.architecture import check_sees_all
-from simlm.models.folder import check_complete, fit_tokenizer, load_config, load_pretrained, load_tokenizer, missing_weights, weights_options
+from simlm.models.loading import fit_tokenizer, load_tokenizer
+from simlm.models.weights import check_complete, load_config, load_pretrained, missing_weights, weights_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

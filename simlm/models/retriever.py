@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from simlm.errors import UserError
 from simlm.models.architecture import check_sees_all, is_causal, position_limit
 from simlm.models.described import is_described, load_between, read_described
-from simlm.models.folder import MANIFEST, fit_tokenizer, folder_of, load_config, load_encoder, load_tokenizer, verified_manifest
+from simlm.models.loading import fit_tokenizer, load_encoder, load_tokenizer
+from simlm.models.manifest import MANIFEST, verified_manifest
 from simlm.models.pooling import LayerNorm, Projection, VectorHead
 from simlm.models.reading import Reading, TextReader
+from simlm.models.weights import folder_of, load_config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +69,7 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
     place
         Path of that block, for sentences.
     dropout
-        See :func:`~simlm.models.folder.load_encoder`.
+        See :func:`~simlm.models.loading.load_encoder`.
 
     Raises
     ------

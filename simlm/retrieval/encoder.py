@@ -11,7 +11,8 @@ import numpy as np
 from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
 from simlm.models.embedding import embed_tokens
-from simlm.models.folder import check_length, identity_of, verified_manifest
+from simlm.models.loading import check_length
+from simlm.models.manifest import identity_of, verified_manifest
 from simlm.models.retriever import open_retriever
 from simlm.models.text import Tokens
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from simlm.config.code import fingerprint
 from simlm.files import atomic_file, sha256_file, sha256_text, write_json
-from simlm.models.folder import identity_of, read_manifest
+from simlm.models.manifest import identity_of, read_manifest
 from simlm.progress import progress, say
 from simlm.vectors.blocks import offsets_file
 from simlm.vectors.vectors import Vectors

@@ -22,7 +22,7 @@ def build_index(
     from simlm.config.inputs import inputs_of
     from simlm.config.jobs import Job
     from simlm.corpus.store import CorpusStore
-    from simlm.models.folder import model_fingerprint
+    from simlm.models.manifest import model_fingerprint
     from simlm.progress import say
     from simlm.retrieval.search import index_for
     from simlm.vectors.shards import Shards

@@ -20,7 +20,7 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a bi-enco
     from simlm.corpus.store import CorpusStore
     from simlm.lexical.hints import LexicalHints
     from simlm.models.crossencoder import PairScorer
-    from simlm.models.folder import model_fingerprint
+    from simlm.models.manifest import model_fingerprint
     from simlm.progress import say
     from simlm.training.biencoder import hard_negatives
     from simlm.training.queries import TrainingQueries

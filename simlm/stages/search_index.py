@@ -28,7 +28,7 @@ def search_index(
     from simlm.corpus.store import CorpusStore
     from simlm.indexes.base import Place
     from simlm.indexes.faiss_index import faiss_threads
-    from simlm.models.folder import model_fingerprint
+    from simlm.models.manifest import model_fingerprint
     from simlm.progress import say
     from simlm.retrieval.prepared import vectors_of_queries
     from simlm.retrieval.search import index_for, search_split

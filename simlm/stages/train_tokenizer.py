@@ -12,7 +12,7 @@ def train_tokenizer(context: Context) -> None:
     """Write the tokenizer's folder and the record."""
     from simlm.corpus.store import CorpusStore
     from simlm.files import atomic_folder, sha256_text, write_json
-    from simlm.models.folder import load_tokenizer
+    from simlm.models.loading import load_tokenizer
     from simlm.models.tokenizer import MANY_UNKNOWN, train_wordpiece, unknown_share
     from simlm.progress import say
 

@@ -17,7 +17,7 @@ from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.card import add_card
 from simlm.models.embedding import embed_tokens
-from simlm.models.folder import check_length, resolve_init
+from simlm.models.loading import check_length, resolve_init
 from simlm.models.retriever import Retriever, open_retriever
 from simlm.models.text import Tokens, pad
 from simlm.progress import say

@@ -14,7 +14,7 @@ from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
-from simlm.models.folder import check_length, load_tokenizer, resolve_init
+from simlm.models.loading import check_length, load_tokenizer, resolve_init
 from simlm.models.masked_language_model import bottleneck_writer, load_heads, load_masked_language_model
 from simlm.models.text import pad
 from simlm.text.token_cache import PassageTokens, TokenCache

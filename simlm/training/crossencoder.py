@@ -15,7 +15,7 @@ from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
 from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
-from simlm.models.folder import check_length, fit_tokenizer, load_classifier, load_tokenizer, resolve_init
+from simlm.models.loading import check_length, fit_tokenizer, load_classifier, load_tokenizer, resolve_init
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 from simlm.training.groups import Groups

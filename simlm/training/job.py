@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from simlm import hardware, processes
 from simlm.config.kinds import Training
 from simlm.context import Context
-from simlm.models.folder import WEIGHTS, save_model
+from simlm.models.folder import save_model
+from simlm.models.manifest import WEIGHTS
 from simlm.records.record import StageRecord
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from simlm.config.kinds import MaskedLanguageModel
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import attention_implementation
-from simlm.models.folder import check_length, load_tokenizer, resolve_init
 from simlm.models.heads.language import filled_up, head_states, output_layer
 from simlm.models.linear_cross_entropy import linear_cross_entropy
+from simlm.models.loading import check_length, load_tokenizer, resolve_init
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.models.text import pad
 from simlm.text.token_cache import PassageTokens, TokenCache

@@ -15,7 +15,8 @@ from simlm.hardware import Precision
 from simlm.models.architecture import OFFSET_POSITIONS, position_limit
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer
-from simlm.models.folder import fit_tokenizer, load_classifier, load_encoder, load_tokenizer, load_trained_classifier, save_model
+from simlm.models.folder import save_model
+from simlm.models.loading import fit_tokenizer, load_classifier, load_encoder, load_tokenizer, load_trained_classifier
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.models.pairs import PairJoiner
 from simlm.models.retriever import open_retriever

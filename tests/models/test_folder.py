@@ -13,7 +13,9 @@ from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertM
 
 from simlm.errors import UserError
 from simlm.files import sha256_file
-from simlm.models.folder import check_length, fit_tokenizer, load_classifier, load_encoder, load_tokenizer, model_fingerprint, read_manifest, save_model
+from simlm.models.folder import save_model
+from simlm.models.loading import check_length, fit_tokenizer, load_classifier, load_encoder, load_tokenizer
+from simlm.models.manifest import model_fingerprint, read_manifest
 from simlm.models.text import pad, tokenize_passages
 
 TITLES, TEXTS = ["matrix", ""], ["swap two columns of numbers", "invert"]

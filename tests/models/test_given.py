@@ -16,8 +16,9 @@ from simlm.corpus.store import write_corpus
 from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.crossencoder import PairScorer
-from simlm.models.folder import load_classifier, load_encoder, load_tokenizer, load_trained_classifier, read_manifest
 from simlm.models.given import take_over
+from simlm.models.loading import load_classifier, load_encoder, load_tokenizer, load_trained_classifier
+from simlm.models.manifest import read_manifest
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.paths import Paths
 from simlm.retrieval.encoder import TextEncoder

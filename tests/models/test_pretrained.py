@@ -9,7 +9,7 @@ import torch
 
 from simlm.config import load_experiment
 from simlm.files import sha256_file
-from simlm.models.folder import load_tokenizer
+from simlm.models.loading import load_tokenizer
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.text.vocabulary import Vocabulary
 from simlm.training.masking import whole_word_mask, word_ids

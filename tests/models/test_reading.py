@@ -14,8 +14,10 @@ from simlm.context import Context
 from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.biencoder import BiEncoderModel
-from simlm.models.folder import load_encoder, model_fingerprint, read_manifest, save_model
+from simlm.models.folder import save_model
 from simlm.models.given import take_over
+from simlm.models.loading import load_encoder
+from simlm.models.manifest import model_fingerprint, read_manifest
 from simlm.models.pooling import VectorHead, pooled
 from simlm.models.reading import POOLINGS, Reading
 from simlm.models.retriever import open_retriever

@@ -14,7 +14,8 @@ from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
-from simlm.models.folder import load_tokenizer, read_manifest
+from simlm.models.loading import load_tokenizer
+from simlm.models.manifest import read_manifest
 from simlm.models.text import pad, tokenize_passages, tokenize_queries
 from simlm.training.biencoder import BiEncoderTraining, train
 from simlm.training.groups import read_groups

@@ -165,7 +165,7 @@ def train_and_encode(context: Context) -> list[list[int]]:
 
 
 def worker(folder: Path) -> None:
-    from simlm.models.folder import load_tokenizer
+    from simlm.models.loading import load_tokenizer
 
     torch.set_num_threads(1)
     processes.join()

@@ -64,7 +64,7 @@ def test_an_objective_is_trained_exported_and_started_from(objectives: Context, 
 
 
 def test_heads_go_on_where_they_were(objectives: Context) -> None:
-    from simlm.models.folder import load_tokenizer
+    from simlm.models.loading import load_tokenizer
     from simlm.training.bottleneck import build
 
     if not (objectives.paths.model("encoder_decoder_rtd") / "simlm.json").exists():

@@ -129,7 +129,7 @@ def test_generator_stays_frozen_and_checkpoints_go(trained: Context) -> None:
 
 
 def test_continued_pretraining_takes_the_decoder_along(trained: Context, tmp_path) -> None:
-    from simlm.models.folder import load_tokenizer
+    from simlm.models.loading import load_tokenizer
     from simlm.training.bottleneck import build
 
     values = configuration(trained.paths.root.parent)

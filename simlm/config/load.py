@@ -194,12 +194,29 @@ def _first_mistake(error: ValidationError, values: Any) -> tuple[tuple[str | int
         tag = str(mistake["ctx"]["discriminator"]).strip("'")
         allowed = [name.strip(" '") for name in mistake["ctx"].get("expected_tags", "").split(",") if name.strip()]
         if kind == "union_tag_not_found":
-            return place, f"the key '{tag}' is missing"
+            return place, f"the key '{tag}' is missing{_misspelt(place, values)}"
         found = mistake["ctx"]["tag"]
         return (*place, tag), f"no {tag} is called '{found}'{nearest(found, allowed)} (there are {', '.join(allowed)})"
+    if given is None and len(place) > 1 and place[-2] in NAMED:
+        return place, f"null takes out a name of an earlier file, and none has '{place[-1]}'{nearest(str(place[-1]), _others(place, values))}"
     sentence = mistake["msg"].removeprefix("Value error, ")
     sentence = sentence[:1].lower() + sentence[1:]
     return place, sentence if kind == "value_error" else f"{sentence}, not {given!r}"
+
+
+def _misspelt(place: tuple[str | int, ...], values: Any) -> str:
+    """The nearest other name, where a block without a kind was probably meant for a model that has one: an overlay changes models by name."""
+    if len(place) != 2 or place[0] != "models":
+        return ""
+    others = _others(place, values)
+    return nearest(str(place[1]), others) or f" (a new model says its kind; there are {', '.join(others)})"
+
+
+def _others(place: tuple[str | int, ...], values: Any) -> list[str]:
+    """Names beside the last of a place that stand for something."""
+    for key in place[:-1]:
+        values = values[key]
+    return [str(name) for name, value in values.items() if name != place[-1] and value is not None and (place[0] != "models" or "kind" in value)]
 
 
 def _file_path(loc: tuple[str | int, ...], values: Any) -> tuple[str | int, ...]:

@@ -51,6 +51,8 @@ CASES = {
     "unknown key inside a kind": (put("models", "base", "size", "hiden", 3), ["models.base.size.hiden", "did you mean 'hidden'?"]),
     "unknown kind": (put("models", "first", "kind", "biencodr"), ["models.first.kind", "did you mean 'biencoder'?"]),
     "missing kind": (lambda v: v["models"]["first"].pop("kind"), ["models.first", "'kind' is missing"]),
+    "misspelt model of an overlay": (put("models", "studnt", {"steps": 7}), ["models.studnt", "'kind' is missing; did you mean 'student'?"]),
+    "new model without a kind": (put("models", "quick", {"steps": 7}), ["models.quick", "'kind' is missing", "there are base, simlm, first"]),
     "unknown source": (put("corpus", {"source": "beer", "path": "x", "splits": {"a": "a"}}), ["corpus.source", "did you mean 'beir'?"]),
     "missing key": (lambda v: v["evaluate"].pop("main_split"), ["evaluate", "'main_split' is missing"]),
     "missing block": (lambda v: v.pop("corpus"), ["'corpus' is missing"]),
@@ -103,6 +105,14 @@ def test_the_line_is_that_of_the_file_which_says_it(tmp_path):
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text("# a comment\nmodels:\n  first:\n    temprature: 1\n")
     with pytest.raises(UserError, match=r"overlay.yaml:4: models.first.temprature.*'temperature'"):
+        load_experiment(base, overlay)
+
+
+@pytest.mark.parametrize(("taken_out", "meant"), [("models: {studnt: null}", "student"), ("evaluate: {splits: {tset: null}}", "test")])
+def test_null_for_a_name_that_nothing_has(taken_out, meant, tmp_path):
+    base, overlay = written(tmp_path, lambda values: None), tmp_path / "overlay.yaml"
+    overlay.write_text(taken_out + "\n")
+    with pytest.raises(UserError, match=rf"overlay.yaml:1: .*null takes out a name of an earlier file.*did you mean '{meant}'"):
         load_experiment(base, overlay)
 
 

@@ -109,3 +109,11 @@ def test_a_shipped_file_is_planned(file, place):
     done = run_snakemake(place, "--cores", "2", "-n", configs=layers(file), seconds=600)
     assert done.code == 0, done.text[-3000:]
     assert "report" in done.text
+
+
+def test_the_page_on_own_data_describes_the_default_as_it_is():
+    page, models = (ROOT / "docs/own-data.md").read_text(encoding="utf-8"), load_experiment(ROOT / "config/config.yaml").models
+    first = models["retriever1"]
+    assert f"with {first.epochs:g} epochs in batches of {first.batch_size}" in page
+    assert f"read the first {first.passage_length} tokens of a passage" in page
+    assert f"its pre-training reads {models['simlm'].max_length}" in page

@@ -38,7 +38,7 @@ def resolve_init(context: Context, reference: str) -> str:
     UserError
         If the model of the graph has not been trained yet.
     """
-    if reference not in context.experiment.models:
+    if reference not in context.experiment.systems:
         return os.path.expanduser(reference)
     folder = context.paths.model(reference)
     verified_manifest(folder)

@@ -23,7 +23,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         If the model was never completed, or its weights are truncated or gone.
     """
     folder = Path(folder)
-    made_by = f"simlm train --model {folder.name}"
+    made_by = _made_by(folder)
     manifest = local_manifest(folder, made_by)
     again = f"delete {folder} and run {made_by} again"
     weights = folder / WEIGHTS
@@ -31,6 +31,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if size != manifest["weights"]["bytes"]:
         raise UserError(f"{weights} is truncated or not the one {MANIFEST} describes ({size:,} bytes instead of {manifest['weights']['bytes']:,}); {again}")
     return manifest
+
+
+def _made_by(folder: Path) -> str:
+    """The command that writes a folder; all parts of a model (``joint.retriever``) are written by one."""
+    return f"simlm train --model {folder.name.partition('.')[0]}"
 
 
 def local_manifest(folder: Path, made_by: str) -> dict[str, Any]:
@@ -54,9 +59,7 @@ def verified_manifest(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     manifest = read_manifest(folder)
     if sha256_file(folder / WEIGHTS) != manifest["weights"]["sha256"]:
-        raise UserError(
-            f"{folder / WEIGHTS} is not what {MANIFEST} describes (its sha256 differs); delete {folder} and run simlm train --model {folder.name} again"
-        )
+        raise UserError(f"{folder / WEIGHTS} is not what {MANIFEST} describes (its sha256 differs); delete {folder} and run {_made_by(folder)} again")
     return manifest
 
 

@@ -64,6 +64,8 @@ def _import_model(experiment: Experiment, name: str) -> dict[str, Any]:
 
 def _score_teacher(experiment: Experiment, name: str) -> dict[str, Any]:
     student = experiment.models[name]
+    if student.teacher_scores_all:
+        return {"negatives": student.reads_negatives(), "teacher": teacher_of(student), "precision": experiment.precision}
     visits = {key: getattr(student, key) for key in SCHEDULE if hasattr(student, key)}
     return {**visits, "teacher": teacher_of(student), "seed": model_seed(experiment, name), "precision": experiment.precision}
 

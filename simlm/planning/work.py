@@ -112,7 +112,7 @@ class Workload:
         query = shape.reading(SORTED * mean_cut(self.query(name), block.query_length), first_only=True)
         # With a smaller micro-batch the activations are computed twice.
         passes = 4 if block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
-        looked = self._looks(name, block) * block.holdout * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
+        looked = self.looks(name, block) * block.holdout * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
         return passes * self.steps(name) * block.batch_size * (query + (1 + hard) * passage) + looked
 
     def over_pairs(self, name: str, block: Any) -> float:
@@ -121,10 +121,10 @@ class Workload:
         pair = shape.reading(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
         chosen = (1 + block.hard_negatives) * pair if block.forward_factor > 1 else 0
         trained = block.texts * 3 * pair
-        looked = self._looks(name, block) * block.holdout * (1 + min(block.hard_negatives, HOLDOUT_NEGATIVES)) * self.scoring(name)
+        looked = self.looks(name, block) * block.holdout * (1 + min(block.hard_negatives, HOLDOUT_NEGATIVES)) * self.scoring(name)
         return self.steps(name) * block.batch_size * (chosen + trained) + looked
 
-    def _looks(self, name: str, block: Any) -> int:
+    def looks(self, name: str, block: Any) -> int:
         """How often a fine-tuning looks at its held-out queries: every epoch and at the end."""
         return 1 + self.steps(name) // max(1, math.ceil(self.train_queries(name) / block.batch_size))
 
@@ -152,5 +152,7 @@ class Workload:
         block, queries = self.experiment.models[student], self.train_queries(student)
         epochs = self.steps(student) * block.batch_size / queries
         listed = max(self.experiment.negatives.sample, self.experiment.negatives.pad_to)
+        if block.teacher_scores_all:
+            return queries * (1.0 + listed)
         # One positive per query; in an epoch that does not end only some queries are visited.
         return queries * min(1.0, epochs) * (1 + min(listed, block.hard_negatives * max(1.0, epochs)))

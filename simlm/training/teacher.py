@@ -65,6 +65,16 @@ def visited_passages(groups: Groups, epochs: np.ndarray, n: int, seed: int, rota
     return spill.finish(), np.concatenate([[0], np.cumsum(lengths)])
 
 
+def listed_passages(groups: Groups, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All positives and negatives of every query, as :func:`visited_passages` gives those that a training visits."""
+    spill, lengths = Spill(np.int32, folder), np.zeros(len(groups), np.int64)
+    for query in range(len(groups)):
+        rows = np.unique(np.concatenate([groups.positives_of(query), groups.negatives_of(query)]))
+        lengths[query] = len(rows)
+        spill.append(rows)
+    return spill.finish(), np.concatenate([[0], np.cumsum(lengths)])
+
+
 def score_visited(
     scorer: PairScorer, store: CorpusStore, query_ids: list[str], texts: list[str], rows: np.ndarray, offsets: np.ndarray, folder: Path, hints: Any = None
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

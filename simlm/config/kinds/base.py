@@ -72,6 +72,9 @@ class System(Block):
     mined: ClassVar[bool] = False
     """Whether it searches the training queries as well, so that hard negatives can be mined from it."""
 
+    teacher_scores_all: ClassVar[bool] = False
+    """Whether its teacher scores all listed passages, or only those that its training visits."""
+
     not_trained: ClassVar[tuple[str, ...]] = ()
     """Fields that do not change the trained weights: how the job runs, and what only matters afterwards."""
     how_not_what: ClassVar[tuple[str, ...]] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 
-from simlm.hardware import machine_cores
+from simlm.hardware import available_cores
 
 
 def describe() -> dict[str, str | int | float]:
@@ -20,7 +20,7 @@ def describe() -> dict[str, str | int | float]:
         pass
     facts: dict[str, str | int | float] = {
         "cpu": model,
-        "cores": machine_cores(),
+        "cores": available_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.system(),
     }

@@ -61,6 +61,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `msmarco-budget.yaml` | the same for one accelerator, with an eighth of the pre-training |
 | `authors-code.yaml` | laid over `msmarco.yaml`: what the authors' code does beside the paper |
 | `released.yaml` | the authors' checkpoints judged on MS MARCO, without training |
+| `msmarco-systems.yaml` | laid over `msmarco.yaml`: the systems that the paper compares with, with their own papers' settings (docs/systems.md) |
 | `objectives.yaml` | laid over `smoke.yaml`: the objectives of pre-training that the paper compares, a bag of words and RetroMAE |
 | `pretrained.yaml` | trains the small base and generator that come with the repository |
 | `examples/own-corpus.yaml` | the whole method on a folder of your own; `examples/real-corpus.yaml` with the default's graph |
@@ -68,6 +69,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `examples/published-encoder.yaml` | published models on your own passages: pooling, prompts, titles |
 | `examples/cluster.yaml` | laid over `config.yaml`: several processes, an MLflow server, a gate that fails |
 | `examples/large-index.yaml` | laid over `msmarco.yaml`: IVF, HNSW and exact indexes by retriever |
+| `examples/rocketqav2.yaml` | laid over `config.yaml`: a retriever and a re-ranker that learn from each other (docs/systems.md) |
 | `examples/seeds.yaml` | laid over `config.yaml`: another seed, a harder task, other tests |
 | `published.yaml` | no experiment: published figures and tolerances, which the gate compares with |
 """

@@ -32,10 +32,11 @@ from simlm.training.biencoder import BiEncoderTraining
 from simlm.training.bottleneck import BottleneckCollator
 from simlm.training.crossencoder import CrossEncoderTraining
 from simlm.training.distributed import gather, put_shares
+from simlm.training.joint import JointTraining
 from simlm.training.mlm import MaskedLanguageModelling, MaskingCollator
 
 EXAMPLES, GROUP = 64, 3
-CASES = ("mlm", "bottleneck", "bottleneck, generator trained", "contrastive", "contrastive, code", "distilled", "crossencoder")
+CASES = ("mlm", "bottleneck", "bottleneck, generator trained", "contrastive", "contrastive, code", "distilled", "crossencoder", "joint")
 PRETRAINING = CASES[:3]
 
 
@@ -77,6 +78,10 @@ def example(tokenizer, case: str, share: slice, micro: int):
     if case == "crossencoder":
         module = CrossEncoderTraining(CrossEncoderModel(bert("BertForSequenceClassification", words)), forward_factor=1, rdrop_weight=1.0)
         return module, [{"pairs": pad(texts.take(group), tokenizer), "group": GROUP} for group in groups]
+    if case == "joint":
+        models = BiEncoderModel(bert("BertModel", words)), CrossEncoderModel(bert("BertForSequenceClassification", words, 1))
+        read = [{"queries": texts.take(piece), "passages": texts.take(group), "pairs": texts.take(group)} for piece, group in zip(pieces, groups)]
+        return JointTraining(*models, 0.1, "paper", "list", "both"), [{name: pad(own, tokenizer) for name, own in batch.items()} for batch in read]
     module = BiEncoderTraining(BiEncoderModel(bert("BertModel", words)), 0.02, 0.2 if case == "distilled" else 1.0, "code" if "code" in case else "paper")
     return module, [
         {
@@ -93,7 +98,7 @@ def one_step(tokenizer, case: str) -> dict[str, torch.Tensor]:
     """Loss and gradients of one step, shared by all processes there are; means over labels also in micro-batches of 8."""
     world, rank = processes.count(), processes.rank()
     each = EXAMPLES // world
-    micro = 8 if world > 1 and case in (*PRETRAINING, "crossencoder") else each
+    micro = 8 if world > 1 and case in (*PRETRAINING, "crossencoder", "joint") else each
     module, batches = example(tokenizer, case, slice(rank * each, (rank + 1) * each), micro)
     if world > 1:
         module = torch.nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)

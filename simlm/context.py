@@ -60,7 +60,7 @@ class Context:
         UserError
             If a file is not there, with the command that makes it.
         """
-        from simlm.config.inputs import makers
+        from simlm.config.makers import makers
 
         for file in files:
             if not file.exists():
@@ -83,8 +83,8 @@ class Context:
             With the names of the stages or of the file.
         """
         from simlm.config.belonging import require_belonging
-        from simlm.config.inputs import before
         from simlm.config.jobs import Job
+        from simlm.config.makers import before
         from simlm.damage import require_stated
 
         require_stated(self.paths, files)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 
 
-def available_cores() -> int:
-    """Cores this process may use: affinity, cgroup quota, or OMP_NUM_THREADS (Snakemake's share for the job), whichever is least."""
+def machine_cores() -> int:
+    """Cores that this machine lends: affinity or cgroup quota, whichever is less."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         with open("/sys/fs/cgroup/cpu.max") as stream:
@@ -20,6 +20,12 @@ def available_cores() -> int:
             cores = min(cores, max(1, int(int(quota) / int(period))))
     except (OSError, ValueError):
         pass
+    return cores
+
+
+def available_cores() -> int:
+    """Cores this process may use: those of the machine, or OMP_NUM_THREADS (Snakemake's share for the job) if that is less."""
+    cores = machine_cores()
     wish = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, max(1, int(wish))) if wish.isdigit() else cores
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 
-from simlm.hardware import available_cores
+from simlm.hardware import machine_cores
 
 
 def describe() -> dict[str, str | int | float]:
@@ -20,7 +20,7 @@ def describe() -> dict[str, str | int | float]:
         pass
     facts: dict[str, str | int | float] = {
         "cpu": model,
-        "cores": available_cores(),
+        "cores": machine_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": platform.system(),
     }

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import html
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from made_results import MadeResults
+from snakemake.cli import get_argument_parser
 
-from simlm.cli import COMMANDS, parser_of
+from simlm.cli import COMMANDS, main, parser_of
 from simlm.config import load_experiment
+from simlm.hardware import available_cores, machine_cores
+from simlm.machine import describe
+from simlm.report.page import write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"docs": ("md",), "pretrained": ("md",), "config": ("md", "yaml"), "simlm": ("py",)}
@@ -74,3 +83,93 @@ def test_make_reads_configurations_that_fit_together():
             there = [ROOT / name for name in files.split() if (ROOT / name).exists()]
             assert there
             load_experiment(*there)
+
+
+WORKFLOW = re.compile(r"^\W{0,2}\s*((?:\.venv/bin/)?snakemake (?=[^#]*--?(?:cores|workflow-profile|n\b))[^#\n]*)", re.MULTILINE)
+"""Calls of Snakemake on a line of their own, in documents, comments of configurations and the page's template."""
+WORKFLOW_TEXTS = [*TEXTS, *(ROOT / "workflow" / "profiles").rglob("config.yaml"), *(ROOT / "pretrained").glob("*.py")]
+
+
+def workflow_calls(*texts: str) -> list[str]:
+    """Calls of Snakemake in texts, continued lines joined."""
+    return list(dict.fromkeys(match[1].strip().strip("`") for text in texts for match in WORKFLOW.finditer(text.replace("\\\n", " "))))
+
+
+DOCUMENTED = workflow_calls(*(file.read_text(encoding="utf-8") for file in WORKFLOW_TEXTS))
+STANDS_FOR = ("mine.yaml", "my-experiment.yaml", "experiment.yaml")
+"""Names that documents use for the reader's own configuration."""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """What a reader has after `make setup`, and a configuration under each name that stands for the reader's own."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("workflow", "config", "pretrained", "simlm"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    for name in STANDS_FOR:
+        (folder / name).write_text((ROOT / "config" / "smoke.yaml").read_text())
+    for name, line in (("my-profile", "cores: 2"), ("only-plan", "dry-run: true")):
+        (folder / name).mkdir()
+        (folder / name / "config.yaml").write_text(line + "\n")
+    return folder
+
+
+def planned(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run a command as it stands, with a profile that makes Snakemake plan instead of run."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    environment |= {"SNAKEMAKE_PROFILE": str(folder / "only-plan"), "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
+    return subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_configurations_are_given_to_snakemake_as_files_and_targets_behind_two_dashes():
+    assert len(DOCUMENTED) > 8
+    for command in DOCUMENTED:
+        read = get_argument_parser().parse_args(shlex.split(command)[1:])
+        files = [str(file) for file in read.configfile or []]
+        wrong = [file for file in files if not (file in STANDS_FOR or (ROOT / file).exists())]
+        assert not wrong, f"{command}: {wrong} are read as configuration files"
+        assert all(target == "all" or "/" in target for target in read.targets), command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", DOCUMENTED)
+def test_documented_calls_of_snakemake_plan_as_they_stand(command, clone):
+    if cluster := re.search(r"profiles/(\w+)", command):
+        pytest.importorskip(f"snakemake_executor_plugin_{cluster[1]}")
+    done = planned(command, clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^Job stats:|Nothing to be done", done.stdout + done.stderr, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_what_the_report_and_the_summary_print_runs_as_it_stands(clone, capsys):
+    made = MadeResults(clone / "results", name="printed", corpus={"source": "python_docs", "packages": ["networkx"], "max_passages": 600})
+    page = html.unescape(write_report(made.context).read_text(encoding="utf-8"))
+    (command,) = workflow_calls(re.search(r"<pre>(make setup\n.*?)</pre>", page, re.DOTALL)[1])
+    (clone / "experiment.yaml").write_text(re.search(r"The resolved configuration</summary>.*?<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1])
+    done = planned(command, clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train_tokenizer" in done.stdout + done.stderr
+    made.paths.metrics_table.unlink()
+    assert main(["summary", "--experiment", "printed", "--results", str(clone / "results")]) == 2
+    (command,) = re.findall(r"`(snakemake [^`]+)`", capsys.readouterr().err)
+    done = planned(command, clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_record_says_how_many_cores_the_machine_has_and_not_the_jobs_share(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert describe()["cores"] == machine_cores()
+    assert available_cores() == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert machine_cores() == available_cores()
+
+
+def test_commands_take_snakemakes_word_for_a_configuration(capsys):
+    smoke = str(ROOT / "config" / "smoke.yaml")
+    assert main(["check", "--configfile", smoke]) == 0
+    printed = capsys.readouterr().out
+    assert main(["check", "--config", smoke]) == 0
+    assert capsys.readouterr().out == printed

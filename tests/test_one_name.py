@@ -14,9 +14,10 @@ import pytest
 
 from simlm.cli import COMMANDS
 from simlm.config import load_experiment
-from simlm.config.inputs import inputs_of, makers, outputs_of, parts_of, patterns
+from simlm.config.inputs import inputs_of, outputs_of
 from simlm.config.jobs import STAGES, Job, jobs, names_of
 from simlm.config.kinds import KINDS, ModelBlock
+from simlm.config.makers import makers, parts_of, patterns
 from simlm.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,10 +11,15 @@ from simlm.errors import UserError, nearest
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
-    """``--config FILE …`` or ``--experiment NAME``."""
+    """``--config FILE …`` (or ``--configfile``, Snakemake's word for it) or ``--experiment NAME``."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "--config", nargs="+", type=Path, metavar="FILE", help="configuration files, later ones laid over earlier ones (default: config/config.yaml)"
+        "--config",
+        "--configfile",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="configuration files, later ones laid over earlier ones (default: config/config.yaml)",
     )
     group.add_argument("--experiment", metavar="NAME", help="name of an experiment that has run; its resolved configuration is read from the results")
     parser.add_argument("--results", type=Path, default=None, metavar="FOLDER", help="folder of the results (default: the configuration's, or results)")

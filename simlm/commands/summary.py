@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.commands.options import add_experiment_options, files_of, load_context
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read ``metrics.tsv`` and print it with the main split first."""
     from simlm.errors import UserError
+    from simlm.hardware import machine_cores
 
     context = load_context(arguments)
     paths, evaluate = context.paths, context.experiment.evaluate
     if not paths.metrics_table.exists():
-        raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `snakemake --cores 2 all` goes on with it")
+        command = f"snakemake --cores {machine_cores()} --configfile {' '.join(map(str, files_of(arguments)))} -- all"
+        raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `{command}` goes on with it")
     context.require_belonging()
     from simlm.evaluation.compare import MetricRow, read_rows
     from simlm.evaluation.table import metrics_text

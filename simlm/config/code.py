@@ -29,8 +29,8 @@ WHOLE: dict[str, tuple[str, ...]] = {
 """Stage → what it does its work with although it is plumbing to others, or holds templates."""
 
 PLUMBING = (
-    "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus.writer", "simlm.damage", "simlm.devices", "simlm.digests",
-    "simlm.durable", "simlm.errors", "simlm.files", "simlm.hub", "simlm.launch", "simlm.locks", "simlm.machine", "simlm.models.card",
+    "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus.passage_file", "simlm.corpus.writer", "simlm.damage", "simlm.devices",
+    "simlm.digests", "simlm.durable", "simlm.errors", "simlm.files", "simlm.hub", "simlm.launch", "simlm.locks", "simlm.machine", "simlm.models.card",
     "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.processes", "simlm.progress", "simlm.records.record", "simlm.tracking",
     "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
 )  # fmt: skip

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from simlm.config.code import code_of
 from simlm.config.experiment import Experiment
 from simlm.config.graph import folders_of
-from simlm.config.jobs import STAGES, Job, is_reproduction, jobs, names_of, runs_made, searches, shards_of, teacher_of
+from simlm.config.jobs import Job, is_reproduction, jobs, runs_made, shards_of, teacher_of
 from simlm.config.kinds.bm25 import LEXICAL
-from simlm.config.remote import is_hub_id
+from simlm.config.local_files import corpus_files, local_files
 from simlm.config.stages import settings_of
-from simlm.hub import PICKLED, SAFE, SMALL, data_files
 from simlm.paths import Paths
+
+Inputs = dict[str, Path]
+"""Name → file; manifests stand for folders."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,6 @@ class Planned:
     settings: dict[str, Any]
     code: str
     inputs: dict[str, Path]
-
-
-MODULES = ("[0-9]_*/*.json", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin", "[0-9]_*/vocab.txt")
-"""Files of sentence-transformers' modules beside the weights of a model."""
 
 
 def planned(experiment: Experiment, paths: Paths, shards: int | None = None) -> list[Planned]:
@@ -42,65 +41,13 @@ def plan_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None =
     return Planned(job, settings_of(experiment, *job), fingerprint, inputs_of(experiment, paths, job, shards))
 
 
-def inputs_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None) -> dict[str, Path]:
+def inputs_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None) -> Inputs:
     """Name → file for everything that a job reads; manifests stand for folders.
 
     ``shards`` takes the place of the experiment's ``encoding.shards``.
     """
-    stage, name, _ = job
-    corpus = {"corpus": paths.corpus / "manifest.json"}
-    splits = list(experiment.evaluate.splits)
-    judged = [(system, split) for system in experiment.evaluate.systems for split in splits]
-    match stage:
-        case "prepare_corpus":
-            return {str(file): file for file in corpus_files(experiment)}
-        case "train_tokenizer":
-            return {**corpus, **_outside("init", experiment.tokenizer.init)}
-        case "index_bm25":
-            return corpus
-        case "search_bm25":
-            return {**corpus, "index": paths.bm25 / "manifest.json"}
-        case "mine_negatives":
-            return {**corpus, "run": paths.train_run(name)}
-        case "train":
-            return {**corpus, **_read_by_training(experiment, paths, name)}
-        case "import_model":
-            return _outside("init", experiment.models[name].initial())
-        case "score_teacher":
-            student = experiment.models[name]
-            teacher = str(teacher_of(student))
-            return {
-                **corpus,
-                **_model("teacher", teacher, experiment, paths),
-                "negatives": paths.negatives(str(student.reads_negatives())),
-                **_hints(experiment, paths, teacher),
-            }
-        case "encode":
-            return {**corpus, **_model("model", name, experiment, paths)}
-        case "build_index":
-            manifests = {f"shard {shard}": paths.embeddings(name) / f"{shard}.json" for shard in shards_of(experiment, name, shards)}
-            return {**corpus, **_model("model", name, experiment, paths), **manifests}
-        case "search_index":
-            return {**corpus, **_model("model", name, experiment, paths), "index": paths.index(name) / "manifest.json"}
-        case "rerank" | "fuse":
-            system = experiment.system(name)
-            model = _model("model", name, experiment, paths) if system.made_by else {}
-            runs = {f"{other}/{split}": paths.run(other, split) for other in system.reads_runs().values() for split in splits}
-            return {**corpus, **model, **_hints(experiment, paths, name), **runs}
-        case "evaluate":
-            return {**corpus, **{f"{system}/{split}": paths.run(system, split) for system, split in judged}}
-        case "compare_systems":
-            return {f"{system}/{split}": paths.per_query(system, split) for system, split in judged}
-        case "judge_reproduction":
-            return {**corpus, "metrics": paths.metrics_table}
-        case "report":
-            return _reported(experiment, paths, shards)
-        case "track":
-            records = {f"record {each.label}": paths.record(each.label) for each in jobs(experiment, shards)}
-            return {"config": paths.config, "report": paths.report, "record report": paths.record("report"), **records}
-        case "enforce_gate":
-            return {"reproduction": paths.reproduction, "report": paths.report, "mirror": paths.mirror}
-    return {}
+    reads = FILES[job.stage].reads
+    return reads(_Asked(experiment, paths, job.name, job.part, shards)) if reads else {}
 
 
 def outputs_of(experiment: Experiment, paths: Paths, job: Job, called: str | None = None) -> list[Path]:
@@ -108,160 +55,156 @@ def outputs_of(experiment: Experiment, paths: Paths, job: Job, called: str | Non
 
     ``called`` takes the place of the system's name in them, such as ``{model}``.
     """
-    stage, name, part = job
-    called = called or name
-    match stage:
-        case "download":
-            return [paths.inputs]
-        case "prepare_corpus":
-            return [paths.corpus / "manifest.json"]
-        case "train_tokenizer":
-            return [paths.tokenizer / "manifest.json"]
-        case "index_bm25":
-            return [paths.bm25 / "manifest.json"]
-        case "search_bm25" | "search_index":
-            system = called or LEXICAL
-            return [paths.train_run(system) if mined else paths.run(system, split) for split, mined in runs_made(experiment, name or LEXICAL, part)]
-        case "mine_negatives":
-            return [paths.negatives(called)]
-        case "train" | "import_model":
-            return [paths.model(called + folder.removeprefix(name)) / "simlm.json" for folder in folders_of(experiment, name)]
-        case "score_teacher":
-            return [paths.teacher_scores(called)]
-        case "encode":
-            return [paths.embeddings(called) / f"{part}.json"]
-        case "build_index":
-            return [paths.index(called) / "manifest.json"]
-        case "rerank" | "fuse":
-            return [paths.run(called, split) for split in experiment.evaluate.splits]
-        case "evaluate":
-            both = [(system, split) for system in experiment.evaluate.systems for split in experiment.evaluate.splits]
-            return [file(system, split) for file in (paths.metrics, paths.per_query) for system, split in both]
-        case "compare_systems":
-            return [paths.metrics_table, paths.comparisons]
-        case "judge_reproduction":
-            return [paths.reproduction]
-        case "report":
-            return [paths.report]
-        case "track":
-            return [paths.mirror]
-        case "enforce_gate":
-            return [paths.gate]
-    raise KeyError(stage)
+    return FILES[job.stage].writes(_Asked(experiment, paths, job.name, job.part), called or job.name or LEXICAL)
 
 
-def makers(experiment: Experiment, paths: Paths) -> dict[Path, Job]:
-    """File → the job that writes it, for everything that the experiment can be asked for."""
-    found: dict[Path, Job] = {}
-    for stage in STAGES:
-        for name in names_of(experiment, stage) if STAGES[stage] else [None]:
-            for part in parts_of(experiment, stage, name):
-                job = Job(stage, name, part)
-                for file in outputs_of(experiment, paths, job):
-                    found.setdefault(file, job)
-    return found
+@dataclass(frozen=True)
+class _Asked:
+    """A job whose files are asked for, and what the files of several stages have in common."""
+
+    experiment: Experiment
+    paths: Paths
+    name: str | None
+    part: str | None = None
+    shards: int | None = None
+
+    @property
+    def corpus(self) -> Inputs:
+        return {"corpus": self.paths.corpus / "manifest.json"}
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self.experiment.evaluate.splits)
+
+    @property
+    def judged(self) -> list[tuple[str, str]]:
+        """Every evaluated (system, split)."""
+        return [(system, split) for system in self.experiment.evaluate.systems for split in self.splits]
+
+    def model(self, field: str = "model", name: str | None = None) -> Inputs:
+        """The manifest of a model of the graph (by default the job's own), or the files of one outside."""
+        name = name or str(self.name)
+        return {field: self.paths.model(name) / "simlm.json"} if name in self.experiment.systems else outside(field, name)
+
+    def hints(self, name: str) -> Inputs:
+        """The lexical index, if the system ``name`` reads it."""
+        reads = name in self.experiment.systems and self.experiment.system(name).reads_lexical_index()
+        return {"bm25": self.paths.bm25 / "manifest.json"} if reads else {}
+
+    def per_query(self) -> Inputs:
+        return {f"{system}/{split}": self.paths.per_query(system, split) for system, split in self.judged}
+
+    def records(self) -> Inputs:
+        return {f"record {job.label}": self.paths.record(job.label) for job in jobs(self.experiment, self.shards)}
 
 
-def before(experiment: Experiment, paths: Paths, *given: Job) -> list[Job]:
-    """The jobs whose results reach the given ones, near or far; those themselves are not among them."""
-    made_by, found, waiting = makers(experiment, paths), dict[Job, None](), list(given)
-    while waiting:
-        for file in inputs_of(experiment, paths, waiting.pop()).values():
-            job = made_by.get(file)
-            if job and job not in found and job not in given:
-                found[job] = None
-                waiting.append(job)
-    return list(found)
-
-
-def parts_of(experiment: Experiment, stage: str, name: str | None) -> list[str | None]:
-    """Parts in which a stage can be asked for a system; one, None, for the whole."""
-    if stage in ("search_bm25", "search_index"):
-        return searches(experiment, name or LEXICAL)
-    return list(shards_of(experiment, name)) if stage == "encode" and name else [None]
-
-
-def patterns(experiment: Experiment, paths: Paths, stage: str, wildcard: str = "{model}") -> list[tuple[str | None, list[str | None], list[Path]]]:
-    """Rules that a stage needs, as (part, systems, outputs): outputs of a rule have one pattern, but systems may write different ones.
-
-    The outputs hold ``wildcard`` in the place of the system's name.
-    """
-    groups: dict[tuple[str | None, tuple[Path, ...]], list[str | None]] = {}
-    for name in names_of(experiment, stage) if STAGES[stage] else [None]:
-        for part in parts_of(experiment, stage, name):
-            outputs = tuple(outputs_of(experiment, paths, Job(stage, name, part), called=name and wildcard))
-            groups.setdefault((part, outputs), []).append(name)
-    return [(part, names, list(outputs)) for (part, outputs), names in groups.items()]
-
-
-def local_files(name: str | None) -> list[Path]:
-    """Configuration, tokenizer and weights of a model or tokenizer outside the graph, if it is a local folder."""
-    folder = Path(name or "").expanduser()
-    if not name or is_hub_id(name) or not folder.is_dir():
-        return []
-    safe = any(file for pattern in SAFE for file in folder.glob(pattern))
-    return sorted({file for pattern in (*SMALL, *(SAFE if safe else PICKLED), *MODULES) for file in folder.glob(pattern) if file.is_file()})
-
-
-def corpus_files(experiment: Experiment) -> list[Path]:
-    """Files of a local source, so that new data reruns what follows from it; a missing one is the stage's to report."""
-    block, found = experiment.corpus, []
-    match block.source:
-        case "beir":
-            folder = Path(block.path).expanduser()
-            patterns = ["corpus.jsonl*", "queries.jsonl*", *(f"qrels/{stem}.*" for stem in block.splits.values())]
-            found = [file for pattern in patterns for file in folder.glob(pattern)]
-        case "hub" if not is_hub_id(block.id):
-            folder = Path(block.id).expanduser()
-            found = [file for name in (block.passages, block.queries) for pattern in (f"{name}.*", f"{name}/*") for file in folder.glob(pattern)]
-            judged = Path(block.qrels).expanduser() if block.qrels else folder
-            if judged.is_dir():
-                found += (judged / "qrels" if block.qrels is None or (judged / "qrels").is_dir() else judged).glob("*")
-        case "ir_datasets" if (titles := block.title_source()) and not is_hub_id(titles):
-            found = data_files(Path(titles).expanduser())
-    return sorted({file for file in found if file.is_file() and not file.name.startswith(".")})
-
-
-def _model(field: str, name: str, experiment: Experiment, paths: Paths) -> dict[str, Path]:
-    """The manifest of a model of the graph, or the files of one outside."""
-    return {field: paths.model(name) / "simlm.json"} if name in experiment.systems else _outside(field, name)
-
-
-def _outside(field: str, name: str | None) -> dict[str, Path]:
+def outside(field: str, name: str | None) -> Inputs:
+    """The files of a model or tokenizer in a local folder."""
     folder = Path(name or "").expanduser()
     return {f"{field}/{file.relative_to(folder)}": file for file in local_files(name)}
 
 
-def _hints(experiment: Experiment, paths: Paths, name: str) -> dict[str, Path]:
-    reads = name in experiment.systems and experiment.system(name).reads_lexical_index()
-    return {"bm25": paths.bm25 / "manifest.json"} if reads else {}
-
-
-def _read_by_training(experiment: Experiment, paths: Paths, name: str) -> dict[str, Path]:
-    """What a training reads beside the corpus; of a teacher it reads the scores, not the weights."""
-    model, found = experiment.models[name], {}
+def _read_by_training(ask: _Asked) -> Inputs:
+    """The corpus, and what the model's kind starts from; of a teacher a training reads the scores, not the weights."""
+    name, paths = str(ask.name), ask.paths
+    model, found = ask.experiment.models[name], ask.corpus
     if model.pretrained:
         found["tokenizer"] = paths.tokenizer / "manifest.json"
     starts = {"init": model.initial(), **model.reads_models()}
     for field, other in starts.items():
         if other and field != "teacher":
-            found |= _model(field, other, experiment, paths)
+            found |= ask.model(field, other)
     if source := model.reads_negatives():
         found["negatives"] = paths.negatives(source)
     if teacher_of(model):
         found["teacher_scores"] = paths.teacher_scores(name)
-    return found | _hints(experiment, paths, name)
+    return found | ask.hints(name)
 
 
-def _reported(experiment: Experiment, paths: Paths, shards: int | None) -> dict[str, Path]:
-    evaluate, every = experiment.evaluate, jobs(experiment, shards)
-    per_query = {f"{system}/{split}": paths.per_query(system, split) for system in evaluate.systems for split in evaluate.splits}
+def _read_by_teacher(ask: _Asked) -> Inputs:
+    student = ask.experiment.models[str(ask.name)]
+    teacher = str(teacher_of(student))
+    negatives = ask.paths.negatives(str(student.reads_negatives()))
+    return {**ask.corpus, **ask.model("teacher", teacher), "negatives": negatives, **ask.hints(teacher)}
+
+
+def _read_by_index(ask: _Asked) -> Inputs:
+    shards = shards_of(ask.experiment, str(ask.name), ask.shards)
+    return {**ask.corpus, **ask.model(), **{f"shard {shard}": ask.paths.embeddings(ask.name) / f"{shard}.json" for shard in shards}}
+
+
+def _read_by_rerank(ask: _Asked) -> Inputs:
+    """The runs of other systems, and the model that sorts them, if it is one."""
+    system = ask.experiment.system(str(ask.name))
+    runs = {f"{other}/{split}": ask.paths.run(other, split) for other in system.reads_runs().values() for split in ask.splits}
+    return {**ask.corpus, **(ask.model() if system.made_by else {}), **ask.hints(str(ask.name)), **runs}
+
+
+def _read_by_report(ask: _Asked) -> Inputs:
+    paths = ask.paths
     return {
         "config": paths.config,
         "metrics": paths.metrics_table,
         "comparisons": paths.comparisons,
-        **per_query,
-        **({"reproduction": paths.reproduction} if is_reproduction(experiment) else {}),
-        **{f"record {job.label}": paths.record(job.label) for job in every},
-        **{f"benchmark {job.label}": paths.benchmark(job.label) for job in every},
+        **ask.per_query(),
+        **({"reproduction": paths.reproduction} if is_reproduction(ask.experiment) else {}),
+        **ask.records(),
+        **{f"benchmark {job.label}": paths.benchmark(job.label) for job in jobs(ask.experiment, ask.shards)},
     }
+
+
+def _searched(ask: _Asked, system: str) -> list[Path]:
+    made = runs_made(ask.experiment, ask.name or LEXICAL, ask.part)
+    return [ask.paths.train_run(system) if mined else ask.paths.run(system, split) for split, mined in made]
+
+
+def _models(ask: _Asked, system: str) -> list[Path]:
+    """A model may have parts, each with a folder of its own."""
+    name = str(ask.name)
+    return [ask.paths.model(system + folder.removeprefix(name)) / "simlm.json" for folder in folders_of(ask.experiment, name)]
+
+
+def _sorted_runs(ask: _Asked, system: str) -> list[Path]:
+    return [ask.paths.run(system, split) for split in ask.splits]
+
+
+class _Files(NamedTuple):
+    """What a stage reads and writes; ``writes`` is told the name that stands in the files."""
+
+    reads: Callable[[_Asked], Inputs] | None
+    writes: Callable[[_Asked, str], list[Path]]
+
+
+FILES: dict[str, _Files] = {
+    "download": _Files(None, lambda ask, _: [ask.paths.inputs]),
+    "prepare_corpus": _Files(lambda ask: {str(file): file for file in corpus_files(ask.experiment)}, lambda ask, _: [*ask.corpus.values()]),
+    "train_tokenizer": _Files(
+        lambda ask: {**ask.corpus, **outside("init", ask.experiment.tokenizer.init)}, lambda ask, _: [ask.paths.tokenizer / "manifest.json"]
+    ),
+    "index_bm25": _Files(lambda ask: ask.corpus, lambda ask, _: [ask.paths.bm25 / "manifest.json"]),
+    "search_bm25": _Files(lambda ask: {**ask.corpus, "index": ask.paths.bm25 / "manifest.json"}, _searched),
+    "mine_negatives": _Files(lambda ask: {**ask.corpus, "run": ask.paths.train_run(ask.name)}, lambda ask, system: [ask.paths.negatives(system)]),
+    "train": _Files(_read_by_training, _models),
+    "import_model": _Files(lambda ask: outside("init", ask.experiment.models[str(ask.name)].initial()), _models),
+    "score_teacher": _Files(_read_by_teacher, lambda ask, system: [ask.paths.teacher_scores(system)]),
+    "encode": _Files(lambda ask: {**ask.corpus, **ask.model()}, lambda ask, system: [ask.paths.embeddings(system) / f"{ask.part}.json"]),
+    "build_index": _Files(_read_by_index, lambda ask, system: [ask.paths.index(system) / "manifest.json"]),
+    "search_index": _Files(lambda ask: {**ask.corpus, **ask.model(), "index": ask.paths.index(ask.name) / "manifest.json"}, _searched),
+    "rerank": _Files(_read_by_rerank, _sorted_runs),
+    "fuse": _Files(_read_by_rerank, _sorted_runs),
+    "evaluate": _Files(
+        lambda ask: {**ask.corpus, **{f"{system}/{split}": ask.paths.run(system, split) for system, split in ask.judged}},
+        lambda ask, _: [file(system, split) for file in (ask.paths.metrics, ask.paths.per_query) for system, split in ask.judged],
+    ),
+    "compare_systems": _Files(_Asked.per_query, lambda ask, _: [ask.paths.metrics_table, ask.paths.comparisons]),
+    "judge_reproduction": _Files(lambda ask: {**ask.corpus, "metrics": ask.paths.metrics_table}, lambda ask, _: [ask.paths.reproduction]),
+    "report": _Files(_read_by_report, lambda ask, _: [ask.paths.report]),
+    "track": _Files(
+        lambda ask: {"config": ask.paths.config, "report": ask.paths.report, "record report": ask.paths.record("report"), **ask.records()},
+        lambda ask, _: [ask.paths.mirror],
+    ),
+    "enforce_gate": _Files(
+        lambda ask: {"reproduction": ask.paths.reproduction, "report": ask.paths.report, "mirror": ask.paths.mirror}, lambda ask, _: [ask.paths.gate]
+    ),
+}
+"""What each stage reads and writes, in the order of the chain."""

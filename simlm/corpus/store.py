@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from simlm.corpus.passage_file import ARROW_FILE, COLUMNS
 from simlm.corpus.qrels import read_qrels
-from simlm.corpus.writer import ARROW_FILE, COLUMNS, MANIFEST, write_corpus
+from simlm.corpus.writer import MANIFEST, write_corpus
 from simlm.errors import UserError, nearest
 from simlm.files import first_bad_line, read_manifest
 

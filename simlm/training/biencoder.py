@@ -12,12 +12,10 @@ from torch import nn
 from simlm import processes
 from simlm.config.kinds import BiEncoder
 from simlm.context import Context
-from simlm.corpus.store import CorpusStore
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.card import add_card
 from simlm.models.embedding import embed_tokens
-from simlm.models.loading import check_length, resolve_init
 from simlm.models.retriever import Retriever, open_retriever
 from simlm.models.text import Tokens, pad
 from simlm.progress import say
@@ -26,11 +24,11 @@ from simlm.scoring.dot import dot
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.training.distributed import gather, scale_gradient
 from simlm.training.groups import Groups
-from simlm.training.job import TrainingJob
+from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import contrastive_loss, distillation_loss
 from simlm.training.queries import TrainingQueries
 from simlm.training.teacher_scores import TeacherScores
-from simlm.training.trainer import fit, start_job
+from simlm.training.trainer import fit
 
 HOLDOUT_NEGATIVES = 15
 """Hard negatives per held-out query in the pool that the held-out queries are ranked against."""
@@ -126,23 +124,19 @@ class GroupCollator:
 
 def train(context: Context, name: str) -> None:
     """Train the bi-encoder ``name`` and export it."""
-    settings = context.experiment.models[name]
-    assert isinstance(settings, BiEncoder)
-    paths = context.paths
-    store = CorpusStore(paths.corpus)
     job = start_job(context, name)
+    settings: BiEncoder = job.settings
+    paths = context.paths
     with job.record:
-        init = resolve_init(context, settings.init)
-        start = open_retriever(init, settings, f"models.{name}", settings.dropout)
+        start = open_retriever(job.init, settings, job.place, settings.dropout)
         tokenizer = start.tokenizer
-        check_length(start.encoder, settings.query_length, f"models.{name}.query_length", init)
-        check_length(start.encoder, settings.passage_length, f"models.{name}.passage_length", init)
+        job.check_lengths(start.encoder, "query_length", "passage_length")
         job.record.notes["reading"] = start.reading.for_manifest()
-        passages = TokenCache(store, tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
+        passages = TokenCache(job.store, tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
         cut = float(np.mean(passages.lengths >= settings.passage_length))
         say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
         job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
-        trained = TrainingQueries.of(context, settings, job.seed, store)
+        trained = TrainingQueries.of(context, settings, job.seed, job.store)
         job.record.notes["queries"] = trained.counts
         queries = start.reader.queries(trained.texts)
         teacher = TeacherScores.read(paths.teacher_scores(name), name, trained.groups, paths.training(name).parent) if settings.teacher else None

@@ -11,19 +11,18 @@ from torch import nn
 
 from simlm.config.kinds import BiEncoder, Bottleneck
 from simlm.context import Context
-from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
-from simlm.models.loading import check_length, load_tokenizer, resolve_init
+from simlm.models.loading import load_tokenizer, resolve_init
 from simlm.models.masked_language_model import bottleneck_writer, load_heads, load_masked_language_model
 from simlm.models.text import pad
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.text.vocabulary import Vocabulary
-from simlm.training.job import TrainingJob
+from simlm.training.job import TrainingJob, start_job
 from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, hidden_places, word_ids
 from simlm.training.probe import RetrievalProbe
 from simlm.training.randomness import single, uniform
-from simlm.training.trainer import fit, start_job
+from simlm.training.trainer import fit
 
 HOLDOUT_SEED = 123
 """Chooses the held-out passages, the same ones for every seed of a training; the authors' number."""
@@ -101,20 +100,17 @@ class BottleneckCollator:
 
 def train(context: Context, name: str) -> None:
     """Pre-train the ``bottleneck`` model ``name`` and export it with its decoder and head."""
-    settings = context.experiment.models[name]
-    assert isinstance(settings, Bottleneck)
-    paths = context.paths
-    store = CorpusStore(paths.corpus)
     job = start_job(context, name)
+    settings: Bottleneck = job.settings
     with job.record:
-        tokenizer = load_tokenizer(paths.tokenizer)
+        tokenizer = load_tokenizer(context.paths.tokenizer)
         model = build(context, name, tokenizer, job.record.caution)
-        check_length(model.encoder, settings.max_length, f"models.{name}.max_length", settings.init)
-        passages = TokenCache(store, tokenizer, settings.max_length, paths.tokens).whole()
-        rows, held_out = split_holdout(len(store), settings)
+        job.check_lengths(model.encoder, "max_length")
+        passages = TokenCache(job.store, tokenizer, settings.max_length, context.paths.tokens).whole()
+        rows, held_out = split_holdout(len(job.store), settings)
         job.record.metrics["held_out_passages"] = len(held_out)
         collate = BottleneckCollator(passages, tokenizer, settings, job.seed)
-        evaluate = _evaluation(job, model, store, tokenizer, collate, held_out)
+        evaluate = _evaluation(job, model, tokenizer, collate, held_out)
         every = settings.probe.every_steps if settings.probe else None
         trained = passages.lengths[rows]
         fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every, lengths=trained)
@@ -159,11 +155,11 @@ def split_holdout(passages: int, settings: Bottleneck) -> tuple[np.ndarray, np.n
     return np.sort(order[size:]), np.sort(order[:size])
 
 
-def _evaluation(job: TrainingJob, model: BottleneckModel, store: CorpusStore, tokenizer, collate: BottleneckCollator, held_out: np.ndarray):
+def _evaluation(job: TrainingJob, model: BottleneckModel, tokenizer, collate: BottleneckCollator, held_out: np.ndarray):
     """Losses on the held-out passages, and the retrieval probe."""
     settings = job.settings
     queries = min((block.query_length for block in job.context.experiment.models.values() if isinstance(block, BiEncoder)), default=32)
-    probe = RetrievalProbe(store, tokenizer, settings.probe, queries, settings.max_length, job.seed) if settings.probe and job.is_main else None
+    probe = RetrievalProbe(job.store, tokenizer, settings.probe, queries, settings.max_length, job.seed) if settings.probe and job.is_main else None
 
     def evaluate() -> dict[str, float]:
         device = next(model.parameters()).device

@@ -10,20 +10,19 @@ from torch import nn
 
 from simlm.config.kinds import CrossEncoder
 from simlm.context import Context
-from simlm.corpus.store import CorpusStore
 from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
 from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
-from simlm.models.loading import check_length, fit_tokenizer, load_classifier, load_tokenizer, resolve_init
+from simlm.models.loading import fit_tokenizer, load_classifier, load_tokenizer
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 from simlm.training.groups import Groups
-from simlm.training.job import TrainingJob
+from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import ranking_loss, rdrop_loss
 from simlm.training.passage_cache import PassageCache
 from simlm.training.queries import TrainingQueries
-from simlm.training.trainer import fit, start_job
+from simlm.training.trainer import fit
 
 HOLDOUT_NEGATIVES = 15
 """Hard negatives that a held-out query's positive is ranked against."""
@@ -100,24 +99,19 @@ class PairCollator:
 
 def train(context: Context, name: str) -> None:
     """Train the cross-encoder ``name`` and export it."""
-    settings = context.experiment.models[name]
-    assert isinstance(settings, CrossEncoder)
-    paths = context.paths
-    store = CorpusStore(paths.corpus)
     job = start_job(context, name)
+    settings: CrossEncoder = job.settings
     with job.record:
-        init = resolve_init(context, settings.init)
-        classifier = load_classifier(init)
-        tokenizer = load_tokenizer(init)
-        fit_tokenizer(tokenizer, classifier, init)
-        check_length(classifier, settings.max_length, f"models.{name}.max_length", init)
-        trained = TrainingQueries.of(context, settings, job.seed, store)
+        classifier, tokenizer = load_classifier(job.init), load_tokenizer(job.init)
+        fit_tokenizer(tokenizer, classifier, job.init)
+        job.check_lengths(classifier, "max_length")
+        trained = TrainingQueries.of(context, settings, job.seed, job.store)
         job.record.notes["queries"] = trained.counts
         groups = trained.groups
         joiner = PairJoiner(tokenizer, settings.max_length, settings.untitled)
         queries = joiner.queries(trained.texts)
-        hints = LexicalHints.open(context, store, trained.texts) if settings.lexical_hints else None
-        passages = PassageCache(store, [groups.positives, groups.negatives], joiner.passages, paths.root / "training")
+        hints = LexicalHints.open(context, job.store, trained.texts) if settings.lexical_hints else None
+        passages = PassageCache(job.store, [groups.positives, groups.negatives], joiner.passages, context.paths.root / "training")
         collate = PairCollator(groups, queries, passages, joiner, settings, job.seed, hints)
         model = CrossEncoderModel(classifier)
         module = CrossEncoderTraining(model, settings.forward_factor, settings.rdrop_weight)

@@ -1,16 +1,24 @@
-"""One model of the graph while it is trained."""
+"""One model of the graph while it is trained: how it begins, what its start is, how it leaves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from simlm import hardware, processes
 from simlm.config.kinds import Training
+from simlm.config.stages import model_seed
 from simlm.context import Context
+from simlm.corpus.store import CorpusStore
 from simlm.models.folder import save_model
+from simlm.models.loading import check_length, resolve_init
 from simlm.models.manifest import WEIGHTS
+from simlm.progress import say
 from simlm.records.record import StageRecord
+from simlm.training.inputs import training_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -43,6 +51,26 @@ class TrainingJob:
         """Whether this process writes files (rank 0 of several processes)."""
         return processes.is_main()
 
+    @property
+    def place(self) -> str:
+        """Path of the model's block in the configuration, for sentences."""
+        return f"models.{self.name}"
+
+    @cached_property
+    def store(self) -> CorpusStore:
+        """The corpus that is trained on."""
+        return CorpusStore(self.context.paths.corpus)
+
+    @cached_property
+    def init(self) -> str:
+        """Where the model lies that the training starts from, verified if it is one of the graph."""
+        return resolve_init(self.context, self.settings.initial())
+
+    def check_lengths(self, model: PreTrainedModel, *fields: str) -> None:
+        """Refuse lengths of the settings that are more than the model has positions for; ``fields`` name them."""
+        for field in fields:
+            check_length(model, getattr(self.settings, field), f"{self.place}.{field}", self.settings.initial() or self.name)
+
     def export(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, part: str | None = None, **contents: Any) -> None:
         """Write the model's folder, or that of one of its parts, and name its weights in the record (the main process does).
 
@@ -53,3 +81,28 @@ class TrainingJob:
             folder = self.context.paths.model(name)
             save_model(folder, model, tokenizer, kind=self.context.experiment.system(name).format, key=self.key, **contents)
             self.record.outputs[f"{part}/weights" if part else "weights"] = folder / WEIGHTS
+
+
+def start_job(context: Context, name: str) -> TrainingJob:
+    """Seed everything, choose the arithmetic and open the stage's record."""
+    settings = context.experiment.models[name]
+    assert isinstance(settings, Training)
+    record = context.record("train", name, inputs=training_inputs(context, name))
+    processes.join()
+    threads = hardware.prepare(settings.threads)
+    precision = hardware.choose_precision(context.experiment.precision)
+    seed = model_seed(context.experiment, name)
+    torch.manual_seed(seed)
+    record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "processes": processes.count(), **_commits(settings)}
+    several = f"{processes.count()} processes of " if processes.count() > 1 else ""
+    say(f"Training {name} ({settings.kind}) with {several}{threads} threads in {precision.name} ({precision.reason}).")
+    return TrainingJob(context, name, settings, seed, precision, threads, record)
+
+
+def _commits(settings: Training) -> dict[str, dict[str, str]]:
+    """Commits of the published models that a training reads; no entry if it reads none."""
+    from simlm.config.remote import is_hub_id
+    from simlm.hub import commit_of, fetch
+
+    names = [name for name in (settings.initial(), *settings.reads_models().values()) if name and is_hub_id(name)]
+    return {"published_models": {name: commit_of(fetch(name, "model")) for name in names}} if names else {}

@@ -13,7 +13,6 @@ from simlm.config.kinds import Joint
 from simlm.config.kinds.joint import Denoising
 from simlm.config.kinds.roles import Reranker
 from simlm.context import Context
-from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
@@ -33,13 +32,13 @@ from simlm.scoring.dot import dot
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.training.denoising import denoised
 from simlm.training.groups import Groups
-from simlm.training.job import TrainingJob
+from simlm.training.job import TrainingJob, start_job
 from simlm.training.listwise import listwise_divergence
 from simlm.training.losses import ranking_loss
 from simlm.training.passage_cache import PassageCache
 from simlm.training.queries import TrainingQueries
 from simlm.training.teacher_scores import TeacherScores
-from simlm.training.trainer import fit, start_job
+from simlm.training.trainer import fit
 
 HOLDOUT_NEGATIVES = 15
 """Listed negatives that a held-out query's positive is ranked against."""
@@ -156,24 +155,20 @@ class ListCollator:
 
 def train(context: Context, name: str) -> None:
     """Train the two models of ``name`` and export each into a folder of its own."""
-    settings = context.experiment.models[name]
-    assert isinstance(settings, Joint)
-    paths = context.paths
-    store = CorpusStore(paths.corpus)
     job = start_job(context, name)
+    settings: Joint = job.settings
+    paths = context.paths
     with job.record:
-        init = resolve_init(context, settings.init)
-        start = open_retriever(init, settings, f"models.{name}", settings.dropout)
-        check_length(start.encoder, settings.query_length, f"models.{name}.query_length", init)
-        check_length(start.encoder, settings.passage_length, f"models.{name}.passage_length", init)
-        classifier, joiner = _open_reranker(context, settings, name)
+        start = open_retriever(job.init, settings, job.place, settings.dropout)
+        job.check_lengths(start.encoder, "query_length", "passage_length")
+        classifier, joiner = _open_reranker(job)
         job.record.notes["reading"] = start.reading.for_manifest()
-        trained = TrainingQueries.of(context, settings, job.seed, store)
+        trained = TrainingQueries.of(context, settings, job.seed, job.store)
         lists, trained = _lists(job, trained)
         job.record.notes["queries"] = trained.counts
-        passages = TokenCache(store, start.tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
-        pair_passages = PassageCache(store, [trained.groups.positives, trained.groups.negatives], joiner.passages, paths.root / "training")
-        hints = LexicalHints.open(context, store, trained.texts) if settings.lexical_hints else None
+        passages = TokenCache(job.store, start.tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
+        pair_passages = PassageCache(job.store, [trained.groups.positives, trained.groups.negatives], joiner.passages, paths.root / "training")
+        hints = LexicalHints.open(context, job.store, trained.texts) if settings.lexical_hints else None
         read = (start.reader.queries(trained.texts), passages, start.tokenizer), (joiner.queries(trained.texts), pair_passages, joiner)
         collate = ListCollator(lists, settings, job.seed, *read, hints)
         retriever, reranker = BiEncoderModel(start.encoder, head=start.head), CrossEncoderModel(classifier)
@@ -189,7 +184,7 @@ def train(context: Context, name: str) -> None:
         job.export(classifier, joiner.tokenizer, part="reranker", lengths=lengths, extra=extra, write=card)
 
 
-def _open_reranker(context: Context, settings: Joint, name: str) -> tuple[Any, PairJoiner]:
+def _open_reranker(job: TrainingJob) -> tuple[Any, PairJoiner]:
     """The re-ranker's start and what makes its pairs.
 
     Raises
@@ -197,17 +192,18 @@ def _open_reranker(context: Context, settings: Joint, name: str) -> tuple[Any, P
     UserError
         If it cannot be had, is too small, or was trained on pairs of another form.
     """
-    init = resolve_init(context, settings.reranker_init)
+    settings: Joint = job.settings
+    init = resolve_init(job.context, settings.reranker_init)
     folder = folder_of(init)
     said = verified_manifest(folder) if (folder / MANIFEST).is_file() else {}
     if said.get("kind") == Reranker.format and said.get("lexical_hints", False) != settings.lexical_hints:
         raise UserError(
-            f"models.{name}.lexical_hints is {str(settings.lexical_hints).lower()}, but {settings.reranker_init}, which the re-ranker starts from, "
+            f"{job.place}.lexical_hints is {str(settings.lexical_hints).lower()}, but {settings.reranker_init}, which the re-ranker starts from, "
             f"{'does not read' if settings.lexical_hints else 'reads'} BM25's scores; set it to {str(not settings.lexical_hints).lower()}"
         )
     classifier, tokenizer = load_classifier(init), load_tokenizer(init)
     fit_tokenizer(tokenizer, classifier, init)
-    check_length(classifier, settings.max_length, f"models.{name}.max_length", init)
+    check_length(classifier, settings.max_length, f"{job.place}.max_length", init)
     return classifier, PairJoiner(tokenizer, settings.max_length, settings.untitled or said.get("untitled", "text"))
 
 
@@ -230,7 +226,7 @@ def _lists(job: TrainingJob, trained: TrainingQueries) -> tuple[Lists, TrainingQ
         trained = dataclasses.replace(trained, seen=np.array([query for query in trained.seen.tolist() if lists.has_clean(query)], np.int64))
     if counts.without_list == queries:
         raise UserError(
-            f"models.{job.name}.denoise leaves no query {settings.hard_negatives} negatives (thresholds {denoise.positive:g} and {denoise.negative:g} of the "
+            f"{job.place}.denoise leaves no query {settings.hard_negatives} negatives (thresholds {denoise.positive:g} and {denoise.negative:g} of the "
             f"{denoise.scale}); choose other thresholds, fewer hard_negatives, or longer lists (negatives.sample, negatives.pad_to)"
         )
     if counts.without_list > queries / 2:

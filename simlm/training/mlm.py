@@ -10,18 +10,18 @@ from torch import nn
 
 from simlm.config.kinds import MaskedLanguageModel
 from simlm.context import Context
-from simlm.corpus.store import CorpusStore
 from simlm.hardware import attention_implementation
 from simlm.models.heads.language import filled_up, head_states, output_layer
 from simlm.models.linear_cross_entropy import linear_cross_entropy
-from simlm.models.loading import check_length, load_tokenizer, resolve_init
+from simlm.models.loading import load_tokenizer
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.models.text import pad
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.text.vocabulary import Vocabulary
+from simlm.training.job import start_job
 from simlm.training.masking import ENCODER_STREAM, whole_word_mask, word_ids
 from simlm.training.randomness import uniform
-from simlm.training.trainer import fit, start_job
+from simlm.training.trainer import fit
 
 
 class MaskedLanguageModelling(nn.Module):
@@ -69,21 +69,15 @@ class MaskingCollator:
 
 def train(context: Context, name: str) -> None:
     """Train the ``mlm`` model ``name`` and export it."""
-    settings = context.experiment.models[name]
-    assert isinstance(settings, MaskedLanguageModel)
-    paths = context.paths
-    store = CorpusStore(paths.corpus)
     job = start_job(context, name)
+    settings: MaskedLanguageModel = job.settings
     with job.record:
-        tokenizer = load_tokenizer(paths.tokenizer)
-        if settings.size:
-            model = new_bert(settings, tokenizer)
-        else:
-            model = load_masked_language_model(resolve_init(context, settings.init), tokenizer, job.record.caution)
-        check_length(model, settings.max_length, f"models.{name}.max_length", name)
-        passages = TokenCache(store, tokenizer, settings.max_length, paths.tokens).whole()
+        tokenizer = load_tokenizer(context.paths.tokenizer)
+        model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(job.init, tokenizer, job.record.caution)
+        job.check_lengths(model, "max_length")
+        passages = TokenCache(job.store, tokenizer, settings.max_length, context.paths.tokens).whole()
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
-        fit(job, MaskedLanguageModelling(model), len(store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)
+        fit(job, MaskedLanguageModelling(model), len(job.store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)
         job.export(model, tokenizer, lengths={"passage": settings.max_length})
 
 

@@ -60,11 +60,14 @@ class SaveInTime(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.saved = time.monotonic()
 
-    def check(self, what: str) -> None:
-        """Raise :class:`~simlm.errors.Interrupted` if a signal ended the training of ``what``."""
-        if self.stopped_at is not None:
-            name = signal.Signals(self.received).name
-            raise Interrupted(f"{what}: stopped by {name} with a checkpoint; the same command goes on from there", 128 + self.received)
+    def check(self, name: str, steps: int) -> None:
+        """Raise :class:`~simlm.errors.Interrupted` if a signal ended the training of ``name`` before the last of its steps."""
+        if self.stopped_at is not None and self.stopped_at < steps:
+            number = self.received
+            raise Interrupted(
+                f"{name}, step {self.stopped_at} of {steps}: stopped by {signal.Signals(number).name} with a checkpoint; the same command goes on from there",
+                128 + number,
+            )
 
     def _agree(self, due: bool) -> tuple[bool, int]:
         """Clocks and signals of the processes differ, their decision must not."""

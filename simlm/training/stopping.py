@@ -7,7 +7,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from simlm import processes
-from simlm.walltime import Clock
+from simlm.errors import OutOfTime
+from simlm.walltime import Clock, out_of_time
 
 
 class StopInTime(TrainerCallback):
@@ -36,3 +37,8 @@ class StopInTime(TrainerCallback):
         if processes.from_main(self.clock.is_over()):
             self.stopped_at = state.global_step
             control.should_save = control.should_training_stop = True
+
+    def check(self, name: str, steps: int) -> None:
+        """Raise :class:`~simlm.errors.OutOfTime` if the training of ``name`` was stopped before the last of its steps."""
+        if self.stopped_at is not None and self.stopped_at < steps:
+            raise OutOfTime(out_of_time(f"{name}, step {self.stopped_at} of {steps}"))

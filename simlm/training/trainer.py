@@ -13,52 +13,21 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from simlm import hardware, processes
-from simlm.config.kinds import Training
-from simlm.config.stages import model_seed
-from simlm.context import Context
-from simlm.errors import OutOfTime, UserError
+from simlm import processes
+from simlm.errors import UserError
 from simlm.models.dropout import use_byte_dropout
-from simlm.progress import say
 from simlm.training import checkpoints
 from simlm.training.checkpoint_files import ClearCheckpointErrors
 from simlm.training.distributed import put_shares
 from simlm.training.history import History
-from simlm.training.inputs import training_inputs
 from simlm.training.job import TrainingJob
 from simlm.training.reporter import Reporter
 from simlm.training.saving import SaveInTime
 from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
 from simlm.training.stopping import StopInTime
-from simlm.walltime import out_of_time
-
-
-def start_job(context: Context, name: str) -> TrainingJob:
-    """Seed everything, choose the arithmetic and open the stage's record."""
-    settings = context.experiment.models[name]
-    assert isinstance(settings, Training)
-    record = context.record("train", name, inputs=training_inputs(context, name))
-    processes.join()
-    threads = hardware.prepare(settings.threads)
-    precision = hardware.choose_precision(context.experiment.precision)
-    seed = model_seed(context.experiment, name)
-    torch.manual_seed(seed)
-    record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "processes": processes.count(), **_commits(settings)}
-    several = f"{processes.count()} processes of " if processes.count() > 1 else ""
-    say(f"Training {name} ({settings.kind}) with {several}{threads} threads in {precision.name} ({precision.reason}).")
-    return TrainingJob(context, name, settings, seed, precision, threads, record)
-
-
-def _commits(settings: Training) -> dict[str, dict[str, str]]:
-    """Commits of the published models that a training reads; no entry if it reads none."""
-    from simlm.config.remote import is_hub_id
-    from simlm.hub import commit_of, fetch
-
-    names = [name for name in (settings.initial(), *settings.reads_models().values()) if name and is_hub_id(name)]
-    return {"published_models": {name: commit_of(fetch(name, "model")) for name in names}} if names else {}
 
 
 def fit(
@@ -96,34 +65,19 @@ def fit(
     """
     if examples == 0:
         raise UserError(f"{job.name}: there is not a single training example; check the counts of the stage that made them in its log")
-    folder = job.context.paths.training(job.name)
-    steps = total_steps(job.settings, examples)
+    settings = job.settings
+    steps = total_steps(settings, examples)
     _check_warmup(job, steps, examples)
-    arguments = _arguments(job, folder, steps)
-    claimed = checkpoints.claim(folder, job.checkpoint_key, job.context.paths.history(job.name)) if job.is_main else None
-    resume = folder / name if (name := processes.from_main(claimed and claimed.name)) else None
+    arguments = _arguments(job, steps)
+    resume = _checkpoint(job)
     history = History(job.context.paths.history(job.name), checkpoints.step_of(resume)) if job.is_main else None
-    transformers_logging.set_verbosity_error()
-    use_byte_dropout(module)
-    reporter, stopping, saving = Reporter(job, history, steps, evaluate, evaluate_every), StopInTime(), SaveInTime(job.settings.checkpoint_minutes)
-    trainer = _Trainer(
-        model=module,
-        args=arguments,
-        train_dataset=Schedule(
-            examples,
-            steps * job.settings.batch_size,
-            job.seed,
-            make,
-            lengths=lengths,
-            step=job.settings.batch_size,
-            micro=arguments.per_device_train_batch_size,
-            processes=processes.count(),
-        ),
-        data_collator=collate,
-        callbacks=[reporter, stopping, saving],
+    reporter = Reporter(job, history, steps, evaluate, evaluate_every)
+    micro = arguments.per_device_train_batch_size
+    schedule = Schedule(
+        examples, steps * settings.batch_size, job.seed, make, lengths=lengths, step=settings.batch_size, micro=micro, processes=processes.count()
     )
-    trainer.reporter = reporter
-    trainer.remove_callback(next(type(c) for c in trainer.callback_handler.callbacks if type(c).__name__ in ("PrinterCallback", "ProgressCallback")))
+    stopping, saving = StopInTime(), SaveInTime(settings.checkpoint_minutes)
+    trainer = _Trainer(module, arguments, schedule, collate, reporter, [stopping, saving])
     if processes.rank():
         # The same dropout in every process would tie the examples of a batch together.
         torch.manual_seed(job.seed + 1_000_003 * processes.rank())
@@ -132,14 +86,20 @@ def fit(
     start = time.monotonic()
     with saving:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if saving.stopped_at is not None and saving.stopped_at < steps:
-        saving.check(f"{job.name}, step {saving.stopped_at} of {steps}")
-    if stopping.stopped_at is not None and stopping.stopped_at < steps:
-        raise OutOfTime(out_of_time(f"{job.name}, step {stopping.stopped_at} of {steps}"))
+    for end in (saving, stopping):
+        end.check(job.name, steps)
     if history is not None:
         history.settle()
     job.record.metrics |= {"steps": steps, "train_seconds": round(time.monotonic() - start, 2), "examples": examples, **reporter.last}
     return steps
+
+
+def _checkpoint(job: TrainingJob) -> Path | None:
+    """The checkpoint that all processes go on from, as the main one finds it; those of another training are set aside."""
+    folder = job.context.paths.training(job.name)
+    claimed = checkpoints.claim(folder, job.checkpoint_key, job.context.paths.history(job.name)) if job.is_main else None
+    name = processes.from_main(claimed and claimed.name)
+    return folder / name if name else None
 
 
 def _check_warmup(job: TrainingJob, steps: int, examples: int) -> None:
@@ -151,11 +111,11 @@ def _check_warmup(job: TrainingJob, steps: int, examples: int) -> None:
         )
 
 
-def _arguments(job: TrainingJob, folder: Path, steps: int) -> TrainingArguments:
+def _arguments(job: TrainingJob, steps: int) -> TrainingArguments:
     settings = job.settings
     micro, accumulation = _micro_batches(job)
     return TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(job.context.paths.training(job.name)),
         max_steps=steps,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation,
@@ -183,12 +143,16 @@ def _arguments(job: TrainingJob, folder: Path, steps: int) -> TrainingArguments:
 class _Trainer(ClearCheckpointErrors, Trainer):
     """Trainer with our learning-rate shapes, averaged extra losses, global means, and checkpoints of modules with tied weights."""
 
-    reporter: Reporter
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(
+        self, module: nn.Module, arguments: TrainingArguments, schedule: Schedule, collate: Any, reporter: Reporter, endings: list[TrainerCallback]
+    ) -> None:
+        transformers_logging.set_verbosity_error()
+        use_byte_dropout(module)
+        super().__init__(model=module, args=arguments, train_dataset=schedule, data_collator=collate, callbacks=[reporter, *endings])
+        self.reporter = reporter
         # Our modules average over their micro-batch, so the Trainer divides by the accumulation.
         self.model_accepts_loss_kwargs = False
+        self.remove_callback(next(type(c) for c in self.callback_handler.callbacks if type(c).__name__ in ("PrinterCallback", "ProgressCallback")))
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         if self.lr_scheduler is None:

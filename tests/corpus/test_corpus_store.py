@@ -8,8 +8,8 @@ import random
 
 import pytest
 
+from simlm.corpus.passage_file import ARROW_FILE, BATCH_ROWS
 from simlm.corpus.store import CorpusStore, write_corpus
-from simlm.corpus.writer import ARROW_FILE, BATCH_ROWS
 from simlm.errors import UserError
 
 COUNT = 2 * BATCH_ROWS + 17  # three Arrow batches, the last one short

@@ -16,7 +16,7 @@ from small_world import write_configuration, write_data
 from simlm.cli import main
 from simlm.config import load_experiment
 from simlm.config.belonging import misfits
-from simlm.config.inputs import corpus_files, local_files
+from simlm.config.local_files import corpus_files, local_files
 from simlm.digests import Digests, digests_below
 from simlm.errors import UserError
 from simlm.paths import Paths

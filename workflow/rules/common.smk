@@ -14,7 +14,8 @@ from simlm.config.belonging import misfits
 from simlm.config.load import before_running, resolved
 from simlm.config.code import code_of
 from simlm.config.graph import folders_of, trainings_waiting
-from simlm.config.inputs import inputs_of, outputs_of, patterns
+from simlm.config.inputs import inputs_of, outputs_of
+from simlm.config.makers import patterns
 from simlm.config.jobs import STAGES, Job, jobs, names_of, shards_of
 from simlm.config.remote import remote_inputs
 from simlm.config.resources import asked

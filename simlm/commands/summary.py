@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read ``metrics.tsv`` and print it with the main split first."""
+    """Print the cautions of the stages, then ``metrics.tsv`` with the main split first."""
     from simlm.errors import UserError
     from simlm.hardware import machine_cores
 
@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     from simlm.records.stages import cautions, elsewhere, read_stages
 
     splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
-    print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))
     stages = read_stages(context.experiment, paths)
     for sentence in cautions(stages):
-        print(f"\nCaution: {sentence}.")
+        print(f"Caution: {sentence}.\n")
+    print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))
     for stage, differing in elsewhere(stages).items():
         print(f"\n{stage} ran elsewhere than the newest stage: {differing}.")
     if paths.reproduction.exists():

@@ -44,6 +44,7 @@ def cautions(experiment: Experiment) -> Iterator[str]:
     """
     for name in experiment.models:
         yield from _start(experiment, name)
+        yield from _unjudged(experiment, name)
         _check_lengths(experiment, name)
     if experiment.tokenizer.init and (missing := _missing_folder(experiment.tokenizer.init)):
         raise GraphError(("tokenizer", "init"), missing)
@@ -66,6 +67,28 @@ def _start(experiment: Experiment, name: str) -> Iterator[str]:
         if parent.is_dir() and HUB_ID.match(start):
             there = [f"{parent}/{one.name}" for one in sorted(parent.iterdir()) if one.is_dir()]
             yield f"models.{name}.{field}: there is no folder {start}{nearest(start, there)} (so it is taken for a Hugging Face id)"
+
+
+def finished_retriever(folder: str) -> bool:
+    """Whether a local folder holds a model that can retrieve as it is: one of ours, or one of sentence-transformers."""
+    place = Path(folder).expanduser()
+    try:
+        own = json.loads((place / "simlm.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return (place / "modules.json").is_file()
+    return isinstance(own, dict) and "pooling" in own
+
+
+def _unjudged(experiment: Experiment, name: str) -> Iterator[str]:
+    """A start that could retrieve without any training but is not among the judged systems."""
+    start, models = experiment.models[name].initial(), experiment.models
+    if experiment.models[name].origin == "released" or not start or start in models or not finished_retriever(start):
+        return
+    if not any(models[other].initial() == start and models[other].origin == "released" for other in experiment.evaluate.systems if other in models):
+        yield (
+            f"models.{name}.init: {start} can retrieve as it is, but nothing judges it untouched; add start: {{kind: given_biencoder, init: {start}}} to "
+            "models and evaluate.systems, and let the others start from it"
+        )
 
 
 def _missing_folder(name: str) -> str | None:

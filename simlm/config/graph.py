@@ -159,10 +159,44 @@ def counterparts(experiment: Experiment, name: str) -> list[str]:
 
 
 def compared_pairs(experiment: Experiment) -> list[tuple[str, str]]:
-    """Each evaluated system against the baseline and against its :func:`counterparts`, every pair once."""
+    """Each evaluated system against the baseline, its :func:`counterparts` and the published model that its weights come from, every pair once."""
     evaluate = experiment.evaluate
-    pairs = [(name, other) for name in evaluate.systems for other in (evaluate.baseline, *counterparts(experiment, name)) if other != name]
+    pairs = [
+        (name, other)
+        for name in evaluate.systems
+        for other in (evaluate.baseline, *counterparts(experiment, name), *published_start(experiment, name))
+        if other != name
+    ]
     return [pair for i, pair in enumerate(pairs) if pair not in pairs[:i] and pair[::-1] not in pairs[:i]]
+
+
+def starts_of(experiment: Experiment, name: str) -> list[str]:
+    """Systems of the graph that the weights of a system come from, the nearest first."""
+    found: list[str] = []
+    while (start := experiment.system(name).initial()) in experiment.systems and start not in found:
+        found.append(name := str(start))
+    return found
+
+
+def published_start(experiment: Experiment, name: str) -> list[str]:
+    """The evaluated published model that the weights of a system come from, if there is one."""
+    starts = [start for start in starts_of(experiment, name) if start in experiment.evaluate.systems]
+    return [start for start in starts[-1:] if experiment.system(start).origin == "released"]
+
+
+def expected_above(experiment: Experiment) -> list[tuple[str, str]]:
+    """Pairs of evaluated systems of which the first should not be worse than the second.
+
+    They are a model and the nearest and the furthest start of its weights that retrieve, a re-ranker and the list that it sorts, a
+    fusion and each of its parts, and a teacher and its student.
+    """
+    judged, pairs = experiment.evaluate.systems, []
+    for name in judged:
+        system = experiment.system(name)
+        starts = [start for start in starts_of(experiment, name) if start in judged and system.encodes]
+        pairs += [(name, other) for other in (*starts[:1], *starts[-1:], *system.reads_runs().values()) if other in judged]
+        pairs += [(teacher, name) for teacher in system.reads_models().values() if teacher in judged]
+    return list(dict.fromkeys(pairs))
 
 
 def _closure(start: Iterable[str], follow: Callable[[str], Iterable[str]]) -> list[str]:

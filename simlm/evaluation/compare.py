@@ -85,7 +85,7 @@ def comparison_rows(values: Values, split: str, pairs: list[tuple[str, str]], se
     """Paired tests of one split; ``pairs`` are (system, against). Holm's correction is over all pairs of the same split and metric."""
     rows = []
     for metric in settings.metrics:
-        p_values = [_p_value(values, pair, split, metric, settings, seed) for pair in pairs]
+        p_values = [p_value(values, pair, split, metric, settings, seed) for pair in pairs]
         for (system, against), p, corrected in zip(pairs, p_values, holm(p_values)):
             difference = values[system][metric] - values[against][metric]
             wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
@@ -108,7 +108,7 @@ def comparison_rows(values: Values, split: str, pairs: list[tuple[str, str]], se
     return rows
 
 
-def _p_value(values: Values, pair: tuple[str, str], split: str, metric: str, settings: Evaluate, seed: int) -> float:
+def p_value(values: Values, pair: tuple[str, str], split: str, metric: str, settings: Evaluate, seed: int) -> float:
     first, second = (values[system][metric] for system in pair)
     if settings.test == "t-test":
         return paired_t_test(first, second)

@@ -3,9 +3,10 @@
     simlm compare-systems --config config/config.yaml
 
 Every system is tested against the baseline (`evaluate.baseline`) and against what it builds on in the graph (a re-ranker: the
-list it sorts; a fusion: its parts; a retriever: the one it starts from, or the one that differs least); p-values are
-Holm-corrected over all pairs of the same split and metric. Intervals are seeded percentile bootstraps over queries. The
-table of systems is printed.
+list it sorts; a fusion: its parts; a retriever: the one it starts from, or the one that differs least; and the published model
+that its weights come from); p-values are Holm-corrected over all pairs of the same split and metric. Intervals are seeded
+percentile bootstraps over queries. The table of systems is printed, behind a caution for each system that is worse than what it
+was made of.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ def compare_systems(context: Context) -> None:
     """Write the table, the tests and the record, and print both."""
     from simlm.config.graph import compared_pairs
     from simlm.evaluation import compare
+    from simlm.evaluation.shortfalls import shortfalls
     from simlm.evaluation.table import comparisons_text, metrics_text
 
     experiment, paths = context.experiment, context.paths
@@ -31,6 +33,8 @@ def compare_systems(context: Context) -> None:
         compare.write_rows(paths.comparisons, tests, compare.ComparisonRow)
         compare.write_rows(paths.metrics_table, averages, compare.MetricRow)
         record.outputs = {"metrics": paths.metrics_table, "comparisons": paths.comparisons}
+        for sentence in shortfalls(experiment, values[settings.main_split]):
+            record.caution(sentence)
         record.metrics = {f"{row.split}/{row.system}/{row.metric}": row.value for row in averages}
     print(metrics_text(averages, splits))
     if tests:

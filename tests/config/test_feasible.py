@@ -88,6 +88,25 @@ WARNED = {
 }
 
 
+def test_a_start_that_can_retrieve_is_to_be_judged_untouched(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    start = tmp_path / "encoder"
+    start.mkdir()
+    (start / "modules.json").write_text("[]")
+    code, said = checked(tmp_path, capsys, lambda v: v["models"]["first"].update(init=str(start)))
+    assert code == 0
+    assert f"caution: models.first.init: {start} can retrieve as it is, but nothing judges it untouched" in said
+
+    def judged(values):
+        values["models"]["first"]["init"] = str(start)
+        values["models"]["start"] = {"kind": "given_biencoder", "init": str(start)}
+        values["evaluate"]["systems"].append("start")
+
+    code, said = checked(tmp_path, capsys, judged)
+    assert code == 0
+    assert "caution" not in said
+
+
 def test_the_valid_one_has_no_caution(tmp_path, capsys):
     code, said = checked(tmp_path, capsys)
     assert code == 0

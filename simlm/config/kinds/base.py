@@ -138,6 +138,10 @@ class System(Block):
         """What is new in comparison with the system ``other``, called ``against``, in words; ``systems`` are all of the experiment."""
         return f"{self.noun} instead of {other.noun}"
 
+    def shortfall(self, name: str, against: str) -> str:
+        """Usual reason, and what to set, where this system, called ``name``, turns out worse than ``against``, which it should be better than."""
+        return f"look at the settings of models.{name}"
+
     def card(self, said: Mapping[str, Any]) -> Card:
         """What the card beside the weights says of the kind; ``said`` is what ``simlm.json`` says of how the model reads."""
         return Card(f"A model of kind {self.kind}.")

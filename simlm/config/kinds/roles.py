@@ -105,6 +105,15 @@ class Retriever(System):
         parts += [f"{field} {_short(old)} → {_short(new)}" for field, old, new in _differences(self, other, self._rest)]
         return "; ".join(parts) or "nothing but the name"
 
+    def shortfall(self, name: str, against: str) -> str:
+        rate, place = getattr(self, "learning_rate", None), f"models.{name}"
+        if rate is None:
+            return f"look at how {place} reads (pooling, prompts, titles, lengths)"
+        return (
+            f"usually the rate is too high for a start that retrieves (2e-5 is usual, {place}.learning_rate is {rate:g}), the training queries are few, "
+            "or a pre-training in between has undone what the start knew; lower the rate, train fewer epochs, or start from the finished retriever itself"
+        )
+
     def card(self, said: Mapping[str, Any]) -> Card:
         sentence = f"A bi-encoder (dense retriever): one encoder for queries and passages. {_embedding(said)}"
         own = all(said.get(name, value) == value for name, value in OWN_WAY.items()) and not said.get("between")
@@ -134,6 +143,15 @@ class Reranker(System):
             return f"its top {self.rerank_depth} re-ranked by a cross-encoder"
         return f"the top {self.rerank_depth} of {self.candidates()} re-ranked by a cross-encoder"
 
+    def shortfall(self, name: str, against: str) -> str:
+        place = f"models.{name}"
+        if against == self.candidates():
+            return (
+                f"usually a re-ranker has seen too few training queries to know more than the list it sorts; train it longer, lower {place}.rerank_depth "
+                f"({self.rerank_depth}), take a published one (given_crossencoder), or leave it out"
+            )
+        return f"a teacher below its student hands its own mistakes on; train {place} longer, or leave {against}'s teacher out"
+
     def card(self, said: Mapping[str, Any]) -> Card:
         sentence = "A cross-encoder (re-ranker): it reads a query and a passage together and gives one logit, the higher the more relevant."
         hinted = self.reads_lexical_index()
@@ -153,6 +171,9 @@ class Fused(System):
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
         return dict.fromkeys(self.reads_runs(), ("retrieves",))
+
+    def shortfall(self, name: str, against: str) -> str:
+        return f"usually its parts are of unequal strength but count the same; leave the weaker out of models.{name}.of"
 
     def change(self, against: str, other: System, systems: Mapping[str, System]) -> str:
         return f"{self.noun} with {' and '.join(name for name in self.of if name != against)}"

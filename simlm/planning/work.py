@@ -11,7 +11,7 @@ from simlm.config import Experiment
 from simlm.planning.counts import Counts
 from simlm.planning.lengths import QUERY_WORDS, longest, mean_cut, tokens_of
 from simlm.planning.shapes import Known, Shape, shape_of
-from simlm.training.schedule import total_steps
+from simlm.training.schedule import look_every, total_steps
 
 HOLDOUT_NEGATIVES = 15
 """Negatives per held-out query in the evaluation of a retriever or re-ranker during its training."""
@@ -62,8 +62,11 @@ class Workload:
 
     def train_queries(self, name: str) -> int:
         """Training queries that are not held out."""
-        queries = self.counts.queries.get("train", 0)
-        return max(1, queries - min(getattr(self.experiment.models[name], "holdout", 0), queries // 10))
+        return max(1, self.counts.queries.get("train", 0) - self.held_out(name))
+
+    def held_out(self, name: str) -> int:
+        """Training queries that a fine-tuning keeps out."""
+        return min(getattr(self.experiment.models[name], "holdout", 0), self.counts.queries.get("train", 0) // 10)
 
     def steps(self, name: str) -> int:
         """Optimiser steps of a training."""
@@ -112,7 +115,7 @@ class Workload:
         query = shape.reading(SORTED * mean_cut(self.query(name), block.query_length), first_only=True)
         # With a smaller micro-batch the activations are computed twice.
         passes = 4 if block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
-        looked = self.looks(name, block) * block.holdout * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
+        looked = self.looks(name, block) * self.held_out(name) * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
         return passes * self.steps(name) * block.batch_size * (query + (1 + hard) * passage) + looked
 
     def over_pairs(self, name: str, block: Any) -> float:
@@ -121,12 +124,15 @@ class Workload:
         pair = shape.reading(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
         chosen = (1 + block.hard_negatives) * pair if block.forward_factor > 1 else 0
         trained = block.texts * 3 * pair
-        looked = self.looks(name, block) * block.holdout * (1 + min(block.hard_negatives, HOLDOUT_NEGATIVES)) * self.scoring(name)
+        looked = self.looks(name, block) * self.held_out(name) * (1 + min(block.hard_negatives, HOLDOUT_NEGATIVES)) * self.scoring(name)
         return self.steps(name) * block.batch_size * (chosen + trained) + looked
 
     def looks(self, name: str, block: Any) -> int:
-        """How often a fine-tuning looks at its held-out queries: every epoch and at the end."""
-        return 1 + self.steps(name) // max(1, math.ceil(self.train_queries(name) / block.batch_size))
+        """How often a fine-tuning looks at its held-out queries: every epoch and at the end; where it keeps the best, also at the start."""
+        steps, epoch = self.steps(name), max(1, math.ceil(self.train_queries(name) / block.batch_size))
+        if getattr(block, "keep", "last") == "best":
+            return 2 + steps // look_every(epoch, steps)
+        return 1 + steps // epoch
 
     def pair(self, name: str) -> float:
         """Mean tokens of an uncut (query, passage) pair."""

@@ -21,6 +21,7 @@ from simlm.training.history import History
 
 if TYPE_CHECKING:
     from simlm.training.job import TrainingJob
+    from simlm.training.selection import Selection
 
 
 class Reporter(TrainerCallback):
@@ -32,9 +33,17 @@ class Reporter(TrainerCallback):
         Newest value of everything in the history.
     """
 
-    def __init__(self, job: TrainingJob, history: History | None, steps: int, evaluate: Callable[[], dict[str, float]] | None, every: int | None) -> None:
+    def __init__(
+        self,
+        job: TrainingJob,
+        history: History | None,
+        steps: int,
+        evaluate: Callable[[], dict[str, float]] | None,
+        every: int | None,
+        selection: Selection | None = None,
+    ) -> None:
         self.job, self.history, self.steps = job, history, steps
-        self.evaluate, self.every = evaluate, every
+        self.evaluate, self.every, self.selection = evaluate, every, selection
         self.last: dict[str, float] = {}
         for line in history.kept if history else ():
             self._remember({name: value for name, value in line.items() if name != "step"})
@@ -58,6 +67,8 @@ class Reporter(TrainerCallback):
         if processes.is_main():
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             self.history.settle()
+            if self.selection is not None:
+                self.selection.into(folder)
             checkpoints.stamp(
                 folder, self.job.checkpoint_key, {"processes": processes.count(), "averages": self.averages.state() if self.averages.calls else None}
             )
@@ -84,15 +95,26 @@ class Reporter(TrainerCallback):
             control.should_log = True  # the curve ends with the training, not with the last multiple of log_steps
         if self.evaluate is None or model is None:
             return
-        if state.global_step == self.steps or (self.every and state.global_step % self.every == 0):
-            before = time.monotonic()
-            training = model.training
-            model.eval()
-            with torch.random.fork_rng(devices=[] if not torch.cuda.is_available() else None), torch.inference_mode():
-                values = self.evaluate()
-            model.train(training)
-            self.since += time.monotonic() - before
-            self._write(state.global_step, values)
+        due = state.global_step == self.steps or (self.every and state.global_step % self.every == 0)
+        if due and self._look(state.global_step, model):
+            control.should_log = control.should_save = control.should_training_stop = True
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        if self.selection is not None and self.selection.best is None and state.global_step == 0:
+            self._look(0, model)  # the start is a candidate as well
+
+    def _look(self, step: int, model: nn.Module) -> bool:
+        """Evaluate and write the values; whether the training ends here."""
+        before = time.monotonic()
+        training = model.training
+        model.eval()
+        with torch.random.fork_rng(devices=[] if not torch.cuda.is_available() else None), torch.inference_mode():
+            values = self.evaluate()
+        model.train(training)
+        over = self.selection is not None and self.selection.look(step, values, model)
+        self.since += time.monotonic() - before
+        self._write(step, values)
+        return over and step < self.steps
 
     def _remember(self, values: dict[str, Any]) -> None:
         self.last |= {name: value for name, value in values.items() if value is not None}

@@ -91,6 +91,19 @@ def total_steps(settings: Any, examples: int) -> int:
     return max(1, math.ceil(settings.epochs * examples / settings.batch_size))
 
 
+LOOKS = (5, 10)
+"""Fewest and most looks of a training that keeps the best of them, where an epoch is very long or very short."""
+
+
+def look_every(epoch: int, steps: int) -> int:
+    """Steps between two looks at the held-out queries: an epoch, within :data:`LOOKS`.
+
+    >>> look_every(73, 219), look_every(1000, 1000), look_every(3, 300)
+    (44, 200, 30)
+    """
+    return min(max(epoch, math.ceil(steps / LOOKS[1])), math.ceil(steps / LOOKS[0]))
+
+
 def learning_rate_factor(step: int, *, warmup: int, total: int, shape: str) -> float:
     """Factor on the peak learning rate: warm-up, then linear decay to 0.
 

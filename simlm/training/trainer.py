@@ -26,7 +26,8 @@ from simlm.training.history import History
 from simlm.training.job import TrainingJob
 from simlm.training.reporter import Reporter
 from simlm.training.saving import SaveInTime
-from simlm.training.schedule import Schedule, learning_rate_factor, total_steps
+from simlm.training.schedule import Schedule, learning_rate_factor, look_every, total_steps
+from simlm.training.selection import Selection
 from simlm.training.stopping import StopInTime
 
 
@@ -71,7 +72,10 @@ def fit(
     arguments = _arguments(job, steps)
     resume = _checkpoint(job)
     history = History(job.context.paths.history(job.name), checkpoints.step_of(resume)) if job.is_main else None
-    reporter = Reporter(job, history, steps, evaluate, evaluate_every)
+    selection = Selection(job, history.kept if history else (), resume) if evaluate and getattr(settings, "keep", "last") == "best" else None
+    if selection is not None:
+        evaluate_every = look_every(evaluate_every or steps, steps)
+    reporter = Reporter(job, history, steps, evaluate, evaluate_every, selection)
     micro = arguments.per_device_train_batch_size
     schedule = Schedule(
         examples, steps * settings.batch_size, job.seed, make, lengths=lengths, step=settings.batch_size, micro=micro, processes=processes.count()
@@ -84,12 +88,16 @@ def fit(
     if resume:
         reporter.resume(resume, arguments.device)
     start = time.monotonic()
-    with saving:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if selection is None or not selection.exhausted:
+        with saving:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     for end in (saving, stopping):
         end.check(job.name, steps)
     if history is not None:
         history.settle()
+    if selection is not None:
+        steps = trainer.state.global_step or checkpoints.step_of(resume)
+        selection.restore(module, steps)
     job.record.metrics |= {"steps": steps, "train_seconds": round(time.monotonic() - start, 2), "examples": examples, **reporter.last}
     return steps
 

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from simlm.config.kinds.base import Training
 from simlm.config.kinds.reading import ReadingSettings
 from simlm.config.kinds.roles import Retriever
+from simlm.config.kinds.selecting import SelectingSettings
 
 
-class BiEncoder(Training, ReadingSettings, Retriever):
+class BiEncoder(Training, SelectingSettings, ReadingSettings, Retriever):
     """Dense retriever (paper sections 3.2 and 3.3)."""
 
     kind: Literal["biencoder"]
@@ -37,7 +38,6 @@ class BiEncoder(Training, ReadingSettings, Retriever):
     )
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
-    holdout: int = Field(200, ge=0, description="Training queries kept out (at most a tenth), whose loss is shown beside the curve; nothing is selected by it.")
 
     @model_validator(mode="after")
     def _loss(self) -> BiEncoder:

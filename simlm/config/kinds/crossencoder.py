@@ -8,9 +8,10 @@ from pydantic import Field
 
 from simlm.config.kinds.base import Training, Untitled
 from simlm.config.kinds.roles import Reranker
+from simlm.config.kinds.selecting import SelectingSettings
 
 
-class CrossEncoder(Training, Reranker):
+class CrossEncoder(Training, SelectingSettings, Reranker):
     """Re-ranker (paper section 3.3), trained with a localised softmax over hard negatives and R-Drop."""
 
     kind: Literal["crossencoder"]
@@ -32,7 +33,6 @@ class CrossEncoder(Training, Reranker):
     rotation: Literal["shuffled", "offset"] = Field("shuffled", description="How positives and negatives change from epoch to epoch.")
     max_length: int = Field(192, ge=8, description="Longest (query, passage) in tokens.")
     untitled: Untitled = Field("text", description="A passage without a title is its text alone, or `-: text`.")
-    holdout: int = Field(200, ge=0, description="Training queries kept out (at most a tenth), whose loss is shown beside the curve; nothing is selected by it.")
 
     def candidates(self) -> str:
         return self.rerank or self.negatives

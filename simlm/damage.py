@@ -145,7 +145,9 @@ def _results(paths: Paths) -> Iterator[Path]:
         yield from (
             file for file in sorted(folder.rglob("*")) if file.is_file() and not any(part.startswith(".") for part in file.relative_to(paths.root).parts)
         )
-    yield from (file for file in (paths.config, paths.inputs, paths.metrics_table, paths.reproduction, paths.report, paths.mirror) if file.is_file())
+    yield from (
+        file for file in (paths.config, paths.inputs, paths.metrics_table, paths.variants, paths.reproduction, paths.report, paths.mirror) if file.is_file()
+    )
 
 
 _FOLDERS = ("models", "embeddings", "index", "runs", "negatives", "teacher_scores", "evaluation", "stages")

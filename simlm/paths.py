@@ -101,6 +101,16 @@ class Paths:
         return self.root / "metrics.tsv"
 
     @property
+    def variants(self) -> Path:
+        """Averages over the seeds of each variant, where the experiment has any."""
+        return self.root / "variants.tsv"
+
+    @property
+    def variant_tests(self) -> Path:
+        """Paired tests between all variants."""
+        return self.root / "evaluation" / "variant_tests.tsv"
+
+    @property
     def reproduction(self) -> Path:
         """Verdict on every figure that has a published counterpart."""
         return self.root / "reproduction.tsv"

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     context.require_belonging()
     from simlm.evaluation.compare import MetricRow, read_rows
     from simlm.evaluation.table import metrics_text
+    from simlm.evaluation.variants import read_variants, variants_text
     from simlm.records.stages import cautions, elsewhere, read_stages
 
     splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
@@ -36,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     for sentence in cautions(stages):
         print(f"Caution: {sentence}.\n")
     print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))
+    if context.experiment.variants:
+        print("\n" + variants_text(read_variants(paths.variants), splits))
     for stage, differing in elsewhere(stages).items():
         print(f"\n{stage} ran elsewhere than the newest stage: {differing}.")
     if paths.reproduction.exists():

@@ -49,7 +49,7 @@ Written by `simlm schema` from the typed models in `simlm/config/`; a test asser
 
 One file describes one experiment; several files given together are laid over each other, the later over the earlier
 (mappings are merged, lists and values replaced; a block of another `source` or `kind` is replaced as a whole; null takes
-a name out of `models`, `splits` or `max_queries`). An unknown key, a dangling name, a wrong kind or a cycle is refused before
+a name out of `models`, `variants`, `splits` or `max_queries`). An unknown key, a dangling name, a wrong kind or a cycle is refused before
 any job starts, with file and line. `simlm check --config FILE …` checks files and prints their graph of models.
 
 | file | what it is |
@@ -63,6 +63,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `released.yaml` | the authors' checkpoints judged on MS MARCO, without training |
 | `msmarco-systems.yaml` | laid over `msmarco.yaml`: the systems that the paper compares with, with their own papers' settings (docs/systems.md) |
 | `objectives.yaml` | laid over `smoke.yaml`: the objectives of pre-training that the paper compares, a bag of words and RetroMAE |
+| `ablation.yaml` | laid over `config.yaml`: the ablations of SimLM's pre-training, the seven objectives with three seeds each (docs/systems.md) |
 | `pretrained.yaml` | trains the small base and generator that come with the repository |
 | `examples/own-corpus.yaml` | the whole method on a folder of your own; `examples/real-corpus.yaml` with the default's graph |
 | `examples/hub-corpus.yaml` | a data set of the Hugging Face hub, with counts, revision and a part of the training queries as dev |
@@ -70,7 +71,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `examples/cluster.yaml` | laid over `config.yaml`: several processes, an MLflow server, a gate that fails |
 | `examples/large-index.yaml` | laid over `msmarco.yaml`: IVF, HNSW and exact indexes by retriever |
 | `examples/rocketqav2.yaml` | laid over `config.yaml`: a retriever and a re-ranker that learn from each other (docs/systems.md) |
-| `examples/seeds.yaml` | laid over `config.yaml`: another seed, a harder task, other tests |
+| `examples/seeds.yaml` | laid over `config.yaml`: another seed and both as one variant, a harder task, other tests |
 | `published.yaml` | no experiment: published figures and tolerances, which the gate compares with |
 """
 

@@ -112,6 +112,11 @@ class Experiment(Block):
     bm25: Bm25 = Field(Bm25(), description="Lexical baseline and first source of negatives.")
     negatives: Negatives = Field(Negatives(), description="Mining of hard negatives.")
     models: dict[str, Model] = Field(min_length=1, description="The graph of models, by name.")
+    variants: dict[str, list[str]] = Field(
+        {},
+        description="Evaluated systems that are one configuration, such as those of several seeds, by the name under which they are averaged and "
+        "compared with the other variants (`variants.tsv`); `seeds` of a model fills this in.",
+    )
     encoding: Encoding = Field(Encoding(), description="Embedding of the corpus.")
     index: Index = Field(Index(), description="The faiss index.")
     evaluate: Evaluate = Field(description="Systems, splits and metrics.")

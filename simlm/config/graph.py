@@ -296,6 +296,7 @@ def _check_evaluation(experiment: Experiment) -> None:
         raise GraphError(("evaluate", "systems"), "a system is listed twice")
     if evaluate.baseline not in evaluate.systems:
         raise GraphError(("evaluate", "baseline"), f"'{evaluate.baseline}' is not among the evaluated systems{nearest(evaluate.baseline, evaluate.systems)}")
+    _check_variants(experiment)
     splits = experiment.corpus.split_names()
     places = [(("evaluate", "splits", split), split) for split in evaluate.splits]
     blocks = [((LEXICAL,), experiment.bm25), *((("models", name), model) for name, model in experiment.models.items())]
@@ -313,3 +314,17 @@ def _check_evaluation(experiment: Experiment) -> None:
         raise GraphError(
             ("corpus",), "hard negatives are mined for the split 'train', which the corpus does not have; name one of its splits 'train' or use partition"
         )
+
+
+def _check_variants(experiment: Experiment) -> None:
+    seen: dict[str, str] = {}
+    for name, members in experiment.variants.items():
+        for system in members:
+            place = ("variants", name)
+            if system not in experiment.evaluate.systems:
+                raise GraphError(place, f"'{system}' is not among the evaluated systems{nearest(system, experiment.evaluate.systems)}")
+            if system in seen:
+                raise GraphError(place, f"'{system}' is listed twice, in '{seen[system]}' and here")
+            seen[system] = name
+        if not members or (name in experiment.evaluate.systems and name not in members):
+            raise GraphError(("variants", name), "a variant averages one evaluated system or more, and must not have the name of another system")

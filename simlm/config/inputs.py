@@ -146,6 +146,7 @@ def _read_by_report(ask: _Asked) -> Inputs:
         "config": paths.config,
         "metrics": paths.metrics_table,
         "comparisons": paths.comparisons,
+        **({"variants": paths.variants, "variant tests": paths.variant_tests} if ask.experiment.variants else {}),
         **ask.per_query(),
         **({"reproduction": paths.reproduction} if is_reproduction(ask.experiment) else {}),
         **ask.records(),
@@ -162,6 +163,11 @@ def _models(ask: _Asked, system: str) -> list[Path]:
     """A model may have parts, each with a folder of its own."""
     name = str(ask.name)
     return [ask.paths.model(system + folder.removeprefix(name)) / "simlm.json" for folder in folders_of(ask.experiment, name)]
+
+
+def _compared(ask: _Asked, _: str) -> list[Path]:
+    paths = ask.paths
+    return [paths.metrics_table, paths.comparisons, *([paths.variants, paths.variant_tests] if ask.experiment.variants else [])]
 
 
 def _sorted_runs(ask: _Asked, system: str) -> list[Path]:
@@ -196,7 +202,7 @@ FILES: dict[str, _Files] = {
         lambda ask: {**ask.corpus, **{f"{system}/{split}": ask.paths.run(system, split) for system, split in ask.judged}},
         lambda ask, _: [file(system, split) for file in (ask.paths.metrics, ask.paths.per_query) for system, split in ask.judged],
     ),
-    "compare_systems": _Files(_Asked.per_query, lambda ask, _: [ask.paths.metrics_table, ask.paths.comparisons]),
+    "compare_systems": _Files(_Asked.per_query, _compared),
     "judge_reproduction": _Files(lambda ask: {**ask.corpus, "metrics": ask.paths.metrics_table}, lambda ask, _: [ask.paths.reproduction]),
     "report": _Files(_read_by_report, lambda ask, _: [ask.paths.report]),
     "track": _Files(

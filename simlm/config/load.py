@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError, check_graph
+from simlm.config.seeds import as_written, with_seeds
 from simlm.errors import UserError, nearest
 from simlm.files import first_bad_line
 from simlm.secrets import find_secret
@@ -47,12 +48,11 @@ def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experim
         # First of all, so that no other message repeats it.
         raise UserError(f"{_where(secret[0], files)}: {_where_secrets_belong(secret)}")
     try:
-        experiment = Experiment.model_validate(values)
+        experiment = with_seeds(Experiment.model_validate(values))
+        check_graph(experiment)
     except ValidationError as error:
         place, sentence = _first_mistake(error, values)
         raise UserError(f"{_where(place, files)}: {sentence}") from None
-    try:
-        check_graph(experiment)
     except GraphError as error:
         raise UserError(f"{_where(error.place, files)}: {error.sentence}") from None
     return experiment
@@ -86,7 +86,7 @@ def before_running(experiment: Experiment, files: list[Path] | None = None) -> l
         raise UserError(f"{_where(error.place, files or [])}: {error.sentence}") from None
 
 
-NAMED = ("models", "splits", "max_queries")
+NAMED = ("models", "variants", "splits", "max_queries")
 """Mappings whose keys are names of the user's own; null takes a name of an earlier file out of them."""
 
 
@@ -274,7 +274,7 @@ def _where(place: tuple[str | int, ...], files: list[Path]) -> str:
         for key in place:
             step = None
             if isinstance(node, yaml.MappingNode):
-                step = next(((k, v) for k, v in node.value if k.value == str(key)), None)
+                step = next(((k, v) for name in (str(key), as_written(str(key))) for k, v in node.value if k.value == name), None)
             elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
                 step = (node.value[key], node.value[key])
             if step is None:

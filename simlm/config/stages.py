@@ -109,7 +109,8 @@ def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
 
 
 def _compare(experiment: Experiment, _: str | None) -> dict[str, Any]:
-    return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed, "pairs": compared_pairs(experiment)}
+    variants = {"variants": experiment.variants} if experiment.variants else {}
+    return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed, "pairs": compared_pairs(experiment), **variants}
 
 
 def _judge(experiment: Experiment, _: str | None) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def write_rows(path: Path, rows: Sequence[Any], kind: type) -> None:
 
 def _cell(name: str, value: str | float) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}" if name in ("p", "p_holm") else f"{value:.6f}".replace("-0.000000", "0.000000")
+        return f"{value:.4g}" if name in ("p", "p_holm", "p_seeds") else f"{value:.6f}".replace("-0.000000", "0.000000")
     return str(value)
 
 

@@ -19,6 +19,7 @@ from simlm.report import charts, tables
 from simlm.report.examples import examples
 from simlm.report.graph import graph_svg
 from simlm.report.steps import steps
+from simlm.report.variants import variants_section
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -39,8 +40,9 @@ def write_report(context: Context) -> Path:
     # Not the record of an earlier report: the page would differ each time it is written.
     stages = [stage for stage in read_stages(context.experiment, paths) if stage.kind != "report"]
     metric_charts, curve_charts = _metric_charts(context, rows), _curves(context, stages)
-    page = render(context, rows, comparisons, stages, metric_charts, curve_charts)
-    for chart in [*metric_charts, *(chart for _, group, _ in curve_charts for chart in group)]:
+    variants = variants_section(context, rows)
+    page = render(context, rows, comparisons, stages, metric_charts, curve_charts, variants)
+    for chart in [*metric_charts, *([variants["chart"]] if variants else []), *(chart for _, group, _ in curve_charts for chart in group)]:
         write_text(paths.root / "plots" / f"{_file_name(chart.title)}.svg", chart.alone)
     write_text(paths.report, page)
     return paths.report
@@ -53,6 +55,7 @@ def render(
     stages: list[Stage],
     metric_charts: list[charts.Chart],
     curve_charts: list[tuple[str, list[charts.Chart], str]],
+    variants: dict[str, Any] | None = None,
 ) -> str:
     """The page as one string; every text from data passes through Jinja's escaping."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -79,6 +82,7 @@ def render(
         "reproduction": reproduction(context),
         "reproduced": gate.summary(reproduction(context)),
         "steps": steps(experiment, comparisons),
+        "variants": variants,
         "metric_charts": metric_charts,
         "curves": curve_charts,
         "examples": examples(context, headline_system(experiment)),

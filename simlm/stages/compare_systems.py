@@ -6,7 +6,8 @@ Every system is tested against the baseline (`evaluate.baseline`) and against wh
 list it sorts; a fusion: its parts; a retriever: the one it starts from, or the one that differs least; and the published model
 that its weights come from); p-values are Holm-corrected over all pairs of the same split and metric. Intervals are seeded
 percentile bootstraps over queries. The table of systems is printed, behind a caution for each system that is worse than what it
-was made of.
+was made of. An experiment with variants (`seeds` of a model) also gets variants.tsv, averages over seeds with
+their spread, and evaluation/variant_tests.tsv, paired tests between all variants.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from simlm.context import Context
 def compare_systems(context: Context) -> None:
     """Write the table, the tests and the record, and print both."""
     from simlm.config.graph import compared_pairs
-    from simlm.evaluation import compare
+    from simlm.evaluation import compare, variants
     from simlm.evaluation.shortfalls import shortfalls
     from simlm.evaluation.table import comparisons_text, metrics_text
 
@@ -33,9 +34,18 @@ def compare_systems(context: Context) -> None:
         compare.write_rows(paths.comparisons, tests, compare.ComparisonRow)
         compare.write_rows(paths.metrics_table, averages, compare.MetricRow)
         record.outputs = {"metrics": paths.metrics_table, "comparisons": paths.comparisons}
+        if experiment.variants:
+            of = variants.variants_of(experiment)
+            means = [row for split in splits for row in variants.variant_rows(values[split], of, split, settings, experiment.seed)]
+            between = [row for split in splits for row in variants.variant_tests(values[split], of, split, settings, experiment.seed)]
+            compare.write_rows(paths.variant_tests, between, variants.VariantTest)
+            compare.write_rows(paths.variants, means, variants.VariantRow)
+            record.outputs |= {"variants": paths.variants, "variant_tests": paths.variant_tests}
         for sentence in shortfalls(experiment, values[settings.main_split]):
             record.caution(sentence)
         record.metrics = {f"{row.split}/{row.system}/{row.metric}": row.value for row in averages}
     print(metrics_text(averages, splits))
+    if experiment.variants:
+        print("\n" + variants.variants_text(means, splits))
     if tests:
         print("\n" + comparisons_text(tests, averages, settings.main_split, settings.main_metric))

@@ -29,6 +29,7 @@ rule compare_systems:
         report(
             PATHS.comparisons, caption="../report/comparisons.rst", category="Results"
         ),
+        [PATHS.variants, PATHS.variant_tests] if EXPERIMENT.variants else [],
         PATHS.record("compare_systems"),
     log:
         log_of("compare_systems"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from simlm.config.base import Block
 
@@ -192,7 +192,7 @@ RESOURCES = ("threads", "gpus", "processes", "checkpoint_steps", "checkpoint_min
 class Training(ModelBlock):
     """Settings of the optimisation, common to every trained kind."""
 
-    not_trained: ClassVar[tuple[str, ...]] = RESOURCES
+    not_trained: ClassVar[tuple[str, ...]] = (*RESOURCES, "seeds")
     how_not_what: ClassVar[tuple[str, ...]] = (*RESOURCES, "micro_batch_size")
 
     init: str | None = Field(
@@ -212,6 +212,12 @@ class Training(ModelBlock):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     seed: int | None = Field(None, ge=0, lt=2**32, description="Seed of this model; default: the experiment's seed.")
+    seeds: list[int] | None = Field(
+        None,
+        min_length=1,
+        description="Train the model once with each of these seeds, and all that is built on it: `name-s1`, `name-s2` …, averaged as a variant in the tables.",
+        examples=[[1, 2, 3]],
+    )
     threads: int = Field(8, ge=1, description="CPU threads asked for; never more than the machine has.")
     gpus: int = Field(0, ge=0, description="GPUs asked for; the same global batch is kept whatever the number.")
     processes: int | None = Field(
@@ -220,6 +226,19 @@ class Training(ModelBlock):
     checkpoint_steps: int = Field(1000, ge=1, description="Steps between checkpoints; a killed training goes on from the last one.")
     checkpoint_minutes: float = Field(5, gt=0, description="Minutes after which there is a checkpoint in any case; an interrupted training leaves one as well.")
     log_steps: int = Field(50, ge=1, description="Steps between points of the loss curve.")
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds and (len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds)):
+            raise ValueError("name each seed once, as a number from 0 to 2^32 - 1")
+        return seeds
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Training:
+        if self.seeds is not None and self.seed is not None:
+            raise ValueError("give 'seed' or 'seeds', not both")
+        return self
 
     @model_validator(mode="after")
     def _length(self) -> Training:

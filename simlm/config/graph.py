@@ -78,7 +78,7 @@ def edges(experiment: Experiment) -> list[Edge]:
 def training_needs(experiment: Experiment, name: str) -> list[str]:
     """Models of the graph that must be trained before ``name`` can be."""
     model = experiment.models[name]
-    needs = [model.initial(), *model.reads_models().values(), model.reads_negatives()]
+    needs = [model.initial(), *model.reads_models().values(), *made_runs_behind(experiment, model.reads_negatives())]
     return [node_of(need) for need in needs if need in experiment.systems and node_of(need) in experiment.models]
 
 
@@ -102,10 +102,36 @@ def systems_with_runs(experiment: Experiment) -> list[str]:
     return _closure(experiment.evaluate.systems, lambda name: experiment.system(name).reads_runs().values())
 
 
+def made_runs_behind(experiment: Experiment, name: str | None) -> list[str]:
+    """Systems that search by themselves behind the runs of a system: itself, or those that it fuses; none for no name."""
+    systems = experiment.systems
+    every = _closure([name] if name else [], lambda one: systems[one].reads_runs().values() if one in systems else [])
+    return [one for one in every if one not in systems or not systems[one].reads_runs()]
+
+
+def trainings_behind(experiment: Experiment, systems: Iterable[str]) -> list[str]:
+    """Models that are trained on queries and whose weights, or whose teachers' or starts', are in the runs of ``systems``."""
+    first = [node_of(one) for name in systems for one in made_runs_behind(experiment, name)]
+    every = _closure([name for name in first if name in experiment.models], lambda name: training_needs(experiment, name))
+    return [name for name in every if experiment.models[name].made_by == "train" and not experiment.models[name].pretrained]
+
+
+def minable(experiment: Experiment, name: str) -> bool:
+    """Whether a system, and every one whose runs it fuses, can search the training queries."""
+    systems = experiment.systems
+    return all(systems[one].mined for one in _closure([name], lambda one: systems[one].reads_runs().values() if systems[one].mined else []))
+
+
 def mined_systems(experiment: Experiment, models: Iterable[str] | None = None) -> list[str]:
     """Systems whose top passages serve as hard negatives of ``models``, by default of those that the evaluated systems need."""
     sources = [experiment.models[name].reads_negatives() for name in (needed_models(experiment) if models is None else models)]
     return list(dict.fromkeys(source for source in sources if source))
+
+
+def searched_for_training(experiment: Experiment) -> list[str]:
+    """Systems whose runs of the training queries are needed: those that are mined, and the parts of a fusion that is mined or chooses its weights."""
+    judged = [part for name in systems_with_runs(experiment) if experiment.system(name).learns for part in experiment.system(name).reads_runs().values()]
+    return _closure([*mined_systems(experiment), *judged], lambda name: experiment.system(name).reads_runs().values())
 
 
 def encoders(experiment: Experiment) -> list[str]:
@@ -116,7 +142,7 @@ def encoders(experiment: Experiment) -> list[str]:
 def needed_runs(experiment: Experiment, system: str) -> tuple[bool, list[str]]:
     """Which runs of a system the graph needs: the training split's (to mine it), and those of the evaluated splits."""
     splits = list(experiment.evaluate.splits) if system in systems_with_runs(experiment) else []
-    return system in mined_systems(experiment), splits
+    return system in searched_for_training(experiment), splits
 
 
 def trainings_waiting(experiment: Experiment, system: str) -> int:
@@ -242,6 +268,13 @@ def _check_lists(experiment: Experiment, name: str) -> None:
     for i, (field, system) in enumerate(read.items()):
         if system in list(read.values())[:i]:
             raise GraphError(("models", name, *_field_path(field)), f"'{system}' is there twice, which only doubles its own order; name another system")
+    source = model.reads_negatives()
+    for field, system in {**(read if model.learns else {}), **({"negatives": source} if source else {})}.items():
+        if not minable(experiment, system):
+            raise GraphError(
+                ("models", name, *_field_path(field)),
+                f"'{system}' reads runs of a system that does not search the training queries; name one that is BM25, embeds, or fuses such systems",
+            )
     wanted, listed = getattr(model, "hard_negatives", 0), max(min(negatives.sample, negatives.depth), negatives.pad_to)
     if model.reads_negatives() and wanted > listed:
         raise GraphError(
@@ -310,10 +343,9 @@ def _check_evaluation(experiment: Experiment) -> None:
         raise GraphError(
             ("evaluate", "main_metric"), f"'{evaluate.main_metric}' is not among evaluate.metrics{nearest(evaluate.main_metric, evaluate.metrics)}"
         )
-    if mined_systems(experiment) and "train" not in splits:
-        raise GraphError(
-            ("corpus",), "hard negatives are mined for the split 'train', which the corpus does not have; name one of its splits 'train' or use partition"
-        )
+    if searched_for_training(experiment) and "train" not in splits:
+        what = "hard negatives are mined for" if mined_systems(experiment) else "the weights of a fusion are chosen on"
+        raise GraphError(("corpus",), f"{what} the split 'train', which the corpus does not have; name one of its splits 'train' or use partition")
 
 
 def _check_variants(experiment: Experiment) -> None:

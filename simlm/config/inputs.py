@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from simlm.config.code import code_of
 from simlm.config.experiment import Experiment
-from simlm.config.graph import folders_of
+from simlm.config.graph import folders_of, trainings_behind
 from simlm.config.jobs import Job, is_reproduction, jobs, runs_made, shards_of, teacher_of
+from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.local_files import corpus_files, local_files
 from simlm.config.stages import settings_of
@@ -140,6 +141,26 @@ def _read_by_rerank(ask: _Asked) -> Inputs:
     return {**ask.corpus, **(ask.model() if system.made_by else {}), **ask.hints(str(ask.name)), **runs}
 
 
+def _read_by_fusion(ask: _Asked) -> Inputs:
+    """The runs that are fused: of the judged splits or, to be mined, of the training queries; these and the lists of the trainings also to choose weights."""
+    experiment, paths, system = ask.experiment, ask.paths, ask.experiment.system(str(ask.name))
+    if ask.part is None and not system.learns:
+        return _read_by_rerank(ask)
+    found = ask.corpus if ask.part else _read_by_rerank(ask)
+    found |= {f"{other}/train (mined)": paths.train_run(other) for other in system.reads_runs().values()}
+    return found | (trained_lists(experiment, paths, system) if system.learns else {})
+
+
+def trained_lists(experiment: Experiment, paths: Paths, system: System) -> Inputs:
+    """Negatives of all trainings behind the systems that a fusion reads: they tell which training queries were seen."""
+    sources = {experiment.models[name].reads_negatives() for name in trainings_behind(experiment, system.reads_runs().values())}
+    return {f"negatives of {source}": paths.negatives(source) for source in sorted(filter(None, sources))}
+
+
+def _fused(ask: _Asked, system: str) -> list[Path]:
+    return [ask.paths.train_run(system)] if ask.part else _sorted_runs(ask, system)
+
+
 def _read_by_report(ask: _Asked) -> Inputs:
     paths = ask.paths
     return {
@@ -197,7 +218,7 @@ FILES: dict[str, _Files] = {
     "build_index": _Files(_read_by_index, lambda ask, system: [ask.paths.index(system) / "manifest.json"]),
     "search_index": _Files(lambda ask: {**ask.corpus, **ask.model(), "index": ask.paths.index(ask.name) / "manifest.json"}, _searched),
     "rerank": _Files(_read_by_rerank, _sorted_runs),
-    "fuse": _Files(_read_by_rerank, _sorted_runs),
+    "fuse": _Files(_read_by_fusion, _fused),
     "evaluate": _Files(
         lambda ask: {**ask.corpus, **{f"{system}/{split}": ask.paths.run(system, split) for system, split in ask.judged}},
         lambda ask, _: [file(system, split) for file in (ask.paths.metrics, ask.paths.per_query) for system, split in ask.judged],

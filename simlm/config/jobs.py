@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import encoders, mined_systems, needed_models, needed_runs, node_of, systems_with_runs
+from simlm.config.graph import encoders, mined_systems, needed_models, needed_runs, node_of, searched_for_training, systems_with_runs
 from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.published import counterparts
@@ -144,22 +144,23 @@ def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
 
     ``shards`` takes the place of the experiment's ``encoding.shards``.
     """
-    models, runs, mined = needed_models(experiment), systems_with_runs(experiment), mined_systems(experiment)
+    models, runs, on_train = needed_models(experiment), systems_with_runs(experiment), searched_for_training(experiment)
     found = [Job("download")] if remote_inputs(experiment) else []
     found.append(Job("prepare_corpus"))
     if not models or any(experiment.models[name].made_by == "train" for name in models):
         found.append(Job("train_tokenizer"))
-    searched = LEXICAL in runs or LEXICAL in mined
+    searched = LEXICAL in runs or LEXICAL in on_train
     if searched or any(experiment.models[name].reads_lexical_index() for name in models):
         found.append(Job("index_bm25"))
     if searched:
         found.append(Job("search_bm25"))
     found += [Job(str(experiment.models[name].made_by), name) for name in models]
     for name in names_of(experiment, "search_index"):
-        if node_of(name) in models and (name in runs or name in mined):
+        if node_of(name) in models and (name in runs or name in on_train):
             found += [Job("encode", name, part) for part in shards_of(experiment, name, shards)]
             found += [Job("build_index", name), Job("search_index", name)]
-    found += [Job("mine_negatives", name) for name in mined]
+    found += [Job("fuse", name, "train") for name in reversed(on_train) if experiment.system(name).runs_by == "fuse"]
+    found += [Job("mine_negatives", name) for name in mined_systems(experiment)]
     found += [Job("score_teacher", name) for name in models if teacher_of(experiment.models[name])]
     found += [Job(str(stage), name) for name in runs if (stage := experiment.system(name).runs_by) not in ("search_index", "search_bm25")]
     return [*found, Job("evaluate"), Job("compare_systems"), *([Job("judge_reproduction")] if is_reproduction(experiment) else [])]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import compared_pairs
+from simlm.config.graph import compared_pairs, trainings_behind
 from simlm.config.jobs import Job, runs_made, teacher_of
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.published import published_file
@@ -42,6 +42,8 @@ def settings_of(experiment: Experiment, stage: str, name: str | None = None, par
     """
     if stage in ("search_bm25", "search_index"):
         return {**_SETTINGS[stage](experiment, name), "runs": _runs(experiment, Job(stage, name, part))}
+    if stage == "fuse" and part:
+        return {**_SETTINGS[stage](experiment, name), "depth": experiment.negatives.depth}
     return _SETTINGS[stage](experiment, name)
 
 
@@ -108,6 +110,16 @@ def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
     return {**model.model_dump(mode="json", include={"rerank", "rerank_depth"}), "depth": experiment.evaluate.depth, "precision": experiment.precision}
 
 
+def _fuse(experiment: Experiment, name: str) -> dict[str, Any]:
+    evaluate, block = experiment.evaluate, experiment.models[name]
+    settings = {**block.model_dump(mode="json", exclude={"weights"} if getattr(block, "weights", None) is None else set()), "depth": evaluate.depth}
+    if not block.learns:
+        return settings
+    judged = evaluate.splits[evaluate.main_split].model_dump(mode="json")
+    seen = {model: [model_seed(experiment, model), getattr(experiment.models[model], "holdout", 0)] for model in trainings_behind(experiment, block.of)}
+    return {**settings, "metric": evaluate.main_metric, "judged": judged, "seen by": seen}
+
+
 def _compare(experiment: Experiment, _: str | None) -> dict[str, Any]:
     variants = {"variants": experiment.variants} if experiment.variants else {}
     return {**experiment.evaluate.model_dump(mode="json", exclude={"depth"}), "seed": experiment.seed, "pairs": compared_pairs(experiment), **variants}
@@ -132,7 +144,7 @@ _SETTINGS: dict[str, Any] = {
     "search_index": _search_index,
     "score_teacher": _score_teacher,
     "rerank": _rerank,
-    "fuse": lambda e, name: {**e.models[name].model_dump(mode="json"), "depth": e.evaluate.depth},
+    "fuse": _fuse,
     "evaluate": lambda e, _: e.evaluate.model_dump(mode="json", include={"systems", "splits", "metrics"}),
     "compare_systems": _compare,
     "judge_reproduction": _judge,

@@ -87,10 +87,10 @@ class Planner:
         return Workload(self.experiment, self.counts)
 
     def stages(self) -> list[Estimate]:
-        """All stages of ``all``, in the order of the chain; the shards of a model are one line."""
+        """All stages of ``all``, in the order of the chain; the shards of a model are one line, and so are the runs of a fusion."""
         names: dict[str, list[str]] = {}
         for job in jobs(self.experiment):
-            names.setdefault((job._replace(part=None) if job.stage == "encode" else job).label, []).append(job.label)
+            names.setdefault((job._replace(part=None) if job.stage in ("encode", "fuse") else job).label, []).append(job.label)
         names |= {"report": ["report"], "track": []}
         return [self._estimate(stage, records) for stage, records in names.items()]
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from simlm.runs.runs import Ranking, best_first, read_run
-
-if TYPE_CHECKING:
-    from simlm.corpus.store import CorpusStore
+from simlm.runs.runs import Ranking, best_first
 
 
-def fuse_rankings(rankings: list[np.ndarray], k: int = 60, depth: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Fuse one query's rankings: a passage scores the sum of ``1 / (k + rank)`` over the rankings that hold it.
+def fuse_rankings(rankings: list[np.ndarray], k: int = 60, depth: int | None = None, weights: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Fuse one query's rankings: a passage scores the sum of ``weight / (k + rank)`` over the rankings that hold it.
 
     Parameters
     ----------
@@ -26,6 +21,8 @@ def fuse_rankings(rankings: list[np.ndarray], k: int = 60, depth: int | None = N
         The formula's constant.
     depth
         Keep so many passages.
+    weights
+        How much each ranking counts, 0: not at all; None: each counts 1.
 
     Returns
     -------
@@ -38,25 +35,27 @@ def fuse_rankings(rankings: list[np.ndarray], k: int = 60, depth: int | None = N
     ([4, 9, 5], np.True_)
     """
     parts: dict[int, list[float]] = {}
-    for ranking in rankings:
-        for rank, row in enumerate(ranking.tolist(), 1):
-            parts.setdefault(row, []).append(1.0 / (k + rank))
+    for ranking, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):
+        for rank, row in enumerate(ranking.tolist() if weight else (), 1):
+            parts.setdefault(row, []).append(weight / (k + rank))
     rows = np.fromiter(parts, dtype=np.int32, count=len(parts))
     scores = np.fromiter(map(math.fsum, parts.values()), dtype=np.float64, count=len(parts))
     return best_first(rows, scores, depth)
 
 
-def fuse_runs(files: list[Path], query_ids: list[str], store: CorpusStore, k: int = 60, depth: int | None = None) -> Iterator[Ranking]:
-    """Stream the fusion of TREC runs, in the order of ``query_ids``.
+def fuse_runs(
+    runs: list[Iterator[Ranking]], query_ids: list[str], k: int = 60, depth: int | None = None, weights: Sequence[float] | None = None
+) -> Iterator[Ranking]:
+    """Stream the fusion of runs, in the order of ``query_ids``; ``weights``: see :func:`fuse_rankings`.
 
     Runs are read side by side, so that memory holds a few queries where all runs have the queries in that order, as
     this project's runs do; queries of a run in another order wait in memory until their turn comes.
     """
-    streams = [_Lookup(read_run(file, store)) for file in files]
+    streams, nothing = [_Lookup(run) for run in runs], np.zeros(0, np.int32)
     for query_id in query_ids:
-        rankings = [found for stream in streams if (found := stream.take(query_id)) is not None]
-        if rankings:
-            yield Ranking(query_id, *fuse_rankings(rankings, k, depth))
+        rankings = [stream.take(query_id) for stream in streams]
+        if any(ranking is not None for ranking in rankings):
+            yield Ranking(query_id, *fuse_rankings([nothing if ranking is None else ranking for ranking in rankings], k, depth, weights))
     for stream in streams:
         stream.finish()
 

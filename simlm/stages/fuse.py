@@ -1,33 +1,76 @@
 """Fuse the runs of several systems by reciprocal rank, for all evaluated splits.
 
     simlm fuse --config config/config.yaml --model fusion
+    simlm fuse --config config/config.yaml --model fusion --splits train
 
-`of` of the model's block names the systems whose runs are fused, `k` is the constant of the formula.
+`of` of the model's block names the systems whose runs are fused, `k` is the constant of the formula, `weights` how much each
+counts; `auto` and `best` are chosen on held-out training queries. `--splits train` gives the Parquet run to `negatives.depth`
+from which negatives are mined.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from simlm.context import Context
 
+if TYPE_CHECKING:
+    from simlm.records.record import StageRecord
 
-def fuse(context: Context, name: Annotated[str, "fusion of the graph"]) -> None:
-    """Write the fused runs of all judged splits and the record."""
+
+def fuse(
+    context: Context,
+    name: Annotated[str, "fusion of the graph"],
+    splits: Annotated[list[str] | None, "`train`: the run of the training queries, to be mined (default: the judged splits)"] = None,
+) -> None:
+    """Write the fused runs and the record."""
     from simlm.corpus.store import CorpusStore
+    from simlm.errors import UserError
     from simlm.progress import progress
     from simlm.retrieval.fusion import fuse_runs
+    from simlm.retrieval.weights import choose
     from simlm.runs.found import Found
-    from simlm.runs.runs import write_trec_run
+    from simlm.runs.runs import read_run, read_train_run, write_train_run, write_trec_run
 
-    paths, evaluate, settings = context.paths, context.experiment.evaluate, context.experiment.system(name)
-    with context.record("fuse", name) as record:
+    if splits not in (None, ["train"]):
+        raise UserError(f"--splits takes `train` alone, for the run to be mined, not {' '.join(splits)}; leave it out for the judged splits")
+    paths, experiment = context.paths, context.experiment
+    settings, mined = experiment.system(name), splits is not None
+    with context.record("fuse", name, "train" if mined else None) as record:
         store = CorpusStore(paths.corpus)
-        for split in evaluate.splits:
-            queries = list(store.queries(split))
-            own = store.own_rows(split)
-            runs = [paths.run(system, split) for system in settings.of]
-            fused = Found(fuse_runs(runs, queries, store, settings.k, Found.asked(evaluate.depth, own)), evaluate.depth, own)
+        weights = settings.weights
+        if settings.learns:
+            choice = choose(context, name, store)
+            weights = choice.weights
+            _note(record, name, settings.of, choice)
+        for split in ["train"] if mined else experiment.evaluate.splits:
+            depth = experiment.negatives.depth if mined else experiment.evaluate.depth
+            queries, own = list(store.queries(split)), store.own_rows(split)
+            runs = [read_train_run(paths.train_run(part)) if mined else read_run(paths.run(part, split), store) for part in settings.of]
+            fused = Found(fuse_runs(runs, queries, settings.k, Found.asked(depth, own), weights), depth, own)
             fused = progress(fused, len(queries), f"Fusing {', '.join(settings.of)} on '{split}'", unit="queries")
-            record.outputs[split] = paths.run(name, split)
-            record.metrics[f"queries/{split}"] = write_trec_run(record.outputs[split], fused, store, tag=name)
+            record.outputs[split] = file = paths.train_run(name) if mined else paths.run(name, split)
+            if mined:
+                count = write_train_run(file, fused, system=name, depth=depth, corpus_sha256=store.sha256)
+            else:
+                count = write_trec_run(file, fused, store, tag=name)
+            record.metrics[f"queries/{split}"] = count
+
+
+def _note(record: StageRecord, name: str, of: list[str], choice) -> None:
+    """Say which weights were chosen, and by what."""
+    from simlm.progress import say
+
+    record.metrics |= {f"weight/{part}": weight for part, weight in zip(of, choice.weights)}
+    if choice.value is None:
+        record.caution(
+            f"{name}: the weights of {' and '.join(of)} are equal, for only {choice.queries} training queries were held out from all trainings behind them; "
+            "give the models one seed and a holdout, or numbers as weights"
+        )
+        return
+    shares = ", ".join(f"{part} {weight:g}" for part, weight in zip(of, choice.weights))
+    alone = ", ".join(f"{part} {value:.4f}" for part, value in zip(of, choice.alone))
+    text = f"{shares}: {choice.metric} {choice.value:.4f} on {choice.queries} held-out training queries (alone: {alone})"
+    record.notes["weights"] = text
+    record.metrics |= {f"held_out/{choice.metric}": choice.value}
+    say(f"{name}: {text}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from simlm.config.graph import trainings_behind
+from simlm.config.stages import model_seed
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
-from simlm.training.groups import Groups, groups_without_negatives, read_groups
+from simlm.training.groups import Groups, groups_without_negatives, query_key, read_groups
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,24 @@ class TrainingQueries:
     def epoch_steps(self, batch_size: int) -> int:
         """Optimiser steps of one pass over the training queries: the distance of two looks at the held-out ones."""
         return max(1, math.ceil(len(self.seen) / batch_size))
+
+
+def unseen_queries(context: Context, systems: Sequence[str], store: CorpusStore, most: int) -> list[str]:
+    """Training queries with a relevant passage that no training behind ``systems`` has seen: held out by all of them; sorted.
+
+    Where nothing is trained behind them, ``most`` of all, chosen by a hash of their ids.
+    """
+    experiment, trained, kept = context.experiment, set[str](), set[str]()
+    models = trainings_behind(experiment, systems)
+    for name in models:
+        settings = experiment.models[name]
+        groups = training_groups(context, settings, store)
+        held_out = {groups.query_ids[i] for i in groups.holdout(model_seed(experiment, name), getattr(settings, "holdout", 0)).tolist()}
+        kept |= held_out
+        trained |= set(groups.query_ids) - held_out
+    if models:
+        return sorted(kept - trained)
+    return sorted(sorted(store.positives("train"), key=query_key)[:most])
 
 
 def training_groups(context: Context, settings: Any, store: CorpusStore) -> Groups:

@@ -136,7 +136,7 @@ def test_one_analyzer_is_taken_as_it_is(experiment, tmp_path):
         (["search-bm25", "--splits", "tset"], "has no split 'tset'; did you mean 'test'?"),
         (["mine-negatives", "--model", "bm25"], "train.parquet does not exist; run simlm search-bm25 first"),
         (["mine-negatives", "--model", "encodre"], "no model of 'tiny' is called 'encodre'; did you mean 'encoder'?"),
-        (["mine-negatives", "--model", "fusion"], "'fusion' is of kind fusion, which mine-negatives does not take; it takes bm25, encoder"),
+        (["mine-negatives", "--model", "fusion"], "train.parquet does not exist; run simlm fuse --model fusion --splits train first"),
         (["fuse", "--model", "encoder"], "'encoder' is of kind biencoder, which fuse does not take; it takes fusion"),
         (["fuse", "--model", "fusion"], "dev.trec does not exist; run simlm search-index --model encoder first"),
         (["evaluate"], "dev.trec does not exist; run simlm search-bm25 first"),

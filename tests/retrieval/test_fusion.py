@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
 from simlm.retrieval.fusion import fuse_rankings, fuse_runs
+from simlm.runs.runs import read_run
 
 rows = st.lists(st.integers(0, 12), unique=True, max_size=10)
 
@@ -54,7 +55,7 @@ def test_runs_with_other_orders_and_missing_queries(tmp_path, store):
     (tmp_path / "two.trec").write_text("3 Q0 d 1 0.5 t\n1 Q0 b 1 0.9 t\n")
     fused = {
         query_id: (passages.tolist(), scores.tolist())
-        for query_id, passages, scores in fuse_runs([tmp_path / "one.trec", tmp_path / "two.trec"], ["1", "2", "3"], store, k=1)
+        for query_id, passages, scores in fuse_runs([read_run(tmp_path / f"{name}.trec", store) for name in ("one", "two")], ["1", "2", "3"], k=1)
     }
     assert fused == {"1": ([1, 0], [1 / 2 + 1 / 3, 1 / 2]), "3": ([2, 3], [1 / 2, 1 / 2])}
 
@@ -62,4 +63,4 @@ def test_runs_with_other_orders_and_missing_queries(tmp_path, store):
 def test_truncated_end_is_noticed_though_its_query_is_not_asked_for(tmp_path, store):
     (tmp_path / "one.trec").write_text("1 Q0 a 1 9.0 t\n2 Q0 b 1 8.0")
     with pytest.raises(UserError, match=r"one\.trec:2"):
-        list(fuse_runs([tmp_path / "one.trec"], ["1"], store))
+        list(fuse_runs([read_run(tmp_path / "one.trec", store)], ["1"]))

@@ -106,23 +106,29 @@ rule rerank:
         simlm("rerank", launched=GPUS)
 
 
-rule fuse:
-    input:
-        reads("fuse"),
-    output:
-        writes("fuse"),
-    log:
-        log_of("fuse"),
-    benchmark:
-        benchmark_of("fuse")
-    wildcard_constraints:
-        model=any_of(names_of(EXPERIMENT, "fuse")),
-    threads: threads("fuse")
-    resources:
-        **needs("fuse"),
-    params:
-        **reasons("fuse"),
-    message:
-        "Fusing runs into {wildcards.model}"
-    shell:
-        simlm("fuse")
+for name, part, systems, outputs in rules_of("fuse"):
+
+    rule:
+        name:
+            name
+        input:
+            reads("fuse", part),
+        output:
+            writes("fuse", part, outputs),
+        log:
+            log_of("fuse", part),
+        benchmark:
+            benchmark_of("fuse", part)
+        wildcard_constraints:
+            model=any_of(systems),
+        priority: urgency
+        threads: threads("fuse")
+        resources:
+            **needs("fuse"),
+        params:
+            **reasons("fuse", part),
+            splits=splits_of(part),
+        message:
+            "Fusing runs into {wildcards.model}"
+        shell:
+            simlm("fuse", "{params.splits}")

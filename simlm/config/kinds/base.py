@@ -74,6 +74,8 @@ class System(Block):
 
     teacher_scores_all: ClassVar[bool] = False
     """Whether its teacher scores all listed passages, or only those that its training visits."""
+    learns: ClassVar[bool] = False
+    """Whether it chooses something by the training queries' runs of the systems whose runs it reads (a fusion its weights)."""
 
     not_trained: ClassVar[tuple[str, ...]] = ()
     """Fields that do not change the trained weights: how the job runs, and what only matters afterwards."""

@@ -7,7 +7,7 @@ The stage that a role names reads these of the block, beside what :class:`~simlm
 =============  ==========================================
 search_index   ``query_length``, ``passage_length``
 rerank         ``candidates()``, ``rerank_depth``, ``threads``, ``gpus``
-fuse           ``of``, ``k``
+fuse           ``of``, ``k``, ``weights``
 =============  ==========================================
 """
 
@@ -173,7 +173,7 @@ class Fused(System):
         return dict.fromkeys(self.reads_runs(), ("retrieves",))
 
     def shortfall(self, name: str, against: str) -> str:
-        return f"usually its parts are of unequal strength but count the same; leave the weaker out of models.{name}.of"
+        return f"usually its parts are of unequal strength but count the same; set models.{name}.weights: auto, or leave the weaker out of its `of`"
 
     def change(self, against: str, other: System, systems: Mapping[str, System]) -> str:
         return f"{self.noun} with {' and '.join(name for name in self.of if name != against)}"

@@ -39,7 +39,7 @@ class Context:
             or one before it, belongs to another configuration.
         """
         from simlm.config.code import code_of
-        from simlm.config.inputs import inputs_of
+        from simlm.config.inputs import inputs_of, outputs_of
         from simlm.config.jobs import Job
         from simlm.config.load import resolved
         from simlm.config.stages import settings_of
@@ -50,7 +50,8 @@ class Context:
         self.require(*inputs.values())
         self.require_belonging(stage, name, part, files=inputs.values())
         settings, code = settings_of(self.experiment, *job), code_of(self.experiment, stage, name)
-        return StageRecord(self.paths.record(job.label), job.label, settings, dict(inputs), code, resolved(self.experiment))
+        made = [*outputs_of(self.experiment, self.paths, job), *([self.paths.history(name)] if stage == "train" and name else [])]
+        return StageRecord(self.paths.record(job.label), job.label, settings, dict(inputs), code, resolved(self.experiment), made)
 
     def require(self, *files: Path) -> None:
         """Refuse to start a job without its inputs.

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simlm.digests import Digests, digests_below
+from simlm.digests import described as described_files
+from simlm.digests import digests_below
 from simlm.errors import UserError
-from simlm.files import peek_json, write_json
+from simlm.files import is_sealed, peek_json, write_json
 from simlm.paths import Paths
 
 NEVER_EMPTY = (".json", ".safetensors", ".npy", ".parquet", ".arrow", ".faiss")
@@ -24,8 +25,8 @@ NEVER_EMPTY = (".json", ".safetensors", ".npy", ".parquet", ".arrow", ".faiss")
 
 TEXTS = (".tsv", ".trec", ".jsonl", ".html", ".yaml", ".md")
 
-BIG = 64 << 20
-"""Bytes from which a file is not read for its digest at the start of every workflow."""
+Claim = tuple[Path, dict[str, Any], Path]
+"""A file, its size and perhaps digest, and the manifest or record that says so."""
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -57,23 +58,25 @@ def find(paths: Paths, digests: bool = False) -> list[Damage]:
     digests
         Compare all files of which a digest is known with it, which reads them.
     """
-    described, found = list(_described(paths)), []
+    claims, known = list(_claims(paths)), digests_below(paths.root)
     reasons = {file: reason for file in _results(paths) if (reason := _hollow(file))}
-    for file, about, by in described:
+    reasons |= {file: "is not what its stage wrote" for file in _records(paths) if file not in reasons and not is_sealed(peek_json(file))}
+    for file, about, by in claims:
         # A missing output Snakemake sees by itself, and the record of a stage that is no longer part of the experiment may name some.
-        if file not in reasons and (file.exists() or by.parent.name != "stages") and (reason := _differs(file, about, digests_below(paths.root), digests)):
+        if file not in reasons and (file.exists() or by.parent.name != "stages") and (reason := known.misfit(file, about, big=digests)):
             reasons[file] = reason
+    found = []
     for file, reason in sorted(reasons.items()):
-        manifests = [*(by for other, _, by in described if other == file), *_beside(file)]
+        manifests = [*(by for other, _, by in claims if other == file), *_beside(file)]
         # The record of the stage that wrote the manifest is what the workflow asks for.
-        records = [by for other, _, by in described if by.parent.name == "stages" and any(_belongs(other, manifest) for manifest in manifests)]
+        records = [by for other, _, by in claims if by.parent.name == "stages" and any(_belongs(other, manifest) for manifest in manifests)]
         found.append(Damage(file, reason, tuple(dict.fromkeys([*manifests, *records]))))
     return found
 
 
-def stated(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
-    """(output of a stage, its size and digest, the record that says so) for all records; the results may have moved since."""
-    for record in sorted((paths.root / "stages").glob("*.json")):
+def stated(paths: Paths) -> Iterator[Claim]:
+    """What all records say of the outputs of their stages; the results may have moved since."""
+    for record in _records(paths):
         values = peek_json(record)
         outputs, folder = values.get("outputs"), values.get("folder")
         for about in outputs.values() if isinstance(outputs, dict) else ():
@@ -88,15 +91,32 @@ def stated(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
 def require_stated(paths: Paths, files: Iterable[Path] | None = None) -> None:
     """Refuse results that are not what the records of their stages say: cut, changed, or put there by somebody else.
 
+    Parameters
+    ----------
+    files
+        What will be read; a manifest among them stands for the files that it describes, a record for the outputs of its stage. Default: everything.
+
     Raises
     ------
     UserError
         With the file, and the record of its stage.
     """
-    wanted = None if files is None else set(files)
-    for file, about, record in stated(paths):
-        if (wanted is None or file in wanted) and file.is_file() and (reason := _differs(file, about, digests_below(paths.root), wanted is not None)):
-            raise UserError(f"{file} {reason} ({record}); run the stage {record.stem} again, or delete both if it is to stay as it is")
+    wanted, known = None if files is None else set(files), digests_below(paths.root)
+    for record in _records(paths):
+        if (wanted is None or record in wanted) and not is_sealed(peek_json(record)):
+            raise UserError(f"{record} is not what its stage wrote; run the stage {record.stem} again")
+    # Weights, vectors and indexes of a job are compared by those who load them.
+    claims = list(_claims(paths)) if wanted is None else [*stated(paths), *_folders(paths)]
+    makers = {file: record.stem for file, _, record in claims if record.parent.name == "stages"}
+    followed = {file for file, _, by in claims if wanted is not None and by in wanted}
+    for file, about, by in claims:
+        described = wanted is not None and by in wanted and by.parent.name != "stages"
+        if not file.is_file() and not described:
+            continue  # whoever needs it says so; what nobody reads any more may be deleted
+        direct = wanted is not None and (file in wanted or described)
+        if (direct or wanted is None or file in followed or by in followed) and (reason := known.misfit(file, about, big=direct)):
+            stage = by.stem if by.parent.name == "stages" else makers.get(by, "that made it")
+            raise UserError(f"{file} {reason} ({by}); run the stage {stage} again, or delete both if it is to stay as it is")
 
 
 def undo(damages: list[Damage]) -> None:
@@ -164,34 +184,27 @@ def _hollow(file: Path) -> str | None:
     return "is full of zeros" if not any(beginning) and file.suffix in (*NEVER_EMPTY, *TEXTS) else None
 
 
-def _differs(file: Path, about: dict[str, Any], known: Digests, digests: bool) -> str | None:
-    try:
-        size = file.stat().st_size
-    except OSError:
-        return "is missing"
-    if size != about["bytes"]:
-        return f"has {size:,} bytes instead of {about['bytes']:,}"
-    if about.get("sha256"):
-        digest = known.of(file) if digests or size < BIG else known.known(file)
-        if digest not in (None, about["sha256"]):
-            return "is not what its digest says"
-    return None
+def _records(paths: Paths) -> list[Path]:
+    return sorted((paths.root / "stages").glob("*.json"))
 
 
-def _described(paths: Paths) -> Iterator[tuple[Path, dict[str, Any], Path]]:
-    """(file, its size and perhaps digest, the manifest or record that says so)."""
+def _claims(paths: Paths) -> Iterator[Claim]:
+    """What records and manifests say of files."""
     yield from stated(paths)
+    yield from _folders(paths)
     for manifest in sorted(file for pattern in ("models/*/simlm.json", "embeddings/*/*.json", "index/*/manifest.json") for file in paths.root.glob(pattern)):
         values = peek_json(manifest)
-        for key, name in (("weights", "model.safetensors"), ("vectors", None), ("file", "index.faiss")):
+        for key, name in (("weights", "model.safetensors"), ("vectors", None), ("offsets", None), ("file", "index.faiss")):
             about = values.get(key)
             if isinstance(about, dict) and isinstance(about.get("bytes"), int) and (name or isinstance(about.get("file"), str)):
                 yield manifest.parent / (name or Path(about["file"]).name), about, manifest
-    manifest = paths.bm25 / "manifest.json"
-    files = peek_json(manifest).get("files")
-    for name, size in files.items() if isinstance(files, dict) else ():
-        if isinstance(size, int):
-            yield paths.bm25 / Path(name).name, {"bytes": size}, manifest
+
+
+def _folders(paths: Paths) -> Iterator[Claim]:
+    """What the manifests of folders say of the files below them."""
+    for manifest in [*(folder / "manifest.json" for folder in (paths.corpus, paths.tokenizer, paths.bm25)), *sorted(paths.root.glob("models/*/simlm.json"))]:
+        for file, about in described_files(manifest.parent, peek_json(manifest)).items():
+            yield file, about, manifest
 
 
 def _belongs(output: Path, manifest: Path) -> bool:

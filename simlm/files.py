@@ -93,6 +93,21 @@ def peek_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with a digest of all that it holds, ``seal``, so that a change of it is noticed.
+
+    >>> sealed({"b": 1.5})["seal"] == sealed({"seal": "?", "b": 1.5})["seal"], is_sealed(sealed({"b": 1.5}) | {"b": 1.6})
+    (True, False)
+    """
+    content = json.dumps({key: part for key, part in value.items() if key != "seal"}, sort_keys=True)
+    return {**value, "seal": sha256_text(content)}
+
+
+def is_sealed(value: dict[str, Any]) -> bool:
+    """Whether an object is as it was when it was sealed, or never was (by an earlier version); an empty one is what :func:`peek_json` has for damaged files."""
+    return bool(value) and ("seal" not in value or sealed(value)["seal"] == value["seal"])
+
+
 def read_manifest(path: str | Path, what: str, made_by: str, shape: dict[str, Any]) -> dict[str, Any]:
     """Read a JSON object that must have the keys of ``shape``.
 

@@ -18,7 +18,7 @@ from simlm.config.jobs import Job, jobs
 from simlm.config.stages import canonical
 from simlm.digests import digests_below
 from simlm.errors import UserError
-from simlm.files import peek_json
+from simlm.files import is_sealed, peek_json
 from simlm.paths import Paths
 
 AFRESH = ("download",)
@@ -90,6 +90,8 @@ def _misfit(plan: Planned, record: dict[str, Any], paths: Paths, code: bool) -> 
     settings, inputs = record.get("settings"), record.get("inputs")
     if not isinstance(settings, dict) or not isinstance(inputs, dict):
         return "record", "cannot be read"
+    if not is_sealed(record):
+        return "record", "is not what its stage wrote"
     now = json.loads(canonical(plan.settings))
     if settings != now:
         return "settings", ", ".join(key for key in sorted({*settings, *now}) if settings.get(key, ...) != now.get(key, ...))

@@ -14,6 +14,7 @@ from simlm.corpus.judged import JudgedSplit, keep_passages, limit_queries, parti
 from simlm.corpus.own_passages import OwnPassages
 from simlm.corpus.passage_file import PassageWriter
 from simlm.corpus.records import Passage, Records
+from simlm.digests import describe
 from simlm.errors import UserError, nearest
 from simlm.files import atomic_folder, sha256_text, write_json
 from simlm.progress import progress
@@ -100,6 +101,7 @@ def write_corpus(
         excluding = sorted(name for name, split in manifest["splits"].items() if split["own_passages"]["left_out"])
         # Runs made without the queries' own passages are of another corpus than runs with them.
         manifest["sha256"] = sha256_text(json.dumps([*parts, excluding] if excluding else parts, sort_keys=True))
+        manifest["files"] = describe(temporary)
         write_json(temporary / MANIFEST, manifest)
     return manifest
 

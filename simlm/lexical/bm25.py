@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from simlm.digests import describe, described
 from simlm.errors import UserError
 from simlm.files import atomic_folder, read_manifest, write_json
 from simlm.lexical.analyzers import ANALYZERS, Analyzer
@@ -78,15 +79,15 @@ class Bm25Index:
         return cls(engine, analyse)
 
     def save(self, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
-        """Write the index and then ``manifest.json`` (``facts`` and the files' sizes), atomically; returns the manifest."""
+        """Write the index and then ``manifest.json`` (``facts``, and the files' sizes and digests), atomically; returns the manifest."""
         import bm25s
 
         with atomic_folder(folder) as temporary:
             self.engine.save(temporary, show_progress=False)
-            sizes = {file.name: file.stat().st_size for file in sorted(temporary.iterdir())}
+            files = describe(temporary)
             shape = {"passages": len(self), "terms": len(self._term_ids), "postings": len(self._data)}
             settings = {"analyzer": self.analyzer.name, "method": "lucene", "k1": self.engine.k1, "b": self.engine.b, "bm25s": bm25s.__version__}
-            self.manifest = {**facts, **settings, **shape, "files": sizes}
+            self.manifest = {**facts, **settings, **shape, "files": files}
             write_json(temporary / MANIFEST, self.manifest)
         return self.manifest
 
@@ -103,10 +104,10 @@ class Bm25Index:
         manifest = read_manifest(folder / MANIFEST, "the manifest of a BM25 index", MADE_BY, {"analyzer": str, "files": dict})
         if manifest["analyzer"] not in ANALYZERS:
             raise UserError(f"{folder / MANIFEST} names the analyzer '{manifest['analyzer']}', which does not exist; delete {folder} and run {MADE_BY} again")
-        for name, size in manifest["files"].items():
-            found = (folder / name).stat().st_size if (folder / name).exists() else 0
-            if found != size:
-                raise UserError(f"{folder / name} is truncated ({found:,} of {size:,} bytes); delete {folder} and run {MADE_BY} again")
+        for file, about in described(folder, manifest).items():
+            found = file.stat().st_size if file.exists() else 0
+            if found != about["bytes"]:
+                raise UserError(f"{file} is truncated ({found:,} of {about['bytes']:,} bytes); delete {folder} and run {MADE_BY} again")
         if corpus_sha256 is not None and manifest.get("corpus_sha256") != corpus_sha256:
             raise UserError(f"{folder} was made from another corpus; run {MADE_BY} again")
         import bm25s

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm.config.kinds.roles import Retriever
+from simlm.digests import describe
 from simlm.files import atomic_folder, sha256_file, write_json
 from simlm.models.architecture import has_pooler, position_limit
 from simlm.models.manifest import MANIFEST, WEIGHTS
@@ -64,7 +65,9 @@ def save_model(
         if write is not None:
             write(temporary)
         weights = {"sha256": sha256_file(temporary / WEIGHTS), "bytes": (temporary / WEIGHTS).stat().st_size}
-        write_json(temporary / MANIFEST, {"kind": kind, "key": key, "lengths": lengths, **described, **(extra or {}), "weights": weights})
+        # The card is written again when the figures are known.
+        files = describe(temporary, but=(WEIGHTS, "README.md"))
+        write_json(temporary / MANIFEST, {"kind": kind, "key": key, "lengths": lengths, **described, **(extra or {}), "weights": weights, "files": files})
 
 
 def _with_pooler(model: PreTrainedModel) -> dict[str, Any] | None:

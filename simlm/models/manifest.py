@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from simlm.digests import digests_below, require_described
 from simlm.errors import UserError
 from simlm.files import read_manifest as read_manifest_file
-from simlm.files import sha256_file, sha256_text
+from simlm.files import sha256_text
 
 MANIFEST = "simlm.json"
 WEIGHTS = "model.safetensors"
@@ -49,17 +50,19 @@ def local_manifest(folder: Path, made_by: str) -> dict[str, Any]:
 
 
 def verified_manifest(folder: str | Path) -> dict[str, Any]:
-    """:func:`read_manifest`, after the weights were compared with their digest; for those who go on to load them.
+    """:func:`read_manifest`, after the folder's files were compared with their digests; for those who go on to load them.
 
     Raises
     ------
     UserError
-        Also if the weights are not those that the manifest describes.
+        Also if a file is not the one that the manifest describes.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    if sha256_file(folder / WEIGHTS) != manifest["weights"]["sha256"]:
-        raise UserError(f"{folder / WEIGHTS} is not what {MANIFEST} describes (its sha256 differs); delete {folder} and run {_made_by(folder)} again")
+    results, made_by = folder.parent.parent, f"simlm train --model {folder.name}"
+    if digests_below(results).of(folder / WEIGHTS) != manifest["weights"]["sha256"]:
+        raise UserError(f"{folder / WEIGHTS} is not what {MANIFEST} describes (its sha256 differs); delete {folder} and run {made_by} again")
+    require_described(results, folder, manifest, made_by)
     return manifest
 
 

@@ -5,8 +5,10 @@ The records are the source of truth; MLflow mirrors them (`simlm track`), the re
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from simlm import __version__, processes
 from simlm.damage import stated
 from simlm.digests import digests_below
 from simlm.errors import UserError
-from simlm.files import sha256_text, write_json, write_text
+from simlm.files import sealed, sha256_text, write_json, write_text
 from simlm.paths import Paths
 from simlm.progress import say
 from simlm.walltime import Clock
@@ -44,6 +46,8 @@ class StageRecord:
         Fingerprint of the code behind the stage.
     configuration
         The resolved configuration, which is written beside the results where another one or none lies there.
+    made
+        Outputs of the stage's rule; those that the stage does not name itself are recorded as well.
 
     Attributes
     ----------
@@ -56,9 +60,17 @@ class StageRecord:
     """
 
     def __init__(
-        self, path: Path, stage: str, settings: dict[str, Any], inputs: dict[str, Path] | None = None, code: str = "", configuration: str | None = None
+        self,
+        path: Path,
+        stage: str,
+        settings: dict[str, Any],
+        inputs: dict[str, Path] | None = None,
+        code: str = "",
+        configuration: str | None = None,
+        made: Iterable[Path] = (),
     ) -> None:
         self.path, self.stage, self.settings, self.code, self.configuration = path, stage, settings, code, configuration
+        self.made = list(made)
         self.folder = path.parent.parent
         for name, file in (inputs or {}).items():
             if not file.exists():
@@ -91,29 +103,30 @@ class StageRecord:
 
         end = datetime.now(UTC)
         digests = digests_below(self.folder)
+        unnamed = [file for file in self.made if file not in self.outputs.values() and file.is_file()]
+        self.outputs |= {str(file.relative_to(self.folder)): file for file in unnamed}
         outputs = {name: {"path": str(file), "bytes": file.stat().st_size, "sha256": digests.of(file)} for name, file in self.outputs.items()}
         self._replace(outputs)
-        write_json(
-            self.path,
-            {
-                "stage": self.stage,
-                "folder": str(self.folder),
-                "key": self.key,
-                "settings": self.settings,
-                "code": self.code,
-                "inputs": self.inputs,
-                "outputs": outputs,
-                "metrics": self.metrics,
-                "notes": self.notes,
-                "start": self.start.isoformat(),
-                "end": end.isoformat(),
-                "seconds": round((end - self.start).total_seconds(), 3),
-                "peak_memory_mib": _peak_memory(),
-                "environment": {"simlm": __version__, "python": platform.python_version(), **_versions()},
-                "git": git_state(),
-                "hardware": describe(),
-            },
-        )
+        content = {
+            "stage": self.stage,
+            "folder": str(self.folder),
+            "key": self.key,
+            "settings": self.settings,
+            "code": self.code,
+            "inputs": self.inputs,
+            "outputs": outputs,
+            "metrics": self.metrics,
+            "notes": self.notes,
+            "start": self.start.isoformat(),
+            "end": end.isoformat(),
+            "seconds": round((end - self.start).total_seconds(), 3),
+            "peak_memory_mib": _peak_memory(),
+            "environment": {"simlm": __version__, "python": platform.python_version(), **_versions()},
+            "git": git_state(),
+            "hardware": describe(),
+        }
+        # As it will be read, where whole keys and values have become JSON's.
+        write_json(self.path, sealed(json.loads(json.dumps(content))))
 
         file = self.folder / "config.yaml"
         if self.configuration is not None and not (file.exists() and file.read_text(encoding="utf-8", errors="replace") == self.configuration):
@@ -140,8 +153,6 @@ class StageRecord:
 
 def stage_key(stage: str, settings: dict[str, Any], digests: dict[str, str]) -> str:
     """Hex key that is the same whenever the same stage runs with the same settings on the same inputs."""
-    import json
-
     return sha256_text(json.dumps([stage, settings, digests], sort_keys=True))[:16]
 
 

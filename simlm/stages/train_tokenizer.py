@@ -11,6 +11,7 @@ from simlm.context import Context
 def train_tokenizer(context: Context) -> None:
     """Write the tokenizer's folder and the record."""
     from simlm.corpus.store import CorpusStore
+    from simlm.digests import describe
     from simlm.files import atomic_folder, sha256_text, write_json
     from simlm.models.loading import load_tokenizer
     from simlm.models.tokenizer import MANY_UNKNOWN, train_wordpiece, unknown_share
@@ -27,7 +28,7 @@ def train_tokenizer(context: Context) -> None:
         digest = sha256_text(tokenizer.backend_tokenizer.to_str())
         with atomic_folder(paths.tokenizer) as folder:
             tokenizer.save_pretrained(folder)
-            write_json(folder / "manifest.json", {"vocabulary": len(tokenizer), "sha256": digest, "init": settings.init})
+            write_json(folder / "manifest.json", {"vocabulary": len(tokenizer), "sha256": digest, "init": settings.init, "files": describe(folder)})
         record.metrics |= {"vocabulary": len(tokenizer), "unknown_tokens": (unknown := round(unknown_share(tokenizer, store), 6))}
         if unknown > MANY_UNKNOWN:
             what = "take a tokenizer of the corpus' language" if settings.init else f"raise tokenizer.vocabulary ({settings.vocabulary:,})"

@@ -35,11 +35,14 @@ def world(tmp_path_factory):
 
 
 def without_digests(results: Path) -> None:
-    """Take from the records what they say of results, as those of an older version did not, so that readers must see for themselves."""
-    for file in results.glob("stages/*.json"):
+    """Take from records and manifests what they say of files, as those of an older version did not, so that readers must see for themselves."""
+    for file in [*results.glob("stages/*.json"), *results.glob("*/manifest.json"), *results.glob("models/*/simlm.json")]:
         values = json.loads(file.read_text())
+        values.pop("seal", None)
         for key in {"inputs", "outputs"} & values.keys():
             values[key] = {name: about for name, about in values[key].items() if not str(about["path"]).startswith("results/")}
+        if "files" in values:  # BM25's had sizes
+            values["files"] = {name: about["bytes"] for name, about in values["files"].items()} if file.parent.name == "bm25" else {}
         file.write_text(json.dumps(values))
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from small_world import write_configuration, write_data
 
+from simlm import digests
 from simlm.cli import main
 from simlm.config import load_experiment
 from simlm.config.belonging import misfits
 from simlm.config.local_files import corpus_files, local_files
 from simlm.digests import Digests, digests_below
 from simlm.errors import UserError
+from simlm.files import sealed
 from simlm.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,7 +146,7 @@ def test_sources_that_are_gone_are_no_reason_to_refuse_what_was_made_of_them(her
 
 def test_other_code_is_another_result_but_can_be_read(here):
     record = json.loads(here.record("prepare_corpus").read_text())
-    here.record("prepare_corpus").write_text(json.dumps(record | {"code": "of last year"}))
+    here.record("prepare_corpus").write_text(json.dumps(sealed(record | {"code": "of last year"})))
     assert labels() == {"prepare_corpus": "code: "}
     assert main(["summary", "--experiment", "tiny"]) == 0
 
@@ -169,7 +173,7 @@ def test_a_reranker_of_another_start_does_not_rerank(made):
     file = made.paths.record("train.reranker")
     made.context.require_belonging("rerank", "reranker")
     record = json.loads(file.read_text())
-    file.write_text(json.dumps(record | {"settings": record["settings"] | {"init": "simlm"}}))
+    file.write_text(json.dumps(sealed(record | {"settings": record["settings"] | {"init": "simlm"}})))
     with pytest.raises(UserError, match=r"train\.reranker \(settings: init\)"):
         made.context.require_belonging("rerank", "reranker")
     made.context.require_belonging("fuse", "control")
@@ -193,18 +197,43 @@ def test_files_of_models_and_sources_that_lie_outside(tmp_path, monkeypatch):
 
 
 def test_digests_are_read_again_only_when_a_file_was_touched(tmp_path, monkeypatch):
-    (tmp_path / ".config").mkdir()
-    file = tmp_path / "a.txt"
+    (tmp_path / "stages").mkdir()
+    file, read = tmp_path / "a.txt", []
     file.write_text("apples")
     os.utime(file, (1, 1))
+    monkeypatch.setattr(digests, "sha256_file", lambda path: read.append(path) or hashlib.sha256(path.read_bytes()).hexdigest())
     first = Digests(tmp_path)
-    first.remember(file, "x" * 64)
-    assert Digests(tmp_path).of(file) == "x" * 64, "known, so not read"
+    for _ in range(2):
+        assert first.of(file) == hashlib.sha256(b"apples").hexdigest()
+    assert len(read) == 2, "it was written a moment ago: another change may have the same date"
+    assert not first.file.exists()
+    later = time.time_ns() + 2_100_000_000
+    monkeypatch.setattr(digests.time, "time_ns", lambda: later)
+    first.of(file)
     with open(first.file, "a") as stream:
         stream.write('["b.txt", 1, 2\n{"a": 1}\n[1, 2]\n')
-    assert Digests(tmp_path).of(file) == "x" * 64
+    assert Digests(tmp_path).of(file) == first.of(file)
+    assert len(read) == 3, "known, so not read"
     same_size_and_date(file, "apples", "pears!")
-    assert Digests(tmp_path).of(file) != "x" * 64
+    assert Digests(tmp_path).of(file) == hashlib.sha256(b"pears!").hexdigest()
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    (tmp_path / "stages").mkdir()
+    file = tmp_path / "a.txt"
+    file.write_text("apples")
+    later = time.time_ns() + 60_000_000_000
+    monkeypatch.setattr(digests.time, "time_ns", lambda: later)
+
+    def read(path):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.write_text("pears!")
+        return digest
+
+    monkeypatch.setattr(digests, "sha256_file", read)
+    known = Digests(tmp_path)
+    known.of(file)
+    assert known.known(file) is None
 
 
 @pytest.mark.slow

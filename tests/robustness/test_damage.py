@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from simlm import damage
-from simlm.files import sha256_file
+from simlm.digests import describe
+from simlm.files import sealed, sha256_file
 from simlm.paths import Paths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ def results(tmp_path):
 
     def record(stage, **files):
         outputs = {name: {"path": str(file), "bytes": file.stat().st_size, "sha256": sha256_file(file)} for name, file in files.items()}
-        put(paths.record(stage), json.dumps({"outputs": outputs}).encode())
+        put(paths.record(stage), json.dumps(sealed({"outputs": outputs, "metrics": {"seconds": 12}})).encode())
 
     def put(file, content):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -34,11 +35,15 @@ def results(tmp_path):
     weights = put(paths.model("base") / "model.safetensors", b"\x08weights" * 100)
     put(paths.model("base") / "tokenizer.json", b'{"model": {}}')
     about = {"bytes": weights.stat().st_size, "sha256": sha256_file(weights)}
-    put(paths.model("base") / "simlm.json", json.dumps({"weights": about}).encode())
-    record("train.base", weights=weights)
+    beside = describe(paths.model("base"), but=("model.safetensors",))
+    record("train.base", weights=weights, manifest=put(paths.model("base") / "simlm.json", json.dumps({"weights": about, "files": beside}).encode()))
+    put(paths.corpus / "queries" / "test.tsv", b"q\tsort\n")
+    put(paths.corpus / "manifest.json", json.dumps({"files": describe(paths.corpus)}).encode())
+    record("prepare_corpus", manifest=paths.corpus / "manifest.json")
     record("search_bm25", test=put(paths.run("bm25", "test"), b"q Q0 d 1 2.0 x\n"))
     array = put(paths.bm25 / "data.npy", b"\x93NUMPY" * 10)
-    put(paths.bm25 / "manifest.json", json.dumps({"files": {array.name: array.stat().st_size}}).encode())
+    before = {array.name: array.stat().st_size}  # an earlier version's
+    put(paths.bm25 / "manifest.json", json.dumps({"files": before}).encode())
     record("index_bm25", manifest=paths.bm25 / "manifest.json")
     put(paths.metrics("bm25", "test"), b"{}")
     return paths
@@ -66,6 +71,11 @@ def another(file):
     file.write_bytes(content)
 
 
+def cooler(file):
+    """A record that is JSON and says something else."""
+    file.write_bytes(file.read_bytes().replace(b'"seconds": 12', b'"seconds": 11'))
+
+
 WEIGHTS, RUN, ARRAY = "models/base/model.safetensors", "runs/bm25/test.trec", "bm25/data.npy"
 TRAINED, SEARCHED = ["models/base/simlm.json", "stages/train.base.json"], [RUN, "stages/search_bm25.json"]
 INDEXED = ["bm25/manifest.json", "stages/index_bm25.json"]
@@ -73,7 +83,10 @@ CASES = [
     (WEIGHTS, zeros, TRAINED), (WEIGHTS, empty, TRAINED), (WEIGHTS, shorter, TRAINED), (WEIGHTS, absent, TRAINED), (WEIGHTS, another, TRAINED),
     ("models/base/tokenizer.json", empty, [*TRAINED, "models/base/tokenizer.json"]), (RUN, zeros, SEARCHED), (RUN, shorter, SEARCHED),
     (RUN, another, SEARCHED), (ARRAY, zeros, INDEXED), (ARRAY, shorter, INDEXED), (ARRAY, absent, INDEXED),
-    ("stages/train.base.json", empty, ["stages/train.base.json"]), ("evaluation/bm25/test.json", zeros, ["evaluation/bm25/test.json"]),
+    ("models/base/tokenizer.json", another, [*TRAINED, "models/base/tokenizer.json"]), ("models/base/simlm.json", another, TRAINED),
+    ("corpus/queries/test.tsv", another, ["corpus/queries/test.tsv", "corpus/manifest.json", "stages/prepare_corpus.json"]),
+    ("stages/train.base.json", cooler, ["stages/train.base.json"]), ("stages/train.base.json", empty, ["stages/train.base.json"]),
+    ("evaluation/bm25/test.json", zeros, ["evaluation/bm25/test.json"]),
     ("models/base/simlm.json", zeros, TRAINED),
 ]  # fmt: skip
 

@@ -32,7 +32,6 @@ $(STAMP): requirements.lock pyproject.toml
 
 all: $(STAMP)
 	@$(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) -- all
-	@$(BIN)/simlm summary --config $(CONFIG)
 
 smoke: $(STAMP)
 	@$(MAKE) --no-print-directory all CONFIG=config/smoke.yaml

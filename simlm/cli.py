@@ -8,6 +8,7 @@ import gc
 import importlib
 import os
 import sys
+import textwrap
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,36 +16,47 @@ from simlm import __version__, processes
 from simlm.errors import UserError, nearest, one_line
 
 COMMANDS: dict[str, str] = {
-    "download": "fetch corpus, titles and published models, where there is a network",
-    "prepare-corpus": "read passages, queries and judgements from their source into the corpus store",
-    "train-tokenizer": "train a WordPiece vocabulary on the corpus, or fetch a published one",
-    "index-bm25": "build the BM25 index, choosing the tokenisation on the dev split",
-    "search-bm25": "search a split with BM25",
-    "mine-negatives": "sample hard negatives from a system's run of the training queries",
-    "train": "train one model of the graph",
-    "import-model": "take a published model into the experiment",
-    "encode": "embed one shard of the corpus with a bi-encoder",
-    "build-index": "put a model's embedded shards into a faiss index",
-    "search-index": "search splits with a bi-encoder's index",
-    "score-teacher": "score the passages that a student's training will visit with its teacher",
-    "rerank": "re-rank a system's runs with a cross-encoder",
-    "fuse": "fuse the runs of several systems by reciprocal rank",
-    "evaluate": "judge all runs, or one by hand, with ir-measures",
-    "compare-systems": "significance tests, confidence intervals and the table metrics.tsv",
-    "judge-reproduction": "compare the figures with published ones: OK, OKish or FAIL (reproduction.tsv)",
-    "enforce-gate": "fail if a published figure was not reproduced",
-    "report": "write report.html",
-    "summary": "print the table of an experiment's systems and where its report is",
-    "track": "mirror the stage records to MLflow (can be repeated at any time)",
-    "compare": "print the table of all experiments beside the published numbers",
+    "check": "is a configuration sound? prints its graph",
+    "plan": "what an experiment will cost: jobs, time, disk, memory",
+    "calibrate": "measure this machine for the estimates of plan",
+    "status": "how far the running experiment is, and the time to go",
+    "summary": "the table of an experiment, and where its report is",
+    "compare": "all experiments in one table, beside published numbers",
     "ui": "open MLflow on the store of the experiments",
     "search": "answer one query with a trained system",
-    "serve": "open a local page that compares two systems side by side",
-    "check": "check a configuration and print its graph",
-    "plan": "estimate jobs, time, disk and memory of every stage before anything runs",
-    "calibrate": "measure this machine for the estimates of plan",
-    "schema": "write the JSON schema and config/README.md from the typed configuration",
+    "serve": "a local page that compares two systems side by side",
+    "download": "fetch corpus, titles and published models",
+    "prepare-corpus": "read passages, queries and judgements into one store",
+    "train-tokenizer": "make the vocabulary, or fetch a published one",
+    "index-bm25": "build the BM25 index, choosing the tokenisation on dev",
+    "search-bm25": "search splits with BM25",
+    "train": "train one model of the graph",
+    "import-model": "take a published model into the experiment",
+    "encode": "embed one shard of the corpus",
+    "build-index": "put a model's embedded shards into an index",
+    "search-index": "search splits with a model's index",
+    "mine-negatives": "sample hard negatives from a run of the training queries",
+    "score-teacher": "score what a student's training will visit",
+    "rerank": "re-rank a system's runs with a cross-encoder",
+    "fuse": "fuse the runs of several systems",
+    "evaluate": "judge all runs, or one by hand, with ir-measures",
+    "compare-systems": "significance tests, intervals and metrics.tsv",
+    "judge-reproduction": "figures against published ones: OK, OKish or FAIL",
+    "enforce-gate": "fail if a published figure was not reproduced",
+    "report": "write report.html",
+    "track": "mirror the results to MLflow, at any time and repeatedly",
+    "schema": "write the JSON schema and the settings' reference",
 }
+
+GROUPS = {
+    "Before it runs": ["check", "plan", "calibrate"],
+    "While it runs": ["status"],
+    "Results": ["summary", "compare", "ui"],
+    "Use what was trained": ["search", "serve"],
+    "Stages, which the workflow calls (each also runs by hand)": [],
+    "After a change of simlm itself": ["schema"],
+}
+"""What a person does, with its commands; what is in no other group is a stage."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     _print_anything()
     if not argv or argv[0] in ("-h", "--help"):
-        print(_overview())
+        print(overview())
         return 0
     if argv[0] == "--version":
         print(f"simlm {__version__}")
@@ -154,10 +166,20 @@ def _temporary() -> str:
         return os.environ.get("TMPDIR", "TMPDIR")
 
 
-def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()]
-    return "usage: simlm COMMAND [--help]\n\nPre-train, fine-tune, distil, index and judge a dense retriever.\n\n" + "\n".join(lines)
+def overview() -> str:
+    """All commands by what a person does, for 80 columns."""
+    width, grouped = max(map(len, COMMANDS)), {name for names in GROUPS.values() for name in names}
+    lines = [
+        "usage: simlm COMMAND [--help]",
+        "",
+        "Pre-train, fine-tune, distil, index and judge a dense retriever.",
+        "`snakemake --cores 2` runs a whole experiment; these are its parts.",
+    ]
+    for title, names in GROUPS.items():
+        lines += ["", f"{title}:"]
+        for name in names or [name for name in COMMANDS if name not in grouped]:
+            lines += textwrap.wrap(COMMANDS[name], 79, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

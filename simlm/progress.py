@@ -47,10 +47,24 @@ def progress(items: Iterable[Item], total: int | None, what: str, *, unit: str =
         if now - last >= seconds:
             last = now
             rate = done / (now - start)
-            share = f"{done:,} of {total:,} ({done / total:.0%}), {(total - done) / rate:.0f} s left" if total else f"{done:,}"
+            share = f"{done:,} of {total:,} ({done / total:.0%}), {span((total - done) / rate)} to go" if total else f"{done:,}"
             print(f"{what}: {share}, {rate:,.1f} {unit or 'items'}/s", file=sys.stderr, flush=True)
     if time.monotonic() - start >= seconds:
         print(f"{what}: {done:,} {unit or 'items'} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def span(seconds: float) -> str:
+    """A time for people, in two units at most.
+
+    >>> [span(seconds) for seconds in (0.4, 45, 65, 600, 5000, 200_000)]
+    ['0 s', '45 s', '1 min 5 s', '10 min', '1 h 23 min', '2 d 7 h']
+    """
+    whole = round(seconds)
+    for size, unit, smaller, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
 
 
 def say(message: str) -> None:

@@ -94,9 +94,10 @@ def test_the_workflow_stays_on_the_floors_without_arithmetic(house):
     named = {(file.name, module) for file, text in texts.items() for module in re.findall(r"^\s*(?:from|import) (simlm[\w.]*)", text, re.MULTILINE)}
     assert named, "the workflow imports its graph from the package"
     heavy = [module for _, module in named if house[unit_of(known[module].relative_to(ROOT))] > house["simlm/config/"]]
-    # Once memory and time of a job are asked for, and not before.
-    assert heavy == ["simlm.planning.requests"]
-    assert re.search(r"^    +from simlm.planning.requests", texts[ROOT / "workflow" / "rules" / "common.smk"], re.MULTILINE)
+    # Once memory and time of a job are asked for, and where somebody looks on; not before.
+    assert sorted(heavy) == ["simlm.planning.remaining", "simlm.planning.requests", "simlm.watching.terminal"]
+    for file, module in (("common", "planning.requests"), ("terminal", "planning.remaining"), ("terminal", "watching.terminal")):
+        assert re.search(rf"^    +from simlm.{module}", texts[ROOT / "workflow" / "rules" / f"{file}.smk"], re.MULTILINE)
 
 
 TABLE = """# House

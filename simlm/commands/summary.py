@@ -7,13 +7,20 @@ simlm summary --experiment smoke
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
 
 from simlm.commands.options import add_experiment_options, files_of, load_context
+from simlm.context import Context
+from simlm.corpus.store import CorpusStore
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``simlm summary``."""
     add_experiment_options(parser)
+    parser.add_argument("--next", action="store_true", help="end with three commands that use what was trained")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,4 +56,20 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"\nTable:  {paths.metrics_table}")
     if paths.report.exists():
         print(f"Report: {paths.report}  (open it in a browser)")
+    if arguments.next:
+        print("\nNext:\n" + "\n".join(f"  {command}" for command in next_commands(context)))
     return 0
+
+
+def next_commands(context: Context) -> list[str]:
+    """A search, the page that compares, and all experiments side by side, as they can be typed where this command was."""
+    name, results = context.experiment.name, context.paths.root.parent
+    simlm = Path(sys.executable).parent / "simlm"
+    simlm = os.path.relpath(simlm) if simlm.is_relative_to(Path.cwd()) else "simlm"
+    where = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
+    query = next(iter(CorpusStore(context.paths.corpus).queries(context.experiment.evaluate.main_split).values()))
+    return [
+        f"{simlm} search --experiment {name}{where} {shlex.quote(query)}",
+        f"{simlm} serve --experiment {name}{where}      # the search page: two systems side by side",
+        f"{simlm} compare{where}      # all experiments in one table",
+    ]

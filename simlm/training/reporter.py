@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from simlm import processes
 from simlm.errors import UserError
-from simlm.progress import say
+from simlm.progress import say, span
 from simlm.training import checkpoints
 from simlm.training.averages import Averages
 from simlm.training.history import History
@@ -48,6 +48,7 @@ class Reporter(TrainerCallback):
         for line in history.kept if history else ():
             self._remember({name: value for name, value in line.items() if name != "step"})
         self.live = _live_mirror(job)
+        self.began, self.first_step = time.monotonic(), 0
         self._reset(0)
 
     def _reset(self, step: int) -> None:
@@ -55,7 +56,7 @@ class Reporter(TrainerCallback):
 
     def resume(self, checkpoint: Path, device: torch.device) -> None:
         """Go on with the averages as they were when the checkpoint was written."""
-        self.since_step = checkpoints.step_of(checkpoint)
+        self.since_step = self.first_step = checkpoints.step_of(checkpoint)
         state = (checkpoints.read_stamp(checkpoint) or {}).get("averages")
         if state:
             self.averages.restore(state, device)
@@ -125,9 +126,15 @@ class Reporter(TrainerCallback):
         self._remember(values)
         self.history.add(step, values)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
-        say(f"{self.job.name} {step}/{self.steps} ({step / self.steps:.0%})  {shown}")
+        say(f"{self.job.name} {step}/{self.steps} ({step / self.steps:.0%})  {self._to_go(step)}{shown}")
         if self.live is not None:
             self.live.log(step, values)
+
+    def _to_go(self, step: int) -> str:
+        """How much longer, by what the steps of this process took; nothing at the end."""
+        if not self.first_step < step < self.steps:
+            return ""
+        return f"{span((time.monotonic() - self.began) / (step - self.first_step) * (self.steps - step))} to go  "
 
 
 def _live_mirror(job: TrainingJob) -> Any:

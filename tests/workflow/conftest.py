@@ -23,8 +23,10 @@ class Answer:
 
     @property
     def jobs(self) -> list[str]:
-        """Messages of the planned or executed jobs."""
-        return re.findall(r"^Job \d+: (.*)$", self.text, flags=re.MULTILINE)
+        """Messages of the planned jobs, or of those that have ended."""
+        return re.findall(r"^Job \d+: (.*)$", self.text, flags=re.MULTILINE) or re.findall(
+            r"^ *\d+/\d+  [\d:]+ gone(?:  [\d:]+ to go)?  (.*?) [\d:]+(?:  →.*)?$", self.text, flags=re.MULTILINE
+        )
 
     @property
     def nothing_to_do(self) -> bool:

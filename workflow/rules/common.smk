@@ -285,12 +285,3 @@ def release_checkpoints():
         folders = [PATHS.model(folder) for folder in folders_of(EXPERIMENT, name)]
         if folders and all((folder / "simlm.json").exists() for folder in folders):
             shutil.rmtree(PATHS.training(name), ignore_errors=True)
-
-
-def print_summary():
-    """Where to read the results, once everything is done."""
-    if PATHS.report.exists():
-        print(
-            f"\nReport: {PATHS.report}   Table: {PATHS.metrics_table} (`simlm summary --experiment {EXPERIMENT.name}` prints it)",
-            file=sys.stderr,
-        )

@@ -5,7 +5,6 @@ Asked before the first job, by ``simlm check`` and by the workflow, and not when
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from simlm.config.architectures import why_no_decoder
 from simlm.config.corpora import BeirFolder, HubDataset
 from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError
+from simlm.config.local_models import architecture_of, positions_of, width_of
 from simlm.config.metrics import beyond
 from simlm.config.remote import HUB_ID
 from simlm.errors import UserError, nearest
@@ -46,6 +47,7 @@ def cautions(experiment: Experiment) -> Iterator[str]:
         yield from _start(experiment, name)
         yield from _unjudged(experiment, name)
         _check_lengths(experiment, name)
+        _check_decoder(experiment, name)
     if experiment.tokenizer.init and (missing := _missing_folder(experiment.tokenizer.init)):
         raise GraphError(("tokenizer", "init"), missing)
     yield from _corpus(experiment)
@@ -99,44 +101,18 @@ def _missing_folder(name: str) -> str | None:
     return f"the folder '{name}' does not exist{nearest(str(path), there)}"
 
 
-def positions_of(experiment: Experiment, name: str) -> int | None:
-    """Longest input of a model in tokens, as far as the configuration and local folders tell."""
-    seen: set[str] = set()
-    while name in experiment.models and name not in seen:
-        seen.add(name)
-        model = experiment.models[name]
-        size, start = getattr(model, "size", None), model.initial()
-        if size is not None:
-            return size.positions
-        if start is None:
-            return None
-        name = start
-    about = _configuration(name)
-    limit, padding = about.get("max_position_embeddings", about.get("n_positions")), about.get("pad_token_id")
-    if not isinstance(limit, int) or limit <= 0:
-        return None
-    # RoBERTa's kin count positions from behind the padding token's.
-    offset = padding + 1 if about.get("model_type") in _FROM_PADDING and isinstance(padding, int) else 0
-    return limit - offset
-
-
-_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "ibert", "data2vec-text", "roberta-prelayernorm", "xmod")
-
-
-def _configuration(folder: str) -> dict[str, Any]:
-    try:
-        about = json.loads((Path(folder).expanduser() / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
 def _check_lengths(experiment: Experiment, name: str) -> None:
     model, limit = experiment.models[name], positions_of(experiment, name)
     for field in LENGTHS:
         length = getattr(model, field, None)
         if limit is not None and isinstance(length, int) and length > limit:
             raise GraphError(("models", name, field), f"{length} tokens are more than the {limit} positions of the model it starts from; lower it")
+
+
+def _check_decoder(experiment: Experiment, name: str) -> None:
+    decoder, architecture = getattr(experiment.models[name], "decoder", None), architecture_of(experiment, name)
+    if decoder is not None and architecture is not None and (why := why_no_decoder(architecture, decoder)):
+        raise GraphError(("models", name, "decoder"), why)
 
 
 def _corpus(experiment: Experiment) -> Iterator[str]:
@@ -167,7 +143,7 @@ def _index(experiment: Experiment) -> Iterator[str]:
             if block.ef_search is not None:
                 raise GraphError((*place, "ef_search"), "a Flat index is no graph; remove ef_search or choose an HNSW index")
             continue
-        key = (block.factory, _width(experiment, name))
+        key = (block.factory, width_of(experiment, name) or USUAL_WIDTH)
         if (place, key) not in checked:
             checked.add((place, key))
             needed = known[key] if key in known else known.setdefault(key, vectors_needed((*place, "factory"), *key))
@@ -193,18 +169,6 @@ def _passages(experiment: Experiment, enough: int) -> tuple[float, str]:
                 break
             return (lines, f"the lines of {file} are") if lines < min(enough, found[0]) else found
     return found
-
-
-def _width(experiment: Experiment, name: str) -> int:
-    seen: set[str] = set()
-    while name in experiment.models and name not in seen:
-        seen.add(name)
-        model = experiment.models[name]
-        if getattr(model, "size", None) is not None:
-            return model.size.hidden
-        name = model.initial() or ""
-    width = _configuration(name).get("hidden_size") if name else None
-    return width if isinstance(width, int) and width > 0 else USUAL_WIDTH
 
 
 def vectors_needed(place: tuple[str | int, ...], factory: str, width: int) -> int:

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from simlm.config.architectures import POSITIONS_FROM_PADDING
 from simlm.errors import UserError
 
 LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
@@ -21,11 +22,6 @@ MOST_LAYERS, WIDEST = 1_000, 262_144
 
 POSITIONS = re.compile(r"alibi|rotary|rope_|position_embedding_type|relative_attention")
 """Keys that say where tokens stand."""
-
-OFFSET_POSITIONS = frozenset(
-    ["camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"]
-)
-"""Kin of RoBERTa: they count positions from the padding id + 1."""
 
 NATIVE = {"nomic_bert": {"rotary_emb_base": 1000, "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False}}
 """Architectures that transformers took over from code that came with the weights, and the values that its class takes for granted."""
@@ -142,7 +138,7 @@ def position_limit(config: Any) -> int | None:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None or positions <= 0:
         return None
-    return positions - config.pad_token_id - 1 if config.model_type in OFFSET_POSITIONS else positions
+    return positions - config.pad_token_id - 1 if config.model_type in POSITIONS_FROM_PADDING else positions
 
 
 def has_pooler(model_class: type) -> bool:

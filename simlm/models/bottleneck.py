@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from simlm.models.heads.bag_of_words import bag_of_words_loss, cosine_weight
-from simlm.models.heads.decoder import decoder_layers, read_enhanced, read_forward
+from simlm.models.heads.decoder import decoder_layers, layers_of, position_states, read_enhanced, read_forward, text_states
 from simlm.models.heads.detection import DetectionHead
 from simlm.models.heads.language import filled_up, language_loss
 from simlm.models.replacement import replace_tokens
@@ -51,7 +51,7 @@ class BottleneckModel(nn.Module):
     Parameters
     ----------
     encoder
-        A BERT masked language model; its body is the encoder, its head serves both sides.
+        A masked language model; its body is the encoder, its head serves both sides.
     generator
         A masked language model with the same vocabulary, or None where no text is replaced.
     options
@@ -90,7 +90,7 @@ class BottleneckModel(nn.Module):
     def forward(
         self,
         tokens: torch.Tensor,
-        token_types: torch.Tensor,
+        token_types: torch.Tensor | None,
         attention_mask: torch.Tensor,
         encoder_masked: torch.Tensor,
         decoder_masked: torch.Tensor,
@@ -107,7 +107,7 @@ class BottleneckModel(nn.Module):
         Parameters
         ----------
         tokens, token_types, attention_mask
-            The passages, shape (passages, length).
+            The passages, shape (passages, length); token types are None where the architecture reads none.
         encoder_masked, decoder_masked
             bool, same shape: positions that are corrupted.
         draws
@@ -138,7 +138,8 @@ class BottleneckModel(nn.Module):
         read, generator_loss = self._corrupt(tokens, token_types, attention_mask, masked, draws, mask_id)
         early = options.decoder == "condenser"
         extras = {"output_hidden_states": True} if early else {}
-        output = self.body(input_ids=read["encoder"], token_type_ids=token_types, attention_mask=attention_mask, **extras)
+        types = {} if token_types is None else {"token_type_ids": token_types}
+        output = self.body(input_ids=read["encoder"], attention_mask=attention_mask, **types, **extras)
         states = {"encoder": output.last_hidden_state}
         cls = states["encoder"][:, 0]
         if options.decoder == "shallow":
@@ -177,24 +178,26 @@ class BottleneckModel(nn.Module):
     @property
     def early_layer(self) -> int:
         """Layer of the encoder whose states Condenser's head reads; 0 is its embeddings."""
-        return self.options.early_layer if self.options.early_layer is not None else len(self.body.encoder.layer) // 2
+        return self.options.early_layer if self.options.early_layer is not None else len(layers_of(self.body)) // 2
 
-    def decode(self, bottleneck: torch.Tensor, decoder_input: torch.Tensor, token_types: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def decode(self, bottleneck: torch.Tensor, decoder_input: torch.Tensor, token_types: torch.Tensor | None, attention_mask: torch.Tensor) -> torch.Tensor:
         """Run the shallow decoder with the encoder's [CLS] state (passages, width) at position 0 of its input."""
         return self._through(self._text(bottleneck, decoder_input, token_types), attention_mask)
 
-    def _text(self, bottleneck: torch.Tensor, tokens: torch.Tensor, token_types: torch.Tensor) -> torch.Tensor:
-        types = token_types if self.options.decoder_token_types == "pair" else torch.zeros_like(token_types)
-        embedded = self.body.embeddings(input_ids=tokens, token_type_ids=types)
+    def _text(self, bottleneck: torch.Tensor, tokens: torch.Tensor, token_types: torch.Tensor | None) -> torch.Tensor:
+        types = token_types if token_types is None or self.options.decoder_token_types == "pair" else torch.zeros_like(token_types)
+        embedded = text_states(self.body, tokens, types)
         return torch.cat([bottleneck[:, None].to(embedded.dtype), embedded[:, 1:]], dim=1)
 
     def _through(self, state: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return read_forward(self.decoder, state, attention_mask, self.body.config._attn_implementation)
+        return read_forward(self.body, self.decoder, state, attention_mask)
 
-    def _enhanced(self, cls: torch.Tensor, tokens: torch.Tensor, token_types: torch.Tensor, attention_mask: torch.Tensor, hidden_from: torch.Tensor):
+    def _enhanced(
+        self, cls: torch.Tensor, tokens: torch.Tensor, token_types: torch.Tensor | None, attention_mask: torch.Tensor, hidden_from: torch.Tensor
+    ) -> torch.Tensor:
         """RetroMAE's decoder: [CLS] plus a position asks the clean text, of which it may not see itself and its sample."""
         length = tokens.shape[1]
-        positions = self.body.embeddings.position_embeddings(torch.arange(length, device=tokens.device))
+        positions = position_states(self.body, length)
         text = self._text(cls, tokens, token_types)
         hidden = hidden_from | torch.eye(length, dtype=torch.bool, device=tokens.device)
         hidden[:, :, 0] = False  # [CLS] is the bottleneck; without it the last position of a short text would see nothing

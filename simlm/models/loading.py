@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simlm.config.architectures import DROPOUTS, POSITIONS_FROM_PADDING
 from simlm.errors import UserError
-from simlm.models.architecture import OFFSET_POSITIONS, check_sees_all, has_pooler, position_limit
+from simlm.models.architecture import check_sees_all, has_pooler, position_limit
 from simlm.models.manifest import verified_manifest
 from simlm.models.weights import check_complete, load_config, load_pretrained, missing_weights, weights_options
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from simlm.context import Context
-
-DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 def resolve_init(context: Context, reference: str) -> str:
@@ -89,7 +88,7 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel, re
         raise UserError(
             f"{reference} has {rows} token embeddings but its tokenizer {len(tokenizer)} tokens; give the tokenizer and the model of one checkpoint"
         )
-    if config.model_type in OFFSET_POSITIONS and tokenizer.pad_token_id != config.pad_token_id:
+    if config.model_type in POSITIONS_FROM_PADDING and tokenizer.pad_token_id != config.pad_token_id:
         raise UserError(
             f"{reference}: its tokenizer pads with {tokenizer.pad_token_id} and its config.json with {config.pad_token_id}, from which a {config.model_type} "
             "counts positions; give the tokenizer and the model of one checkpoint"
@@ -115,24 +114,38 @@ def load_encoder(reference: str | Path, dropout: float | None = None) -> PreTrai
     Raises
     ------
     UserError
-        If there is no such model, its weights do not fill the encoder, or its architecture names its dropouts otherwise.
+        If there is no such model, its weights do not fill the encoder, or its architecture has no dropout to set.
     """
     from transformers import MODEL_MAPPING, AutoModel
 
     config = load_config(reference)
-    own = {name: getattr(config, name, None) for name in DROPOUTS}
-    if dropout is not None:
-        if None in own.values():
-            raise UserError(f"{reference}: a {config.model_type} encoder has no {' and '.join(DROPOUTS)} to set; leave dropout out")
-        config.update(dict.fromkeys(DROPOUTS, dropout))
+    own = dropouts_of(config, reference) if dropout is not None else {}
+    config.update(dict.fromkeys(own, dropout))
     options = {}
     if type(config) in MODEL_MAPPING and has_pooler(MODEL_MAPPING[type(config)]):
         options["add_pooling_layer"] = False
     model, info = load_pretrained(AutoModel, reference, "model", config=config, output_loading_info=True, **options, **weights_options())
     check_complete(reference, info)
-    if dropout is not None:
-        model.config.update(own)
+    model.config.update(own)
     return model
+
+
+def dropouts_of(config: Any, reference: str | Path) -> dict[str, float]:
+    """The dropouts of hidden states and attention that a configuration has, by the names of its architecture.
+
+    Raises
+    ------
+    UserError
+        If it has none.
+
+    >>> from transformers import DistilBertConfig, ModernBertConfig
+    >>> sorted(dropouts_of(DistilBertConfig(), "")), sorted(dropouts_of(ModernBertConfig(), ""))
+    (['attention_dropout', 'dropout'], ['attention_dropout', 'embedding_dropout', 'mlp_dropout'])
+    """
+    own = {name: getattr(config, name) for name in sorted(DROPOUTS) if isinstance(getattr(config, name, None), int | float)}
+    if not own:
+        raise UserError(f"{reference}: a {config.model_type} encoder has no dropout of a known name to set; leave dropout out")
+    return own
 
 
 def load_classifier(reference: str | Path) -> PreTrainedModel:

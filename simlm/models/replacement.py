@@ -12,7 +12,7 @@ from simlm.models.linear_cross_entropy import IGNORED, linear_cross_entropy, row
 def replace_tokens(
     generator: nn.Module,
     tokens: torch.Tensor,
-    token_types: torch.Tensor,
+    token_types: torch.Tensor | None,
     attention_mask: torch.Tensor,
     masked: torch.Tensor,
     draws: torch.Tensor,
@@ -24,7 +24,7 @@ def replace_tokens(
     Parameters
     ----------
     tokens, token_types, attention_mask
-        The passages, shape (passages, length).
+        The passages, shape (passages, length); token types are None where the generator reads none.
     masked, draws
         Where, and uniform numbers to sample with, shape (corruptions, passages, length).
     learned
@@ -43,9 +43,8 @@ def replace_tokens(
     places, labels = filled_up(wanted, originals)
     labels = labels.masked_fill(places >= learned * tokens.numel(), IGNORED)
     with torch.set_grad_enabled(learned > 0 and torch.is_grad_enabled()):
-        states = generator.base_model(
-            input_ids=inputs, token_type_ids=token_types.repeat(sides, 1), attention_mask=attention_mask.repeat(sides, 1)
-        ).last_hidden_state
+        types = {} if token_types is None else {"token_type_ids": token_types.repeat(sides, 1)}
+        states = generator.base_model(input_ids=inputs, attention_mask=attention_mask.repeat(sides, 1), **types).last_hidden_state
         states = head_states(generator, states.reshape(-1, states.shape[-1])[places])
         weight, bias = output_layer(generator)
         loss = linear_cross_entropy(states, weight, bias, labels) if learned else torch.zeros(())

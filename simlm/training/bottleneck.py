@@ -46,7 +46,7 @@ class BottleneckCollator:
         batch = pad(tokens, self.tokenizer, multiple=16)
         ids = batch["input_ids"].numpy()
         width = ids.shape[1]
-        words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special)
+        words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special, self.vocabulary.ends)
         draws = tuple(uniform(self.seed, stream, keys, width) for stream in (ENCODER_STREAM, DECODER_STREAM))
         settings = self.settings
         encoder, decoder = bottleneck_masks(words, tokens.lengths, *self._shares(), draws)
@@ -67,7 +67,7 @@ class BottleneckCollator:
         counts = torch.tensor([*wanted, replaced, int((words >= 0).any(1).sum())])
         return {
             "tokens": batch["input_ids"],
-            "token_types": batch["token_type_ids"],
+            "token_types": batch.get("token_type_ids"),
             "attention_mask": batch["attention_mask"],
             "encoder_masked": torch.from_numpy(encoder),
             "decoder_masked": torch.from_numpy(decoder),

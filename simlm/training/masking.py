@@ -1,6 +1,6 @@
 """Whole-word masks (paper section 3.1; the rules are those of the authors' collator).
 
-A word is a token plus the ``##`` tokens after it. Special tokens are never masked. The budget of a passage is
+A word is a token plus those after it that go on with it, such as the ``##`` pieces of WordPiece. Special tokens are never masked. The budget of a passage is
 max(1, round(number of tokens with specials × p)); words are visited in random order, and one that would
 overshoot the budget is skipped, not cut.
 """
@@ -12,24 +12,26 @@ import numpy as np
 ENCODER_STREAM, DECODER_STREAM = 0, 1
 
 
-def word_ids(tokens: np.ndarray, continues: np.ndarray, special: np.ndarray) -> np.ndarray:
+def word_ids(tokens: np.ndarray, continues: np.ndarray, special: np.ndarray, ends: np.ndarray | None = None) -> np.ndarray:
     """Number the words of each row from 0; -1 at special tokens.
 
     Parameters
     ----------
     tokens
         Token ids, shape (rows, length).
-    continues, special
-        Per token of the vocabulary: whether it is a ``##`` piece, whether it is special (padding included).
+    continues, special, ends
+        Per token of the vocabulary: whether it goes on with the word before it, whether it is special (padding included), whether a
+        word ends behind it (None: behind none); see :class:`~simlm.text.vocabulary.Vocabulary`.
 
     >>> vocabulary = {"[CLS]": 0, "play": 1, "##ing": 2}
     >>> word_ids(np.array([[0, 1, 2, 1]]), np.array([False, False, True]), np.array([True, False, False]))
     array([[-1,  0,  0,  1]])
     """
     is_special = special[tokens]
-    previous_special = np.ones_like(is_special)
-    previous_special[:, 1:] = is_special[:, :-1]
-    starts = ~is_special & (~continues[tokens] | previous_special)
+    last = is_special if ends is None else is_special | ends[tokens]
+    first = np.ones_like(is_special)
+    first[:, 1:] = last[:, :-1]
+    starts = ~is_special & (~continues[tokens] | first)
     words = np.cumsum(starts, axis=1) - 1
     return np.where(is_special, -1, words)
 

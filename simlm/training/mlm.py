@@ -34,17 +34,18 @@ class MaskedLanguageModelling(nn.Module):
     def forward(
         self,
         input_ids: torch.Tensor,
-        token_type_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         places: torch.Tensor,
         labels: torch.Tensor,
         shares: torch.Tensor,
+        **token_types: torch.Tensor,
     ) -> dict[str, Any]:
         """Mean cross-entropy of ``labels`` (masked,) at the flat positions ``places`` (masked,) of (passages, length).
 
+        ``token_types`` holds ``token_type_ids`` where the architecture reads them.
         ``shares`` (1,) is the weight of this mean in that of the whole step, see :func:`~simlm.training.distributed.put_shares`.
         """
-        states = self.model.base_model(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask).last_hidden_state
+        states = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, **token_types).last_hidden_state
         states = head_states(self.model, states.reshape(-1, states.shape[-1])[places])
         return {"loss": shares[0] * linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": attention_mask.sum()}
 
@@ -60,7 +61,7 @@ class MaskingCollator:
         tokens = self.passages.take([row for _, row in items])
         batch = pad(tokens, self.tokenizer, multiple=16)
         ids = batch["input_ids"].numpy()
-        words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special)
+        words = word_ids(ids, self.vocabulary.continues, self.vocabulary.special, self.vocabulary.ends)
         mask = whole_word_mask(words, tokens.lengths, self.probability, uniform(self.seed, ENCODER_STREAM, np.array(items), ids.shape[1]))
         places, labels = filled_up(torch.from_numpy(np.flatnonzero(mask.reshape(-1))), torch.from_numpy(ids.reshape(-1)))
         batch["input_ids"] = torch.from_numpy(np.where(mask, self.vocabulary.mask, ids))

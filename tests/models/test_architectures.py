@@ -10,13 +10,14 @@ import torch
 import transformers
 from architectures import ARCHITECTURES, save, tokenizer
 
+from simlm.config.architectures import POSITIONS_FROM_PADDING
 from simlm.errors import UserError
 from simlm.hardware import Precision
-from simlm.models.architecture import OFFSET_POSITIONS, position_limit
+from simlm.models.architecture import position_limit
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer
 from simlm.models.folder import save_model
-from simlm.models.loading import fit_tokenizer, load_classifier, load_encoder, load_tokenizer, load_trained_classifier
+from simlm.models.loading import dropouts_of, fit_tokenizer, load_classifier, load_encoder, load_tokenizer, load_trained_classifier
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.models.pairs import PairJoiner
 from simlm.models.retriever import open_retriever
@@ -101,6 +102,25 @@ def test_head_for_masked_words(name, head, tmp_path):
     assert all(torch.equal(value, body[key]) for key, value in bare.items() if key in body)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_dropout_by_whatever_name(name, tmp_path):
+    """Every dropout of the encoder, that of the attention included, has the rate that is asked for; the configuration keeps its own."""
+    folder = save(tmp_path / "m", name)
+    model, plain = load_encoder(folder, dropout=0.25), load_encoder(folder)
+    rates = {path: part.p for path, part in model.named_modules() if isinstance(getattr(part, "p", None), float) and "dropout" in type(part).__name__.lower()}
+    assert rates
+    assert set(rates.values()) == {0.25}
+    for part in model.modules():
+        if isinstance(rate := getattr(part, "attention_dropout", getattr(part, "dropout_prob", 0.25)), float):
+            assert rate == 0.25
+    assert model.config.to_diff_dict() == plain.config.to_diff_dict()
+
+
+def test_an_architecture_without_dropout_says_so():
+    with pytest.raises(UserError, match=r"the base: a mamba encoder has no dropout of a known name to set; leave dropout out"):
+        dropouts_of(transformers.MambaConfig(), "the base")
+
+
 def test_kin_of_roberta_are_known_by_their_padded_positions():
     """Every architecture with a masked language model whose table of positions skips the padding is listed, and no other."""
     from transformers import CONFIG_MAPPING
@@ -109,7 +129,7 @@ def test_kin_of_roberta_are_known_by_their_padded_positions():
         with torch.device("meta"):
             model = transformers.AutoModel.from_config(CONFIG_MAPPING[name](num_hidden_layers=1))
         skips = any(path.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None for path, part in model.named_modules())
-        assert (name in OFFSET_POSITIONS) == skips
+        assert (name in POSITIONS_FROM_PADDING) == skips
 
 
 @pytest.mark.parametrize("layout", ["bin", "sharded", "sharded bin"])

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel
+from transformers import AutoModel, AutoTokenizer, ElectraConfig, ElectraModel
 
 from simlm.errors import UserError
 from simlm.files import sha256_file
@@ -89,13 +89,6 @@ def test_dropout_is_of_this_training_alone(saved, tmp_path, word_tokenizer):
     assert dropouts(model) == {0.25}
     save_model(tmp_path / "n", model, word_tokenizer, kind="biencoder", key="k", lengths={"query": 8, "passage": 24})
     assert dropouts(load_encoder(tmp_path / "n")) == own
-
-
-def test_dropout_of_an_architecture_that_names_it_otherwise_is_refused(tmp_path, word_tokenizer):
-    model = DistilBertModel(DistilBertConfig(vocab_size=len(word_tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32))
-    save_model(tmp_path / "d", model, word_tokenizer, kind="biencoder", key="k", lengths={"query": 8})
-    with pytest.raises(UserError, match=r"distilbert encoder has no hidden_dropout_prob .* leave dropout out"):
-        load_encoder(tmp_path / "d", dropout=0.1)
 
 
 def test_truncated_weights_are_refused(saved):

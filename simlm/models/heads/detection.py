@@ -44,7 +44,7 @@ def initialise(module: nn.Module, initializer_range: float) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=initializer_range)
-            nn.init.zeros_(part.bias)
         elif isinstance(part, nn.LayerNorm):
             nn.init.ones_(part.weight)
+        if isinstance(part, nn.Linear | nn.LayerNorm) and part.bias is not None:  # ModernBERT's have none
             nn.init.zeros_(part.bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from simlm.errors import UserError
 from simlm.models.linear_cross_entropy import IGNORED, linear_cross_entropy
 
 
@@ -45,13 +46,29 @@ def filled_up(places: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def head_states(model: nn.Module, states: torch.Tensor) -> torch.Tensor:
-    """What the output layer of a masked language model sees: BERT's transform or ELECTRA's prediction head."""
-    if hasattr(model, "generator_predictions"):
+    """What the output layer of a masked language model sees of ``states``: its head without that layer.
+
+    Raises
+    ------
+    UserError
+        If the architecture has a head of another form.
+    """
+    if hasattr(model, "generator_predictions"):  # ELECTRA
         return model.generator_predictions(states)
-    return model.cls.predictions.transform(states)
+    if hasattr(model, "vocab_transform"):  # DistilBERT
+        return model.vocab_layer_norm(model.activation(model.vocab_transform(states)))
+    if hasattr(model, "lm_head"):  # RoBERTa and its kin, MPNet
+        return model.lm_head.layer_norm(nn.functional.gelu(model.lm_head.dense(states)))
+    if hasattr(model, "predictions"):  # ALBERT
+        return model.predictions.LayerNorm(model.predictions.activation(model.predictions.dense(states)))
+    if hasattr(model, "head"):  # ModernBERT
+        return model.head(states)
+    if hasattr(model, "cls"):  # BERT, NomicBERT, DeBERTa as it was published first
+        return model.cls.predictions.transform(states)
+    raise UserError(f"a {model.config.model_type} has a head for masked words of a form that is not known here; choose another base, such as BERT or RoBERTa")
 
 
 def output_layer(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight (vocabulary, width) and bias (vocabulary,) of a masked language model's output layer."""
     layer = model.get_output_embeddings()
-    return layer.weight, layer.bias
+    return layer.weight, layer.bias if layer.bias is not None else layer.weight.new_zeros(len(layer.weight))

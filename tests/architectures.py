@@ -68,3 +68,28 @@ def save(folder: Path, name: str, head: str = "Model", change: Callable[[Any], N
     own.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     own.save_pretrained(folder)
     return folder
+
+
+def subword_tokenizer(family: str, texts: list[str], vocabulary: int = 400) -> Any:
+    """A tokenizer trained on ``texts`` in the layout of a family: ``wordpiece`` (BERT), ``bytes`` (RoBERTa, ModernBERT), ``pieces`` (XLM-R)."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    special = BERT if family == "wordpiece" else ROBERTA
+    pad, unknown, first, last, mask = BERT if family == "wordpiece" else (special[1], special[3], special[0], special[2], special[4])
+    if family == "wordpiece":
+        engine, trainer = Tokenizer(models.WordPiece(unk_token=unknown)), trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special)
+        engine.normalizer, engine.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    elif family == "bytes":
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        engine = Tokenizer(models.BPE())
+        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet)
+        engine.pre_tokenizer, engine.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    else:
+        engine, trainer = Tokenizer(models.Unigram()), trainers.UnigramTrainer(vocab_size=vocabulary, special_tokens=special, unk_token=unknown)
+        engine.pre_tokenizer, engine.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    engine.train_from_iterator(texts, trainer)
+    pair = f"{first} $A {last} $B:1 {last}:1" if family == "wordpiece" else f"{first} $A {last} {last} $B {last}"
+    ids = [(token, engine.token_to_id(token)) for token in (first, last)]
+    engine.post_processor = processors.TemplateProcessing(single=f"{first} $A {last}", pair=pair, special_tokens=ids)
+    names = {"pad_token": pad, "unk_token": unknown, "cls_token": first, "sep_token": last, "mask_token": mask}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=engine, **names)

@@ -17,7 +17,7 @@ from simlm.config.architectures import why_no_decoder
 from simlm.config.corpora import BeirFolder, HubDataset
 from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError
-from simlm.config.local_models import architecture_of, positions_of, width_of
+from simlm.config.local_models import architecture_of, positions_of, said_in, width_of
 from simlm.config.metrics import beyond
 from simlm.config.remote import HUB_ID
 from simlm.errors import UserError, nearest
@@ -74,11 +74,8 @@ def _start(experiment: Experiment, name: str) -> Iterator[str]:
 def finished_retriever(folder: str) -> bool:
     """Whether a local folder holds a model that can retrieve as it is: one of ours, or one of sentence-transformers."""
     place = Path(folder).expanduser()
-    try:
-        own = json.loads((place / "simlm.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return (place / "modules.json").is_file()
-    return isinstance(own, dict) and "pooling" in own
+    own = said_in(place / "simlm.json")
+    return (place / "modules.json").is_file() if own is None else isinstance(own, dict) and "pooling" in own
 
 
 def _unjudged(experiment: Experiment, name: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ def start_of(experiment: Experiment, name: str) -> tuple[Any, str]:
 
 def configuration(folder: str | Path) -> dict[str, Any]:
     """``config.json`` of a local folder; empty if there is none that can be read."""
-    found = _json(Path(folder).expanduser() / "config.json") if folder else None
+    found = said_in(Path(folder).expanduser() / "config.json") if folder else None
     return found if isinstance(found, dict) else {}
 
 
@@ -64,10 +64,10 @@ def width_of(experiment: Experiment, name: str) -> int | None:
     pooling = _poolings_set(experiment, name) or (_poolings(folder) if start else 1)
     width *= pooling
     for place in _modules(folder) if start else ():
-        behind = _json(place / "config.json")
+        behind = said_in(place / "config.json")
         wider = behind.get("out_features") if isinstance(behind, dict) else None
         width = wider if isinstance(wider, int) and wider > 0 else width
-    cut = _json(folder / "config_sentence_transformers.json") if start else None
+    cut = said_in(folder / "config_sentence_transformers.json") if start else None
     cut = cut.get("truncate_dim") if isinstance(cut, dict) else None
     return min(width, cut) if isinstance(cut, int) and cut > 0 else width
 
@@ -86,10 +86,10 @@ def _poolings_set(experiment: Experiment, name: str) -> int | None:
 
 def _poolings(folder: Path) -> int:
     """Number of poolings that our own manifest or sentence-transformers' files name."""
-    ours = _json(folder / "simlm.json")
+    ours = said_in(folder / "simlm.json")
     if isinstance(ours, dict) and "pooling" in ours:
         return len(ours["pooling"]) if isinstance(ours["pooling"], list) else 1
-    settings = _json(folder / "1_Pooling" / "config.json")
+    settings = said_in(folder / "1_Pooling" / "config.json")
     if not isinstance(settings, dict):
         return 1
     named = settings.get("pooling_mode", [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True])
@@ -98,14 +98,15 @@ def _poolings(folder: Path) -> int:
 
 def _modules(folder: Path) -> list[Path]:
     """Folders of modules behind the pooling."""
-    listed = _json(folder / MODULES)
+    listed = said_in(folder / MODULES)
     if not isinstance(listed, list):
         return sorted(folder.glob("[2-9]_*"))
     places = [entry.get("path") for entry in listed if isinstance(entry, dict)]
     return [folder / place for place in places[2:] if isinstance(place, str)]
 
 
-def _json(file: Path) -> Any:
+def said_in(file: Path) -> Any:
+    """What a file of JSON holds; None if there is none that can be read."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -202,7 +202,8 @@ def _claims(paths: Paths) -> Iterator[Claim]:
 
 def _folders(paths: Paths) -> Iterator[Claim]:
     """What the manifests of folders say of the files below them."""
-    for manifest in [*(folder / "manifest.json" for folder in (paths.corpus, paths.tokenizer, paths.bm25)), *sorted(paths.root.glob("models/*/simlm.json"))]:
+    several = (file for pattern in ("models/*/simlm.json", "index/*/manifest.json") for file in sorted(paths.root.glob(pattern)))
+    for manifest in [*(folder / "manifest.json" for folder in (paths.corpus, paths.tokenizer, paths.bm25)), *several]:
         for file, about in described_files(manifest.parent, peek_json(manifest)).items():
             yield file, about, manifest
 

@@ -15,7 +15,7 @@ from simlm.errors import UserError
 
 What = Literal["model", "tokenizer", "dataset"]
 
-SMALL = ["*.json", "vocab.txt", "merges.txt", "*.model"]
+SMALL = ["*.json", "vocab.txt", "merges.txt", "*.model", "artifact.metadata"]
 SAFE, PICKLED = ["model.safetensors", "model-*.safetensors"], ["pytorch_model.bin", "pytorch_model-*.bin"]
 DATA = ["*.jsonl", "*.jsonl.gz", "*.json", "*.json.gz", "*.parquet", "*.csv", "*.csv.gz", "*.tsv", "*.tsv.gz"]
 """Files of a data set that hold data. Its loading script, if it has one, is neither fetched nor run."""

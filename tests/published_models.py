@@ -68,6 +68,7 @@ def write_all(root: Path, words: list[str]) -> Path:
         "ElectraForSequenceClassification",
         ElectraForSequenceClassification(classifier).state_dict(),
     )
+    write_colbert(root / "colbert-ir/colbertv2.0", words)
     return root
 
 
@@ -88,6 +89,23 @@ def _write(folder: Path, tokens: list[str], config: Any, architecture: str, weig
     (folder / "tf_model.h5").write_bytes(b"not for us")
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.json").write_text("{}")
+
+
+def write_colbert(folder: Path, words: list[str], dimension: int = 8, pickled: bool = False, **metadata: Any) -> Path:
+    """A checkpoint as ColBERT's own code leaves it: BERT below ``bert.``, ``linear.weight``, and ``artifact.metadata``."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    tokens = vocabulary(words)
+    tokens[1:1] = ["[unused0]", "[unused1]"]
+    torch.manual_seed(1)
+    config = BertConfig(vocab_size=len(tokens), hidden_size=16, num_attention_heads=2, initializer_range=0.2, **SHAPE)
+    weights = {f"bert.{name}": value for name, value in BertModel(config).state_dict().items()}
+    _write(folder, tokens, config, "HF_ColBERT", {**weights, "linear.weight": torch.randn(dimension, 16)}, pickled)
+    about = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "query_token": "[Q]", "doc_token": "[D]", "dim": dimension, "similarity": "cosine"}
+    about |= {"mask_punctuation": True, "attend_to_mask_tokens": False, "query_maxlen": 32, "doc_maxlen": 180, "nbits": 2, "checkpoint": "elsewhere"}
+    (folder / "artifact.metadata").write_text(json.dumps(about | metadata))
+    return folder
 
 
 def write_titles(folder: Path, passages: list[str], titles: dict[int, str]) -> Path:

@@ -40,10 +40,13 @@ writes the store is: if the corpus comes out another, its digest says so."""
 
 
 def code_of(experiment: Experiment, stage: str, name: str | None = None) -> str:
-    """Fingerprint of the code behind a stage: its function, what that imports, and what makes the model ``name``."""
-    makes = stage in ("train", "import_model") and name is not None
-    trainer = experiment.models[name].trainer if makes else None
-    return _fingerprint_once(f"simlm.stages.{stage}", *WHOLE.get(stage, ()), *([trainer.partition(":")[0]] if trainer else []))
+    """Fingerprint of the code behind a stage: its function, what that imports, and what makes or opens the model ``name``."""
+    names: list[str | None] = []
+    if stage in ("train", "import_model") and name is not None:
+        names.append(experiment.models[name].trainer)
+    if stage in ("encode", "search_index") and name is not None:
+        names.append(getattr(experiment.system(name), "embedder", None))
+    return _fingerprint_once(f"simlm.stages.{stage}", *WHOLE.get(stage, ()), *(found.partition(":")[0] for found in names if found))
 
 
 def fingerprint(*modules: str) -> str:

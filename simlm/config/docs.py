@@ -70,6 +70,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `examples/published-encoder.yaml` | published models on your own passages: pooling, prompts, titles |
 | `examples/cluster.yaml` | laid over `config.yaml`: several processes, an MLflow server, a gate that fails |
 | `examples/large-index.yaml` | laid over `msmarco.yaml`: IVF, HNSW and exact indexes by retriever |
+| `examples/colbertv2.yaml` | laid over `config.yaml`: late interaction in two rounds, with a compressed index (docs/systems.md) |
 | `examples/rocketqav2.yaml` | laid over `config.yaml`: a retriever and a re-ranker that learn from each other (docs/systems.md) |
 | `examples/seeds.yaml` | laid over `config.yaml`: another seed and both as one variant, a harder task, other tests |
 | `published.yaml` | no experiment: published figures and tolerances, which the gate compares with |

@@ -9,13 +9,38 @@ from pydantic import Field
 from simlm.config.base import Block
 
 
+class Residual(Block):
+    """Compressed vectors of tokens and a search in stages: ColBERTv2's residual compression (arXiv 2112.01488), PLAID's candidates (arXiv 2205.09707)."""
+
+    bits: Literal[1, 2, 4] = Field(2, description="Bits per number of what a vector's centroid leaves.")
+    centroids: int | None = Field(None, ge=1, description="Centroids; null: the power of two below 16 √vectors.")
+    iterations: int = Field(4, ge=1, description="Iterations of k-means.")
+    sample: int | None = Field(None, ge=1, description="Passages whose vectors are clustered; null: 1 + 16 √(120 passages).")
+    cells: int | None = Field(
+        None, ge=1, description="Centroids per vector of a query whose passages are candidates; null: PLAID's for the depth, 1 to 10, 2 to 100, else 4."
+    )
+    least_score: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="The first look leaves out centroids that are less similar to every vector of the query; null: 0.5, 0.45 or 0.4, as above.",
+    )
+    candidates: int | None = Field(
+        None, ge=1, description="Passages that the first look leaves, of which the second leaves a quarter; null: 256, 1024, or 4 times the depth and 4096."
+    )
+
+    searching: ClassVar[set[str]] = {"cells", "least_score", "candidates"}
+    """Settings of the search, which do not make another index."""
+
+
 class Index(Block):
-    """The faiss index over the passage vectors."""
+    """The index over the passage vectors: faiss's, or for a model with a vector per token MaxSim with all of them, or with compressed ones."""
 
     factory: str = Field("Flat", description="faiss factory string; `Flat` is exact.", examples=["IVF1024,SQfp16"])
     train_vectors: int = Field(200_000, ge=1, description="Most vectors from which a trained index learns.")
     nprobe: int | None = Field(None, ge=1, description="Cells visited by an IVF index; null: faiss's default.")
     ef_search: int | None = Field(None, ge=1, description="Candidates kept while an HNSW index is searched; null: faiss's default, 16.")
+    residual: Residual | None = Field(None, description="Compressed index of a model with a vector per token; null: all vectors, exactly.")
 
 
 class Encoding(Block):

@@ -118,7 +118,7 @@ class Experiment(Block):
         "compared with the other variants (`variants.tsv`); `seeds` of a model fills this in.",
     )
     encoding: Encoding = Field(Encoding(), description="Embedding of the corpus.")
-    index: Index = Field(Index(), description="The faiss index.")
+    index: Index = Field(Index(), description="The index over the vectors.")
     evaluate: Evaluate = Field(description="Systems, splits and metrics.")
     gate: Gate = Field(Gate(), description="Comparison with published figures.")
     tracking: Tracking = Field(Tracking(), description="MLflow.")

@@ -134,6 +134,12 @@ def _index(experiment: Experiment) -> Iterator[str]:
         if not model.encodes:
             continue
         block, place = experiment.index_of(name), ("models", name, "index") if getattr(model, "index", None) else ("index",)
+        if getattr(model, "ragged", False):
+            if block.factory != "Flat":
+                raise GraphError((*place, "factory"), f"'{name}' has a vector per token, which no faiss index takes; leave factory out, or set residual")
+            continue
+        if block.residual is not None and len(place) > 1:
+            raise GraphError((*place, "residual"), f"'{name}' has one vector per text; choose an index by factory, such as SQ8")
         if block.factory == "Flat":
             if block.nprobe is not None:
                 raise GraphError((*place, "nprobe"), "a Flat index has no cells to visit; remove nprobe or choose an IVF index")

@@ -35,7 +35,7 @@ def asked(experiment: Experiment, job: Job) -> Asked:
         if stage == "encode":
             return _shared(block)
         # Only an exact index is searched on a GPU; more threads would wait for a training beside it, and hold up the chain.
-        exact = stage == "search_index" and experiment.index_of(str(name)).factory == "Flat"
+        exact = stage == "search_index" and experiment.index_of(str(name)).factory == "Flat" and not experiment.system(str(name)).ragged
         return Asked(block.threads, block.gpus if exact else 0)
     if stage == "train":
         return _shared(experiment.system(str(name)))

@@ -95,14 +95,20 @@ def _train_tokenizer(experiment: Experiment, _: str | None) -> dict[str, Any]:
 
 def _build_index(experiment: Experiment, name: str) -> dict[str, Any]:
     index = experiment.index_of(name)
+    if experiment.system(name).ragged:
+        built = index.residual and index.residual.model_dump(mode="json", exclude=index.residual.searching)
+        return {"residual": built, "seed": experiment.seed} if built else {"residual": None}
     if index.factory == "Flat":  # learns nothing, so draws nothing to learn from
         return {"factory": index.factory}
     return {"factory": index.factory, "train_vectors": index.train_vectors, "seed": experiment.seed}
 
 
 def _search_index(experiment: Experiment, name: str) -> dict[str, Any]:
-    index = experiment.index_of(name).model_dump(mode="json", include={"nprobe", "ef_search"})
-    return {**index, "precision": experiment.precision}
+    index = experiment.index_of(name)
+    if experiment.system(name).ragged:
+        searched = index.residual and index.residual.model_dump(mode="json", include=index.residual.searching)
+        return {"residual": searched, "precision": experiment.precision}
+    return {**index.model_dump(mode="json", include={"nprobe", "ef_search"}), "precision": experiment.precision}
 
 
 def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Systems:
     def __init__(self, context: Context) -> None:
         from simlm.corpus.store import CorpusStore
 
-        self.experiment, self.paths = context.experiment, context.paths
+        self.context, self.experiment, self.paths = context, context.experiment, context.paths
         context.require_belonging()
         self.store = CorpusStore(context.paths.corpus)
         self._open: dict[str, Searcher] = {}
@@ -149,12 +149,14 @@ class Systems:
         return search
 
     def _dense(self, system: str) -> Searcher:
-        from simlm.indexes.faiss_index import IndexSearch, load_index
-        from simlm.retrieval.encoder import TextEncoder
+        from simlm.config.jobs import shards_of
+        from simlm.indexes.base import Place
+        from simlm.retrieval.prepared import open_encoder
+        from simlm.retrieval.search import index_for
 
-        encoder = TextEncoder(self.paths.model(system), self._prepared(), self.experiment.encoding_of(system).batch_size)
-        settings, whole = self.experiment.index_of(system), {"model_sha256": encoder.sha256, "corpus_sha256": self.store.sha256}
-        index = IndexSearch(load_index(self.paths.index(system), **whole, nprobe=settings.nprobe, ef_search=settings.ef_search))
+        encoder, settings = open_encoder(self.context, system, self._prepared()), self.experiment.index_of(system)
+        place = Place(self.paths.index(system), self.paths.embeddings(system), len(shards_of(self.experiment, system)), encoder.sha256, self.store.sha256)
+        index = index_for(encoder.ragged, settings).open(place, settings)
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
             rows, scores = (values[0] for values in index(encoder.queries([query]), k))

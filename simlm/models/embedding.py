@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,8 @@ from simlm.models.text import Tokens, pad
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
+
+    from simlm.scoring.maxsim import TokenVectors
 
 
 def embed_tokens(
@@ -36,10 +38,35 @@ def embed_tokens(
         Padded lengths are multiples of this.
     """
     vectors = np.empty((0, 0), np.float32)
-    for chosen in cut_by_length(tokens.lengths, most_texts=batch_size):
-        batch = {name: values.to(device, non_blocking=True) for name, values in pad(tokens.take(chosen), tokenizer, multiple=multiple).items()}
+    for chosen, batch in _batches(tokens, tokenizer, device, batch_size, multiple):
         found = forward(batch).float().cpu().numpy()
         if not len(vectors):
             vectors = np.empty((len(tokens), found.shape[1]), np.float32)
         vectors[chosen] = found
     return vectors
+
+
+def embed_token_vectors(
+    forward: Callable[[dict[str, torch.Tensor]], TokenVectors],
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    device: torch.device,
+    batch_size: int,
+    multiple: int = 1,
+) -> list[np.ndarray]:
+    """The same for a model with vectors per token: those that count of each text, fp32, shape (tokens, width) each."""
+    vectors = [np.empty((0, 0), np.float32)] * len(tokens)
+    for chosen, batch in _batches(tokens, tokenizer, device, batch_size, multiple):
+        found = forward(batch)
+        counted = found.values[found.mask].float().cpu().numpy()
+        for text, own in zip(chosen.tolist(), np.split(counted, np.cumsum(found.mask.sum(1).cpu().numpy())[:-1])):
+            vectors[text] = own
+    return vectors
+
+
+def _batches(
+    tokens: Tokens, tokenizer: PreTrainedTokenizerFast, device: torch.device, batch_size: int, multiple: int
+) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
+    for chosen in cut_by_length(tokens.lengths, most_texts=batch_size):
+        yield chosen, {name: values.to(device, non_blocking=True) for name, values in pad(tokens.take(chosen), tokenizer, multiple=multiple).items()}

@@ -51,7 +51,8 @@ def save_model(
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary, state_dict=_with_pooler(model) if bi_encoder else None)
+        bare = bi_encoder or "token_reading" in (extra or {})
+        model.save_pretrained(temporary, state_dict=_with_pooler(model) if bare else None)
         tokenizer.save_pretrained(temporary)
         described: dict[str, Any] = {}
         if bi_encoder:

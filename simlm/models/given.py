@@ -41,7 +41,7 @@ def take_over(context: Context, name: str) -> None:
         opened = _retriever(source, settings, place) if isinstance(settings, GivenBiEncoder) else _reranker(source, settings, place)
         for what, length in opened["lengths"].items():
             check_length(opened["model"], length, f"{place}.{'max' if what == 'pair' else what}_length", source)
-        given = {"init": settings.init, **_origin(source)}
+        given = {"init": settings.init, **origin_of(source)}
         said = {**opened["reading"].for_manifest(), "between": list(opened["between"])} if "reading" in opened else {}
         card = add_card(context, name, opened["lengths"], said)
         extra = {"given": given, **opened.pop("extra")}
@@ -79,7 +79,8 @@ def _reranker(source: str, settings: GivenCrossEncoder, place: str) -> dict[str,
     return {"model": model, "tokenizer": tokenizer, "lengths": lengths, "extra": extra, "notes": {**extra, "lengths": lengths}}
 
 
-def _origin(source: str) -> dict[str, Any]:
+def origin_of(source: str) -> dict[str, Any]:
+    """The commit of a published model, for records; nothing for a folder."""
     from simlm.hub import commit_of
 
     return {"commit": commit_of(folder_of(source))} if is_hub_id(source) else {}

@@ -78,4 +78,6 @@ def identity_of(manifest: dict[str, Any]) -> str:
     weights, other = manifest["weights"]["sha256"], [manifest.get("between", {})]
     if "pooling" in manifest and (reading := Reading.of_manifest(manifest)) != Reading():
         other.append(reading.for_manifest())
+    if "token_reading" in manifest:
+        other.append(manifest["token_reading"])
     return sha256_text(json.dumps([weights, other], sort_keys=True)) if any(other) else weights

@@ -12,10 +12,11 @@ from simlm.config.graph import LEXICAL, needed_runs
 from simlm.config.jobs import Job, jobs, runs_made
 from simlm.config.resources import Asked
 from simlm.hardware import cpu_has_bf16
+from simlm.indexes.residual import effort, usual_centroids, usual_sample
 from simlm.paths import Paths
 from simlm.planning.costs import Accelerator, Costs
 from simlm.planning.counts import Counts
-from simlm.planning.index_size import looked_at, vector_bytes
+from simlm.planning.index_size import looked_at, residual_bytes, vector_bytes
 from simlm.planning.lengths import mean_cut
 from simlm.planning.work import Workload
 from simlm.text.token_cache import cache_bytes
@@ -33,6 +34,8 @@ PYTHON_PASSAGE = 0.002
 """CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
 SEARCH_SHARE = 0.011
 """Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; measured on one H100 (docs/scale.md)."""
+GATHERED = 0.2
+"""Speed of a staged search of compressed vectors, which it gathers one by one, as a share of exact search's on a processor."""
 PARALLEL = 0.6
 """Work of ``n`` threads in the time of one, as a power of ``n``: two bring 1.5 (the default: 1,467 core-seconds in 992 s on two cores)."""
 TREC_LINE = 48
@@ -215,20 +218,25 @@ class Planner:
         """(stage, model) of the jobs that cut the corpus into tokens: the first of each vocabulary and length, whose cache the others read."""
         first: dict[tuple[int, int], tuple[str, str | None]] = {}
         for job in jobs(self.experiment):
-            if job.stage == "encode" or (job.stage == "train" and not self.experiment.system(str(job.name)).scores):
+            if job.stage == "encode" or (job.stage == "train" and not self._pairs(str(job.name))):
                 first.setdefault((self.work.shape(str(job.name)).vocabulary, self._limit(str(job.name))), (job.stage, job.name))
         return set(first.values())
 
+    def _pairs(self, name: str) -> bool:
+        """Whether a model reads pairs, which it tokenizes itself."""
+        system = self.experiment.system(name)
+        return system.scores and not system.encodes
+
     def _tokenized(self, stage: str, name: str) -> float:
         """Passages that a job has to tokenize."""
-        if self.experiment.system(name).scores:
+        if self._pairs(name):
             listed = self.counts.queries.get("train", 0) * max(self.experiment.negatives.pad_to, self.experiment.negatives.sample)
             return min(self.counts.passages, listed)
         return self.counts.passages if (stage, name) in self._tokenizing else 0
 
     def _cached(self, stage: str, name: str) -> float:
         """Bytes of the cache of tokens that a job leaves."""
-        own = 0 if self.experiment.system(name).scores else self._tokenized(stage, name)
+        own = 0 if self._pairs(name) else self._tokenized(stage, name)
         return cache_bytes(int(own), own * mean_cut(self.work.passage(name), self._limit(name))) if own else 0
 
     def _encode(self, name: str) -> tuple[float, float, float, float]:
@@ -238,19 +246,55 @@ class Planner:
         work = self.counts.passages * self.work.encoding(name) + queries * self.work.asking(name)
         cpu, accelerator = self._compute(work, shape.hidden, False, block.gpus)
         cpu += block.shards * self.costs.start_torch + self._tokenized("encode", name) * self.counts.words * self.costs.tokenize_word
-        disk = self.counts.passages * shape.hidden * (2 if block.dtype == "fp16" else 4) + queries * shape.hidden * 4 + self._cached("encode", name)
+        disk = self._stored(name) + queries * self.work.query_vectors(name) * self.work.width(name) * 4 + self._cached("encode", name)
         return cpu, accelerator, disk, TORCH + 4 * shape.parameters() + 200 * block.batch_size * shape.hidden * 4 + self._corpus_pages(block.shards)
 
     def _corpus_pages(self, shards: int = 1) -> float:
         """Pages of the memory-mapped corpus that a process has read; the kernel takes them back when it needs them."""
         return 6.5 * self._words / shards
 
+    def _stored(self, name: str) -> float:
+        """Bytes of the embedded passages."""
+        return self.counts.passages * self.work.vectors(name) * self.work.width(name) * (2 if self.experiment.encoding_of(name).dtype == "fp16" else 4)
+
     def _build_index(self, name: str) -> tuple[float, float, float, float]:
+        if self.work.ragged(name):
+            return self._build_residual(name)
         size = self.counts.passages * vector_bytes(self.experiment.index_of(name).factory, self.work.shape(name).hidden)
-        read = self.counts.passages * self.work.shape(name).hidden * (2 if self.experiment.encoding_of(name).dtype == "fp16" else 4)
-        return self.costs.start_light + read * self.costs.vector_byte, 0, size, PROCESS + size + 65_536 * 4 * self.work.shape(name).hidden
+        return self.costs.start_light + self._stored(name) * self.costs.vector_byte, 0, size, PROCESS + size + 65_536 * 4 * self.work.shape(name).hidden
+
+    def _build_residual(self, name: str) -> tuple[float, float, float, float]:
+        """k-means over a sample, and the nearest centroid of every vector."""
+        settings = self.experiment.index_of(name).residual
+        if settings is None:
+            return self._light(name)
+        each, width = self.work.vectors(name), self.work.width(name)
+        vectors, centroids = self.counts.passages * each, self._centroids(name)
+        sampled = each * min(self.counts.passages, settings.sample or usual_sample(self.counts.passages))
+        compared = 2 * width * centroids * (settings.iterations * sampled + vectors)
+        cpu = self.costs.start_light + self._stored(name) * self.costs.vector_byte + compared / (1e9 * self.costs.search_gflops)
+        size = vectors * residual_bytes(settings.bits, width) + 4 * centroids * width + 8 * self.counts.passages
+        return cpu, 0, size, PROCESS + max(5 * sampled * width, 12 * vectors)
+
+    def _centroids(self, name: str) -> int:
+        return self.experiment.index_of(name).residual.centroids or usual_centroids(int(self.counts.passages * self.work.vectors(name)))
+
+    def _search_tokens(self, name: str) -> tuple[float, float, float, float]:
+        """MaxSim with all vectors, or with centroids first and then with those of the best passages."""
+        queries, writing, disk = self._runs(name)
+        settings, each, asked = self.experiment.index_of(name).residual, self.work.vectors(name), self.work.query_vectors(name)
+        if settings is None:
+            compared = 2 * queries * asked * self.counts.passages * each * self.work.width(name)
+            cpu = self.costs.start_light + writing + compared / (1e9 * self.costs.search_gflops)
+            return cpu, 0, disk, PROCESS + 2 * 65_536 * 4 * (self.work.width(name) + 1_024) + 4 * asked * queries * self.work.width(name)
+        looked = min(self.counts.passages, effort(self.experiment.evaluate.depth, settings).candidates) * each
+        compared = 2 * asked * self.work.width(name) * (self._centroids(name) + looked)
+        cpu = self.costs.start_light + writing + queries * compared / (1e9 * self.costs.search_gflops * GATHERED)
+        return cpu, 0, disk, PROCESS + self.counts.passages * (8 + each * residual_bytes(settings.bits, self.work.width(name)))
 
     def _search_index(self, name: str) -> tuple[float, float, float, float]:
+        if self.work.ragged(name):
+            return self._search_tokens(name)
         queries, writing, disk = self._runs(name)
         shape, factory = self.work.shape(name), self.experiment.index_of(name).factory
         compared = 2 * queries * looked_at(factory, self.experiment.index_of(name).nprobe, self.counts.passages) * self.counts.passages * shape.hidden

@@ -1,4 +1,4 @@
-"""Size of a faiss index by its factory string, and how much of it a query looks at."""
+"""Size of an index by its settings, and how much of it a query looks at."""
 
 from __future__ import annotations
 
@@ -42,3 +42,16 @@ def looked_at(factory: str, nprobe: int | None, rows: int) -> float:
     if "HNSW" in factory:
         return min(1.0, 5_000 / max(1, rows))
     return 1.0
+
+
+def residual_bytes(bits: int, dimension: int) -> float:
+    """Bytes per vector of a compressed late-interaction index: centroid, residual, and the share of a list of passages.
+
+    >>> residual_bytes(2, 128)
+    39.2
+    """
+    return 4 + dimension * bits / 8 + 4 * LISTED
+
+
+LISTED = 0.8
+"""Entries in the lists of passages per vector: several vectors of a passage share a centroid."""

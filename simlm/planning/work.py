@@ -17,6 +17,10 @@ HOLDOUT_NEGATIVES = 15
 """Negatives per held-out query in the evaluation of a retriever or re-ranker during its training."""
 SORTED = 1.08
 """Padding of texts that are sorted by length before they are cut into batches."""
+COUNTED = 0.88
+"""Tokens of a passage that are no punctuation, whose vectors late interaction keeps (measured on 33,600 passages of MS MARCO)."""
+TOKEN_WIDTH = 128
+"""Numbers of a token's vector where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,8 @@ class Workload:
 
     def contrastive(self, name: str, block: Any) -> float:
         """A retriever over groups of passages, and its looks at held-out queries."""
-        shape = self.shape(name)
         hard = block.hard_negatives if block.negatives else 0
-        passage = shape.reading(SORTED * mean_cut(self.passage(name), block.passage_length), first_only=True)
-        query = shape.reading(SORTED * mean_cut(self.query(name), block.query_length), first_only=True)
+        passage, query = self.encoding(name), self.asking(name)
         # With a smaller micro-batch the activations are computed twice.
         passes = 4 if block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
         looked = self.looks(name, block) * self.held_out(name) * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
@@ -144,14 +146,34 @@ class Workload:
         return self.shape(name).reading(SORTED * mean_cut(self.pair(name), limit), first_only=True)
 
     def encoding(self, name: str) -> float:
-        """Operations for one passage with a bi-encoder."""
+        """Operations for one passage with a retriever."""
         limit = getattr(self.experiment.system(name), "passage_length", None) or 144
-        return self.shape(name).reading(SORTED * mean_cut(self.passage(name), limit), first_only=True)
+        return self._embedding(name, SORTED * mean_cut(self.passage(name), limit))
 
     def asking(self, name: str) -> float:
-        """Operations for one query with a bi-encoder."""
+        """Operations for one query with a retriever."""
         limit = getattr(self.experiment.system(name), "query_length", None) or 32
-        return self.shape(name).reading(SORTED * mean_cut(self.query(name), limit), first_only=True)
+        return self._embedding(name, limit if self.ragged(name) else SORTED * mean_cut(self.query(name), limit))
+
+    def _embedding(self, name: str, tokens: float) -> float:
+        return self.shape(name).reading(tokens, first_only=not self.ragged(name))
+
+    def ragged(self, name: str) -> bool:
+        """Whether a model has a vector per token."""
+        return getattr(self.experiment.system(name), "ragged", False)
+
+    def width(self, name: str) -> int:
+        """Numbers of a vector."""
+        return (self.experiment.system(name).dimension or TOKEN_WIDTH) if self.ragged(name) else self.shape(name).hidden
+
+    def vectors(self, name: str) -> float:
+        """Vectors of a passage."""
+        limit = getattr(self.experiment.system(name), "passage_length", None) or 144
+        return COUNTED * mean_cut(self.passage(name), limit) if self.ragged(name) else 1.0
+
+    def query_vectors(self, name: str) -> int:
+        """Vectors of a query."""
+        return (getattr(self.experiment.system(name), "query_length", None) or 32) if self.ragged(name) else 1
 
     def teacher_pairs(self, student: str) -> float:
         """Pairs that a student's training visits, and so its teacher scores."""

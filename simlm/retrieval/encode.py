@@ -71,6 +71,8 @@ class Shard:
         What the vectors depend on; it goes into the manifest.
     ragged
         Whether a row has any number of vectors instead of one.
+    embedder
+        Module of what embeds.
     """
 
     manifest: Path
@@ -80,6 +82,7 @@ class Shard:
     dimension: int
     about: dict[str, Any]
     ragged: bool = False
+    embedder: str = "simlm.retrieval.encoder"
 
     @property
     def vectors(self) -> Path:
@@ -104,7 +107,7 @@ class Shard:
     @property
     def key(self) -> str:
         """Hex digest of everything the vectors depend on."""
-        code = fingerprint("simlm.retrieval.encode")
+        code = fingerprint("simlm.retrieval.encode", self.embedder)
         about = [self.first, self.last, self.dtype, self.dimension, self.about, code, *(["ragged"] if self.ragged else [])]
         return sha256_text(json.dumps(about, sort_keys=True))
 
@@ -135,7 +138,7 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifes
     """
     first, last = shard_rows(len(store), shard, shards)
     about = _identity(encoder, store)
-    part = Shard(Path(manifest), first, last, dtype, encoder.dimension, about, encoder.ragged)
+    part = Shard(Path(manifest), first, last, dtype, encoder.dimension, about, encoder.ragged, type(encoder).__module__)
     there = processes.from_main(_finished(part) if processes.is_main() else None)
     if there:
         say(f"{part.vectors} holds rows {first:,} to {last:,} of this model and corpus already.")

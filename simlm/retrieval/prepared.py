@@ -1,28 +1,37 @@
-"""A bi-encoder of the graph set up to embed, and the vectors of queries; torch is imported only where something is embedded."""
+"""A retriever of the graph set up to embed, and the vectors of queries; torch is imported only where something is embedded."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
+from simlm.config.code import fingerprint
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.retrieval.queries import QueryVectors, query_vectors
 
 if TYPE_CHECKING:
+    from simlm.hardware import Precision
     from simlm.retrieval.encoder import TextEncoder
 
 
 def vectors_of_queries(context: Context, name: str, store: CorpusStore, split: str, encoder: TextEncoder | None = None) -> QueryVectors:
     """The vectors of a split's queries, as the embedding left them; otherwise they are made now, with ``encoder`` or the model's own."""
     experiment, paths = context.experiment, context.paths
-    settings = {"batch_size": experiment.encoding_of(name).batch_size, "precision": experiment.precision}
+    embedder = experiment.system(name).embedder.partition(":")[0]
+    settings = {"batch_size": experiment.encoding_of(name).batch_size, "precision": experiment.precision, "code": fingerprint(embedder)}
     return query_vectors(paths.embeddings(name), store, split, paths.model(name), settings, lambda: encoder or prepared_encoder(context, name))
 
 
 def prepared_encoder(context: Context, name: str) -> TextEncoder:
-    """The bi-encoder, with torch set up for it."""
+    """The encoder, with torch set up for it."""
     from simlm import hardware
-    from simlm.retrieval.encoder import TextEncoder
 
     hardware.prepare(context.experiment.encoding_of(name).threads)
-    return TextEncoder(context.paths.model(name), hardware.choose_precision(context.experiment.precision), context.experiment.encoding_of(name).batch_size)
+    return open_encoder(context, name, hardware.choose_precision(context.experiment.precision))
+
+
+def open_encoder(context: Context, name: str, precision: Precision) -> TextEncoder:
+    """The encoder, as its kind says how it is opened."""
+    module, _, opener = context.experiment.system(name).embedder.partition(":")
+    return getattr(import_module(module), opener)(context.paths.model(name), precision, context.experiment.encoding_of(name).batch_size)

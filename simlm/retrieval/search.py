@@ -11,6 +11,7 @@ from simlm.indexes.base import Index
 from simlm.indexes.faiss_index import IndexSearch
 from simlm.indexes.from_shards import ShardedSearch
 from simlm.indexes.late_interaction import LateInteraction
+from simlm.indexes.residual import ResidualIndex
 from simlm.progress import progress
 from simlm.retrieval.queries import QUERIES_AT_ONCE, QueryVectors
 from simlm.runs.runs import Ranking
@@ -26,11 +27,16 @@ def index_for(ragged: bool, settings: Settings, device: str | None = None, from_
     device
         Where there is one, an exact index is searched on it, from the shards.
 
-    >>> index_for(False, Settings()).__name__, index_for(False, Settings(), "cuda").__name__, index_for(True, Settings()).__name__
-    ('IndexSearch', 'ShardedSearch', 'LateInteraction')
+    from_shards
+        Whether what is stored is asked for, exactly, instead of an index.
+
+    >>> index_for(False, Settings()).__name__, index_for(False, Settings(), "cuda").__name__
+    ('IndexSearch', 'ShardedSearch')
+    >>> index_for(True, Settings()).__name__, index_for(True, Settings(residual={})).__name__
+    ('LateInteraction', 'ResidualIndex')
     """
     if ragged:
-        return LateInteraction
+        return LateInteraction if from_shards or settings.residual is None else ResidualIndex
     return ShardedSearch if from_shards or (device and settings.factory == "Flat") else IndexSearch
 
 

@@ -35,9 +35,10 @@ def build_index(
     with context.record("build_index", name, inputs=inputs_of(experiment, paths, Job("build_index", name), count)) as record:
         index = index_for(vectors.ragged, settings)
         manifest = index.build(vectors, paths.index(name), settings, experiment.seed, experiment.encoding_of(name).threads)
-        written = manifest["file"]["bytes"] if "file" in manifest else 0
+        written = sum(file["bytes"] for file in [*([manifest["file"]] if "file" in manifest else []), *manifest.get("files", {}).values()])
+        kind = manifest.get("kind", settings.factory)
         record.metrics |= {"vectors": manifest["rows"], "dimension": manifest["dimension"], "bytes": written}
-        record.notes["factory"] = settings.factory
+        record.notes["factory"] = kind
         record.outputs["index"] = paths.index(name) / "manifest.json"
     size = f"{written / 2**20:,.1f} MiB"
-    say(f"{paths.index(name)}: {manifest['rows']:,} vectors of {manifest['dimension']} numbers, {size} ({settings.factory}).")
+    say(f"{paths.index(name)}: {manifest.get('vectors', manifest['rows']):,} vectors of {manifest['dimension']} numbers, {size} ({kind}).")

@@ -92,3 +92,21 @@ def rdrop_loss(first: torch.Tensor, second: torch.Tensor, weight: float = 1.0) -
     one, two = first.log_softmax(-1), second.log_softmax(-1)
     divergence = functional.kl_div(two, one, reduction="batchmean", log_target=True) + functional.kl_div(one, two, reduction="batchmean", log_target=True)
     return 0.5 * (ranking_loss(first) + ranking_loss(second)) + weight * 0.5 * divergence
+
+
+def in_batch_loss(queries: Any, passages: Any, rows: torch.Tensor, temperature: float, score: Score) -> torch.Tensor:
+    """Mean cross-entropy of each query's positive among itself and the passages of all other queries (ColBERTv2, arXiv 2112.01488).
+
+    The query's own negatives are left to the loss over its list, and copies of its positive that are listed for others are left out.
+    Parameters are those of :func:`contrastive_loss`.
+
+    >>> unit = torch.eye(2)
+    >>> round(in_batch_loss(unit, unit, torch.tensor([0, 1]), 1.0, dot).item(), 4)  # log(1 + 1 / e)
+    0.3133
+    """
+    group = len(passages) // len(queries)
+    first = torch.arange(len(queries), device=rows.device) * group
+    owner = torch.arange(len(passages), device=rows.device) // group
+    left_out = (owner[None, :] == torch.arange(len(queries), device=rows.device)[:, None]) | (rows[None, :] == rows[first][:, None])
+    left_out = left_out.scatter(1, first[:, None], False)
+    return functional.cross_entropy(score(queries, passages).masked_fill(left_out, -torch.inf) / temperature, first)

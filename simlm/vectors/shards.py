@@ -57,6 +57,11 @@ class Shards:
         self._offsets = [self._read_offsets(shard, manifest) if self.ragged else None for shard, manifest in enumerate(self.manifests, 1)]
         self._starts = np.array([manifest["first_row"] for manifest in self.manifests] + [self.rows])
 
+    @property
+    def vectors(self) -> int:
+        """Number of all vectors."""
+        return sum(len(array) for array in self._arrays)
+
     def blocks(self, size: int = 65536) -> Iterator[tuple[int, Vectors]]:
         """First row and fp32 vectors of consecutive blocks of at most ``size`` vectors (and at least one row), in row order."""
         for start, array, offsets in zip(self._starts, self._arrays, self._offsets):

@@ -26,6 +26,7 @@ from simlm.context import Context
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions
 from simlm.models.crossencoder import CrossEncoderModel
+from simlm.models.late_interaction import LateInteractionModel, TokenReader, TokenReading
 from simlm.models.text import Tokens, pad
 from simlm.paths import Paths
 from simlm.training.biencoder import BiEncoderTraining
@@ -33,10 +34,22 @@ from simlm.training.bottleneck import BottleneckCollator
 from simlm.training.crossencoder import CrossEncoderTraining
 from simlm.training.distributed import gather, put_shares
 from simlm.training.joint import JointTraining
+from simlm.training.late_interaction import LateInteractionTraining
 from simlm.training.mlm import MaskedLanguageModelling, MaskingCollator
 
 EXAMPLES, GROUP = 64, 3
-CASES = ("mlm", "bottleneck", "bottleneck, generator trained", "contrastive", "contrastive, code", "distilled", "crossencoder", "joint")
+CASES = (
+    "mlm",
+    "bottleneck",
+    "bottleneck, generator trained",
+    "contrastive",
+    "contrastive, code",
+    "distilled",
+    "crossencoder",
+    "joint",
+    "late interaction",
+    "late, distilled",
+)
 PRETRAINING = CASES[:3]
 
 
@@ -82,13 +95,18 @@ def example(tokenizer, case: str, share: slice, micro: int):
         models = BiEncoderModel(bert("BertModel", words)), CrossEncoderModel(bert("BertForSequenceClassification", words, 1))
         read = [{"queries": texts.take(piece), "passages": texts.take(group), "pairs": texts.take(group)} for piece, group in zip(pieces, groups)]
         return JointTraining(*models, 0.1, "paper", "list", "both"), [{name: pad(own, tokenizer) for name, own in batch.items()} for batch in read]
-    module = BiEncoderTraining(BiEncoderModel(bert("BertModel", words)), 0.02, 0.2 if case == "distilled" else 1.0, "code" if "code" in case else "paper")
+    if case.startswith("late"):
+        torch.manual_seed(1)
+        reader = TokenReader(tokenizer, {"query": 12, "passage": 48}, TokenReading(augmentation="attended" if "distilled" in case else "none"))
+        module = LateInteractionTraining(LateInteractionModel(bert("BertModel", words), torch.nn.Linear(32, 8, bias=False), reader), 0.1)
+    else:
+        module = BiEncoderTraining(BiEncoderModel(bert("BertModel", words)), 0.02, 0.2 if case == "distilled" else 1.0, "code" if "code" in case else "paper")
     return module, [
         {
             "queries": pad(texts.take(piece), tokenizer),
             "passages": pad(texts.take(group), tokenizer),
             "rows": rows.view(EXAMPLES, GROUP)[piece].reshape(-1),
-            "teacher": teacher[piece] if case == "distilled" else None,
+            "teacher": teacher[piece] if "distilled" in case else None,
         }
         for piece, group in zip(pieces, groups)
     ]

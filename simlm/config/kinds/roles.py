@@ -77,6 +77,8 @@ class Retriever(System):
     runs_by: ClassVar[str] = "search_index"
     ragged: ClassVar[bool] = False
     """Whether a text has a vector per token instead of one, so that its index is another."""
+    embedder: ClassVar[str] = "simlm.retrieval.encoder:TextEncoder"
+    """``module:class`` that opens the model's folder for embedding: called with the folder, the precision and the batch size."""
     afterwards: ClassVar[tuple[str, ...]] = ("encoding", "index")
     """Blocks that only matter when the model is trained; they belong to ``not_trained``."""
     compared_by: ClassVar[tuple[str, ...]] = ("init", "negatives", "teacher")

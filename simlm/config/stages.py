@@ -113,7 +113,11 @@ def _search_index(experiment: Experiment, name: str) -> dict[str, Any]:
 
 def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
     model = experiment.system(name)
-    return {**model.model_dump(mode="json", include={"rerank", "rerank_depth"}), "depth": experiment.evaluate.depth, "precision": experiment.precision}
+    return {
+        **model.model_dump(mode="json", include={"scored_by", "rerank", "rerank_depth"}),
+        "depth": experiment.evaluate.depth,
+        "precision": experiment.precision,
+    }
 
 
 def _fuse(experiment: Experiment, name: str) -> dict[str, Any]:

@@ -167,12 +167,12 @@ class Systems:
     def _reranked(self, system: str) -> Searcher:
         from simlm.lexical.bm25 import Bm25Index
         from simlm.lexical.hints import LexicalHints
-        from simlm.models.crossencoder import PairScorer
+        from simlm.retrieval.prepared import open_scorer
         from simlm.retrieval.rerank import reranked
         from simlm.runs.runs import Ranking
 
         settings = self.experiment.system(system)
-        scorer, candidates = PairScorer.open(self.paths.model(system), self._prepared()), self.open(settings.candidates())
+        scorer, candidates = open_scorer(self.context, settings.sorter(system), self._prepared()), self.open(settings.candidates())
         index = Bm25Index.load(self.paths.bm25, self.store.sha256) if scorer.lexical_hints else None
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:

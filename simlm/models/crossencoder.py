@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,18 @@ class PairScorer:
         joiner = PairJoiner(tokenizer, manifest["lengths"]["pair"], manifest.get("untitled", "text"))
         return cls(model, joiner, precision, manifest.get("lexical_hints", False))
 
+    def queries(self, texts: Sequence[str]) -> Tokens:
+        """Tokens of queries."""
+        return self.joiner.queries(texts)
+
+    def passages(self, titles: Sequence[str], texts: Sequence[str]) -> Tokens:
+        """Tokens of passages."""
+        return self.joiner.passages(titles, texts)
+
+    def score_pairs(self, queries: Tokens, which: np.ndarray, passages: Tokens, hints: np.ndarray | None = None) -> np.ndarray:
+        """Raw logits of query ``which[i]`` with passage ``i``, float32."""
+        return self.score_tokens(self.joiner.join(queries.take(which), passages, hints))
+
     def score_tokens(self, pairs: Tokens) -> np.ndarray:
         """Raw logits of joined pairs, float32, in their order."""
         scores = np.empty(len(pairs), np.float32)
@@ -97,8 +109,7 @@ class PairScorer:
 
     def score(self, query: str, titles: list[str], texts: list[str], hints: np.ndarray | None = None) -> np.ndarray:
         """Raw logits of one query with passages given as text, float32, shape (passages,)."""
-        queries = self.joiner.queries([query]).take(np.zeros(len(texts), np.int64))
-        return self.score_tokens(self.joiner.join(queries, self.joiner.passages(titles, texts), hints))
+        return self.score_pairs(self.queries([query]), np.zeros(len(texts), np.int64), self.passages(titles, texts), hints)
 
     def _score_sorted(self, pairs: Tokens) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         device = next(self.model.parameters()).device

@@ -316,10 +316,11 @@ class Planner:
         return cpu, accelerator, 8 * pairs, TORCH + 4 * shape.parameters() + 200 * MIB + 24 * self.counts.passages + 700 * self.counts.queries.get("train", 0)
 
     def _rerank(self, name: str) -> tuple[float, float, float, float]:
-        block, shape = self.experiment.system(name), self.work.shape(name)
-        queries, writing, disk = self._runs(name)
+        block = self.experiment.system(name)
+        sorter = block.sorter(name)
+        shape, (queries, writing, disk) = self.work.shape(sorter), self._runs(name)
         pairs = queries * min(block.rerank_depth, self.experiment.evaluate.depth, self.counts.passages)
-        cpu, accelerator = self._compute(pairs * self.work.scoring(name), shape.hidden, False, min(1, block.gpus))
+        cpu, accelerator = self._compute(pairs * self.work.scoring(sorter), shape.hidden, False, min(1, block.gpus))
         cpu += self.costs.start_torch + writing + min(self.counts.passages, pairs) * self.counts.words * self.costs.tokenize_word
         return cpu, accelerator, disk, TORCH + 4 * shape.parameters() + 200 * MIB + 24 * queries * self.experiment.evaluate.depth + 8 * self.counts.passages
 

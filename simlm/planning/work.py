@@ -141,7 +141,9 @@ class Workload:
         return self.query(name) + self.passage(name)
 
     def scoring(self, name: str) -> float:
-        """Operations for one pair with a cross-encoder."""
+        """Operations for one pair with a cross-encoder, or for a passage with late interaction, which reads queries once."""
+        if self.ragged(name):
+            return self.encoding(name)
         limit = getattr(self.experiment.system(name), "max_length", None) or 192
         return self.shape(name).reading(SORTED * mean_cut(self.pair(name), limit), first_only=True)
 

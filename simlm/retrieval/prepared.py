@@ -12,6 +12,7 @@ from simlm.retrieval.queries import QueryVectors, query_vectors
 
 if TYPE_CHECKING:
     from simlm.hardware import Precision
+    from simlm.models.crossencoder import PairScorer
     from simlm.retrieval.encoder import TextEncoder
 
 
@@ -35,3 +36,9 @@ def open_encoder(context: Context, name: str, precision: Precision) -> TextEncod
     """The encoder, as its kind says how it is opened."""
     module, _, opener = context.experiment.system(name).embedder.partition(":")
     return getattr(import_module(module), opener)(context.paths.model(name), precision, context.experiment.encoding_of(name).batch_size)
+
+
+def open_scorer(context: Context, name: str, precision: Precision) -> PairScorer:
+    """What scores queries with passages, as the kind of the model ``name`` says how it is opened."""
+    module, _, opener = context.experiment.system(name).scorer.partition(":")
+    return getattr(import_module(module), opener).open(context.paths.model(name), precision)

@@ -59,14 +59,14 @@ def rerank_run(
         If the run names a query that the split does not have.
     """
     asked = _query_texts(texts, rankings)
-    queries, hints = scorer.joiner.queries(asked), LexicalHints(index, asked) if index else None
+    queries, hints = scorer.queries(asked), LexicalHints(index, asked) if index else None
     for first in range(0, len(rankings), QUERIES_AT_ONCE):
         chunk = rankings[first : first + QUERIES_AT_ONCE]
         rows = [ranking.passages[:depth] for ranking in chunk]
         lengths = [len(own) for own in rows]
         repeated, flat = np.repeat(np.arange(first, first + len(chunk)), lengths), np.concatenate(rows)
-        pairs = scorer.joiner.join(queries.take(repeated), passages.take(flat), hints and hints(repeated, flat))
-        for ranking, logits in zip(chunk, np.split(scorer.score_tokens(pairs), np.cumsum(lengths)[:-1])):
+        scores = scorer.score_pairs(queries, repeated, passages.take(flat), hints and hints(repeated, flat))
+        for ranking, logits in zip(chunk, np.split(scores, np.cumsum(lengths)[:-1])):
             yield reranked(ranking, logits)
 
 

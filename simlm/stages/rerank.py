@@ -1,9 +1,9 @@
-"""Re-rank a system's runs with a cross-encoder, on all evaluated splits.
+"""Re-rank a system's runs with a cross-encoder or late interaction, on all evaluated splits.
 
     simlm rerank --config config/smoke.yaml --model reranker
 
 The top `rerank_depth` passages of the candidates (`rerank`, or the system its negatives come from) get the
-cross-encoder's logit; the others keep their order below them. Runs go to results/<experiment>/runs/<model>.
+model's score; the others keep their order below them. Runs go to results/<experiment>/runs/<model>.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Annotated
 from simlm.context import Context
 
 
-def rerank(context: Context, name: Annotated[str, "cross-encoder of the graph"]) -> None:
+def rerank(context: Context, name: Annotated[str, "re-ranker or re-ranking of the graph"]) -> None:
     """Write the re-ranked runs of all judged splits, and the record."""
     from simlm import hardware
     from simlm.corpus.store import CorpusStore
     from simlm.lexical.bm25 import Bm25Index
-    from simlm.models.crossencoder import PairScorer
     from simlm.progress import progress, say
+    from simlm.retrieval.prepared import open_scorer
     from simlm.retrieval.rerank import rerank_run
     from simlm.runs.found import Found
     from simlm.runs.runs import read_run, write_trec_run
@@ -30,13 +30,13 @@ def rerank(context: Context, name: Annotated[str, "cross-encoder of the graph"])
     candidates, splits, depth = settings.candidates(), list(experiment.evaluate.splits), settings.rerank_depth
     files = {split: paths.run(candidates, split) for split in splits}
     threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
-    scorer = PairScorer.open(paths.model(name), precision)
+    scorer = open_scorer(context, settings.sorter(name), precision)
     index = Bm25Index.load(paths.bm25, store.sha256) if scorer.lexical_hints else None
     with record:
         rankings = {split: list(Found(read_run(file, store), experiment.evaluate.depth, store.own_rows(split))) for split, file in files.items()}
         say(f"{name} re-ranks the top {depth} of {candidates} on {', '.join(splits)}: {threads} threads, {precision.name} ({precision.reason}).")
         wanted = (ranking.passages[:depth] for run in rankings.values() for ranking in run)
-        passages = PassageCache(store, wanted, scorer.joiner.passages, paths.root / "runs" / name)
+        passages = PassageCache(store, wanted, scorer.passages, paths.root / "runs" / name)
         for split, run in rankings.items():
             again = progress(rerank_run(scorer, passages, store.queries(split), run, depth, index), len(run), f"Re-ranking {split}", unit="queries")
             record.metrics[f"{split}/queries"] = write_trec_run(paths.run(name, split), again, store, tag=name, depth=experiment.evaluate.depth)

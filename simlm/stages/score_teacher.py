@@ -22,9 +22,9 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a bi-enco
     from simlm.config.stages import model_seed
     from simlm.corpus.store import CorpusStore
     from simlm.lexical.hints import LexicalHints
-    from simlm.models.crossencoder import PairScorer
     from simlm.models.manifest import model_fingerprint
     from simlm.progress import say
+    from simlm.retrieval.prepared import open_scorer
     from simlm.training.biencoder import hard_negatives
     from simlm.training.queries import TrainingQueries
     from simlm.training.schedule import total_steps
@@ -36,7 +36,7 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a bi-enco
     teacher, folder = paths.model(settings.teacher), paths.root / "training"
     record, store = context.record("score_teacher", student), CorpusStore(paths.corpus)
     threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
-    scorer = PairScorer.open(teacher, precision)
+    scorer = open_scorer(context, settings.teacher, precision)
     with record:
         trained = TrainingQueries.of(context, settings, seed, store)
         groups, seen = trained.groups, trained.seen

@@ -87,12 +87,12 @@ def score_visited(
     hints
         A :class:`simlm.lexical.hints.LexicalHints` if the scorer reads them.
     """
-    passages = PassageCache(store, [rows], scorer.joiner.passages, folder)
-    queries = scorer.joiner.queries(texts)
+    passages = PassageCache(store, [rows], scorer.passages, folder)
+    queries = scorer.queries(texts)
     for first, last in progress(list(_chunks(offsets)), None, "Scoring with the teacher", unit="blocks"):
         own = rows[offsets[first] : offsets[last]]
         repeated = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
-        scores = scorer.score_tokens(scorer.joiner.join(queries.take(repeated), passages.take(own), hints and hints(repeated, own)))
+        scores = scorer.score_pairs(queries, repeated, passages.take(own), hints and hints(repeated, own))
         for query in range(first, last):
             place = slice(offsets[query] - offsets[first], offsets[query + 1] - offsets[first])
             if place.stop > place.start:

@@ -17,12 +17,15 @@ from simlm.config import validate
 from simlm.context import Context
 from simlm.errors import UserError
 from simlm.hardware import Precision
+from simlm.indexes.late_interaction import maxsim
+from simlm.models import token_scorer
 from simlm.models.folder import save_model
 from simlm.models.given_late_interaction import take_over
 from simlm.models.late_interaction import LateInteractionModel, TokenReader, TokenReading, punctuation_ids
 from simlm.models.manifest import identity_of, read_manifest
 from simlm.models.text import pad
 from simlm.models.token_retriever import open_token_retriever
+from simlm.models.token_scorer import TokenScorer
 from simlm.paths import Paths
 from simlm.retrieval.token_encoder import TokenEncoder
 
@@ -147,6 +150,23 @@ def test_any_encoder_becomes_one_and_brings_markers(tmp_path, tiny_encoder, word
     assert torch.equal(again.projection.weight, opened.projection.weight)
     same(TokenEncoder(folder, FP32).queries(["swap two columns"]), MultiVectorEncoder(str(folder), device="cpu").encode_query(["swap two columns"]))
     assert AutoModel.from_pretrained(folder).config.vocab_size == len(opened.tokenizer)
+
+
+def test_it_scores_pairs_for_others(tmp_path, colbert, monkeypatch):
+    """Re-ranking and teaching: MaxSim of the vectors that a search would compare; what has no vector comes last."""
+    here = given(tmp_path, colbert)
+    take_over(here, "colbert")
+    monkeypatch.setattr(token_scorer, "PASSAGES", 4)
+    scorer, encoder = TokenScorer.open(here.paths.model("colbert"), FP32), TokenEncoder(here.paths.model("colbert"), FP32)
+    which = np.array([2, 0, 0, 1, 2, 2, 1])
+    texts = [TEXTS[i % 3] for i in range(7)]
+    expected = maxsim(encoder.queries(QUERIES), encoder.passages([""] * 7, texts))[which, np.arange(7)]
+    np.testing.assert_allclose(scorer.score_pairs(scorer.queries(QUERIES), which, scorer.passages([""] * 7, texts)), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        scorer.score(QUERIES[1], [""] * 2, texts[3:5]), maxsim(encoder.queries(QUERIES[1:2]), encoder.passages([""] * 2, texts[3:5]))[0], atol=1e-5
+    )
+    scorer.model.skipped = torch.arange(len(scorer.reader.tokenizer))
+    assert scorer.score("it", [""], ["sea"]).tolist() == [-12.0]
 
 
 def test_another_way_of_reading_is_another_model(tmp_path, colbert):

@@ -61,7 +61,9 @@ class TokenRetriever(Retriever):
     noun: ClassVar[str] = "late interaction"
     format: ClassVar[str] = "late_interaction"
     ragged: ClassVar[bool] = True
+    scores: ClassVar[bool] = True
     embedder: ClassVar[str] = "simlm.retrieval.token_encoder:TokenEncoder"
+    scorer: ClassVar[str] = "simlm.models.token_scorer:TokenScorer"
     _rest: ClassVar[tuple[str, ...]] = ("hard_negatives", "epochs", "steps", "batch_size", "learning_rate", "in_batch_weight", "dropout")
 
     def reads_titles(self) -> bool:

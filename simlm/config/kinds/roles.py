@@ -132,6 +132,12 @@ class Reranker(System):
     format: ClassVar[str] = "crossencoder"
     scores: ClassVar[bool] = True
     runs_by: ClassVar[str] = "rerank"
+    scorer: ClassVar[str] = "simlm.models.crossencoder:PairScorer"
+    """``module:class`` whose ``open(folder, precision)`` opens what scores; whatever ``scores`` has one."""
+
+    def sorter(self, name: str) -> str:
+        """The model that sorts for the system called ``name``: itself, unless it borrows one."""
+        return name
 
     def candidates(self) -> str:
         """The system whose runs are re-ranked."""

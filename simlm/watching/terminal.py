@@ -36,7 +36,6 @@ NOISE = (
     "WorkflowError:\nAt least one job did not complete successfully",
     "Complete log",
     "Elapsed time:",
-    "Singularity containers: ignored",
     "Conda environments: ignored",
     "Assuming unrestricted shared filesystem usage",
 )

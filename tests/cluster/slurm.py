@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+INSTALL = "`sudo tests/install-services.sh` installs Debian's packages of Slurm and PostgreSQL"
+"""What README says of the tests that are skipped, in its words."""
 LINK = Path("/etc/slurm/slurm.conf")
 DAEMONS = ("slurmd", "slurmctld", "munged")
 """In the order in which they are ended."""
@@ -67,7 +69,7 @@ def missing() -> str | None:
         return "a Slurm can only be started by root"
     absent = [name for name in ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "runuser") if shutil.which(name) is None]
     if absent:
-        return f"{', '.join(absent)} not found (tests/install-services.sh installs them)"
+        return f"{', '.join(absent)} not found: {INSTALL}"
     if LINK.exists() and not LINK.is_symlink():
         return f"this machine has a Slurm of its own ({LINK})"
     return None

@@ -96,8 +96,8 @@ def workflow_calls(*texts: str) -> list[str]:
 
 
 DOCUMENTED = workflow_calls(*(file.read_text(encoding="utf-8") for file in WORKFLOW_TEXTS))
-STANDS_FOR = ("mine.yaml", "my-experiment.yaml", "experiment.yaml")
-"""Names that documents use for the reader's own configuration."""
+OVERLAY, STANDS_FOR = "mine.yaml", ("mine.yaml", "my-experiment.yaml", "experiment.yaml")
+"""Names that documents use for the reader's own configuration; the first changes a line of the default."""
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,7 @@ def clone(tmp_path_factory):
     (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     for name in STANDS_FOR:
         (folder / name).write_text((ROOT / "config" / "smoke.yaml").read_text())
+    (folder / OVERLAY).write_text("models: {distilled: {learning_rate: 0.0005}}\n")
     for name, line in (("my-profile", "cores: 2"), ("only-plan", "dry-run: true")):
         (folder / name).mkdir()
         (folder / name / "config.yaml").write_text(line + "\n")

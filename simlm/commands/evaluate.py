@@ -38,6 +38,7 @@ def evaluate_by_hand(arguments: argparse.Namespace) -> None:
     from simlm.corpus.qrels import read_qrels
     from simlm.errors import UserError
     from simlm.evaluation.metrics import evaluate_run, parse_metrics
+    from simlm.evaluation.numbers import figure
     from simlm.progress import say
     from simlm.runs.runs import read_trec_run
 
@@ -48,9 +49,9 @@ def evaluate_by_hand(arguments: argparse.Namespace) -> None:
     if arguments.per_query:
         for name, values in evaluation.values.items():
             for query_id, value in zip(evaluation.query_ids, values.tolist()):
-                print(f"{query_id}\t{measures[name]}\t{value:.4f}")
+                print(f"{query_id}\t{measures[name]}\t{figure(value)}")
     for name, value in evaluation.averages.items():
-        print(f"{measures[name]}\t{value:.4f}")
+        print(f"{measures[name]}\t{figure(value)}")
     print(f"queries\t{len(evaluation.query_ids)}")
     if evaluation.missing:
         print(f"of which the run lacks\t{evaluation.missing}")

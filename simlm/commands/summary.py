@@ -2,6 +2,7 @@
 
 simlm summary                       the default, config/config.yaml
 simlm summary --experiment smoke
+simlm summary --experiment smoke --format tex    the same figures, to paste
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``simlm summary``."""
     add_experiment_options(parser)
     parser.add_argument("--next", action="store_true", help="end with three commands that use what was trained")
+    parser.add_argument(
+        "--format",
+        choices=("text", "md", "tex", "csv"),
+        default="text",
+        help="text for the terminal (default), or the table alone as Markdown, LaTeX or CSV, with what the systems cost",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,16 +42,25 @@ def run(arguments: argparse.Namespace) -> int:
         command = f"snakemake --cores {machine_cores()} --configfile {' '.join(map(str, files_of(arguments)))} -- all"
         raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `{command}` goes on with it")
     context.require_belonging()
-    from simlm.evaluation.compare import MetricRow, read_rows
-    from simlm.evaluation.table import metrics_text
+    from simlm.evaluation.compare import MetricRow, read_comparisons, read_rows
+    from simlm.evaluation.table import legend, metrics_text
     from simlm.evaluation.variants import read_variants, variants_text
     from simlm.records.stages import cautions, elsewhere, read_stages
 
-    splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
     stages = read_stages(context.experiment, paths)
+    if arguments.format != "text":
+        from simlm.report.formats import FORMATS, read_results
+
+        print(FORMATS[arguments.format](read_results(context, stages)), end="")
+        return 0
+    splits = sorted(evaluate.splits, key=lambda split: split != evaluate.main_split)
+    rows, tests = read_rows(paths.metrics_table, MetricRow), read_comparisons(paths.comparisons)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for sentence in cautions(stages):
         print(f"Caution: {sentence}.\n")
-    print(metrics_text(read_rows(paths.metrics_table, MetricRow), splits, evaluate.splits))
+    print(metrics_text(rows, splits, tests, judged=evaluate.splits, main=evaluate.main_metric, width=width))
+    if tests:
+        print(f"\n{legend(tests)}")
     if context.experiment.variants:
         print("\n" + variants_text(read_variants(paths.variants), splits))
     for stage, differing in elsewhere(stages).items():

@@ -82,6 +82,16 @@ def canonical_metric(name: str) -> str:
     return f"{known}{parameters}@{int(number)}"
 
 
+def spoken_metric(name: str) -> str:
+    """What papers call a metric of canonical name: that of ir-measures except for MRR and MAP.
+
+    >>> [spoken_metric(name) for name in ("RR@10", "AP", "AP@100", "RR(rel=2)@10", "nDCG@10", "Rprec")]
+    ['MRR@10', 'MAP', 'MAP@100', 'MRR(rel=2)@10', 'nDCG@10', 'Rprec']
+    """
+    known = re.match(r"(RR|AP)(?![A-Za-z])", name)
+    return {"RR": "MRR", "AP": "MAP"}[known[1]] + name[2:] if known else name
+
+
 Metric = Annotated[str, AfterValidator(canonical_metric)]
 
 

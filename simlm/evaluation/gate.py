@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simlm.config.published import Published, counterparts, load_published, origin_of, published_file, titles_of
+from simlm.evaluation import numbers
 from simlm.evaluation.compare import MetricRow
 
 if TYPE_CHECKING:
@@ -135,6 +136,6 @@ def text_table(lines: list[Verdict]) -> str:
 
     table = [["system", "split", "metric", "here", "published", "difference", "tolerance", "verdict"]]
     for line in lines:
-        numbers = [f"{line.value:.4f}", f"{line.published:.4f}", f"{line.difference:+.4f}", f"{line.tolerance:.4f}"]
-        table.append([line.system, line.split, line.metric, *numbers, line.verdict + (f" ({line.reason})" if line.reason != "-" else "")])
+        cells = [numbers.figure(line.value), numbers.figure(line.published), numbers.signed(line.difference), numbers.figure(line.tolerance)]
+        table.append([line.system, line.split, line.metric, *cells, line.verdict + (f" ({line.reason})" if line.reason != "-" else "")])
     return columns(table, left=3)

@@ -7,10 +7,12 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from simlm.config.metrics import spoken_metric
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.evaluation.files import write_evaluation
 from simlm.evaluation.metrics import Evaluation, evaluate_run, parse_metrics
+from simlm.evaluation.numbers import figure
 from simlm.files import sha256_file
 from simlm.hardware import available_cores
 from simlm.progress import say
@@ -35,7 +37,7 @@ def evaluate_systems(paths: Paths, settings: Evaluate, systems: list[str], split
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         for (system, split), evaluation in zip(tasks, (pool.map if pool else map)(judge, *zip(*tasks))):
             evaluations[system, split] = evaluation
-            say(f"{system} on {split}: " + ", ".join(f"{name} {value:.4f}" for name, value in evaluation.averages.items()))
+            say(f"{system} on {split}: " + ", ".join(f"{spoken_metric(name)} {figure(value)}" for name, value in evaluation.averages.items()))
     return evaluations
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from simlm.config.graph import expected_above
+from simlm.config.metrics import spoken_metric
 from simlm.evaluation.compare import Values, p_value
 from simlm.evaluation.metrics import mean
+from simlm.evaluation.numbers import figure, p_text
 
 if TYPE_CHECKING:
     from simlm.config.experiment import Experiment
@@ -35,5 +37,5 @@ def shortfalls(experiment: Experiment, values: Values) -> Iterator[str]:
             continue
         p = p_value(values, (name, against), split, metric, settings, experiment.seed)
         if p < CERTAIN:
-            figures = f"{metric} on {split} {own:.3f} against {other:.3f}, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+            figures = f"{spoken_metric(metric)} on {split} {figure(own)} against {figure(other)}, p {p_text(p)}"
             yield f"{name} is worse than {against} ({figures}): {experiment.system(name).shortfall(name, against)}"

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlm.config.metrics import spoken_metric
 from simlm.evaluation.compare import ComparisonRow, MetricRow, Values, average_rows, comparison_rows, read_rows
 from simlm.evaluation.metrics import mean
+from simlm.evaluation.numbers import figure
 from simlm.evaluation.table import columns
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def _welch(first: list[float], second: list[float]) -> float:
     """Two-sided p-value of Welch's t-test; nan where a side is a single number.
 
     >>> round(_welch([0.50, 0.52, 0.51], [0.55, 0.57, 0.53]), 3), _welch([0.5], [0.6, 0.7])
-    (0.051, nan)
+    (0.055, nan)
     """
     from scipy.special import stdtr
 
@@ -118,7 +120,7 @@ def value_text(row: VariantRow | MetricRow) -> str:
     '0.2500 ± 0.0041'
     """
     spread = getattr(row, "spread", math.nan)
-    return f"{row.value:.4f}" + ("" if math.isnan(spread) else f" ± {spread:.4f}")
+    return figure(row.value) + ("" if math.isnan(spread) else f" ± {figure(spread)}")
 
 
 def variants_text(rows: list[VariantRow], splits: list[str]) -> str:
@@ -127,7 +129,7 @@ def variants_text(rows: list[VariantRow], splits: list[str]) -> str:
     for split in splits:
         here = [row for row in rows if row.split == split]
         metrics, found = list(dict.fromkeys(row.metric for row in here)), {(row.variant, row.metric): row for row in here}
-        lines = [[f"{split}, mean ± spread of the seeds", "seeds", *metrics]]
+        lines = [[f"{split}, mean ± spread of the seeds", "seeds", *map(spoken_metric, metrics)]]
         for name in dict.fromkeys(row.variant for row in here):
             lines.append([name, str(found[name, metrics[0]].runs), *(value_text(found[name, metric]) for metric in metrics)])
         blocks += [columns(lines)] if here else []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simlm.config.graph import node_of
 from simlm.config.stages import model_seed
 from simlm.errors import UserError
+from simlm.evaluation.numbers import figure
 from simlm.files import write_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _metrics(context: Context, name: str) -> str:
         return ""
     names = list(found[0][1])
     lines = ["| split | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {split} | " + " | ".join(f"{values[metric]:.4f}" if metric in values else "" for metric in names) + " |" for split, values in found]
+    lines += [f"| {split} | " + " | ".join(figure(values[metric]) if metric in values else "" for metric in names) + " |" for split, values in found]
     return "\n## Results\n\n" + "\n".join(lines) + "\n"
 
 

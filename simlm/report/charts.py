@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simlm.evaluation.numbers import figure as figure_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -52,7 +54,7 @@ def interval_chart(title: str, systems: list[str], rows: list[MetricRow], baseli
         row, colour = found[system], PALETTE[0] if system != shown[0] else PALETTE[1]
         axes.plot([row.ci_low, row.ci_high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round", alpha=0.55)
         axes.plot([row.value], [place], "o", color=colour, markersize=6)
-        axes.annotate(f"{row.value:.3f}", (row.ci_high, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
+        axes.annotate(figure_of(row.value), (row.ci_high, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
     if baseline is not None:
         axes.axvline(baseline, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.6)
     axes.set_yticks(range(len(shown)), reversed(shown))

@@ -8,15 +8,18 @@ from typing import Any
 
 import simlm
 from simlm.config.graph import headline_system
+from simlm.config.metrics import spoken_metric
 from simlm.context import Context
 from simlm.errors import UserError
-from simlm.evaluation import gate
+from simlm.evaluation import gate, numbers
 from simlm.evaluation.compare import ComparisonRow, MetricRow, read_comparisons, read_metrics, read_rows
+from simlm.evaluation.results import result_rows
 from simlm.evaluation.table import relevance_text
 from simlm.files import read_manifest, write_text
 from simlm.records.stages import Stage, cautions, elsewhere, read_stages
 from simlm.report import charts, tables
 from simlm.report.examples import examples
+from simlm.report.formats import gather, write_results
 from simlm.report.graph import graph_svg
 from simlm.report.steps import steps
 from simlm.report.variants import variants_section
@@ -25,7 +28,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(context: Context) -> Path:
-    """Write ``report.html`` and the charts as files of their own (``plots/*.svg``); returns the report's path.
+    """Write ``report.html``, the charts (``plots/*.svg``) and the table (``results.md``, ``.tex``, ``.csv``) as files of their own; returns the report's path.
 
     Raises
     ------
@@ -44,6 +47,7 @@ def write_report(context: Context) -> Path:
     page = render(context, rows, comparisons, stages, metric_charts, curve_charts, variants)
     for chart in [*metric_charts, *([variants["chart"]] if variants else []), *(chart for _, group, _ in curve_charts for chart in group)]:
         write_text(paths.root / "plots" / f"{_file_name(chart.title)}.svg", chart.alone)
+    write_results(gather(context, rows, comparisons, stages), paths.root)
     write_text(paths.report, page)
     return paths.report
 
@@ -62,7 +66,8 @@ def render(
     from markupsafe import Markup
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": tables.duration, "p": tables.p_text, "stars": tables.stars, "svg": Markup}
+    environment.filters |= {"duration": tables.duration, "p": numbers.p_text, "figure": numbers.figure, "signed": numbers.signed, "svg": Markup}
+    environment.filters |= {"spoken": spoken_metric, "interval": lambda cell: numbers.interval(cell.low, cell.high)}
     experiment = context.experiment
     resources, manifest = tables.resource_rows(stages), _manifest(context.paths.corpus)
     values: dict[str, Any] = {
@@ -71,7 +76,7 @@ def render(
         "version": simlm.__version__,
         "style": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         "headline": headline(context, rows, comparisons),
-        "tables": {split: tables.metric_table(experiment, split, rows, comparisons) for split in _splits(context)},
+        "tables": {split: result_rows(rows, comparisons, split) for split in _splits(context)},
         "comparisons": comparisons,
         "queries": {row.split: row.n_queries for row in rows},
         "levels": {split: relevance_text(judged) for split, judged in experiment.evaluate.splits.items()},
@@ -159,7 +164,7 @@ def _metric_charts(context: Context, rows: list[MetricRow]) -> list[charts.Chart
         chosen = [row for row in rows if row.split == evaluate.main_split and row.metric == metric]
         base = next((row.value for row in chosen if row.system == evaluate.baseline), None)
         if chosen:
-            made.append(charts.interval_chart(f"{metric} on {evaluate.main_split}", evaluate.systems, chosen, base))
+            made.append(charts.interval_chart(f"{spoken_metric(metric)} on {evaluate.main_split}", evaluate.systems, chosen, base))
     return made
 
 

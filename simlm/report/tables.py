@@ -1,93 +1,13 @@
-"""Tables of the report: systems × metrics, significance marks, published numbers, time and memory, provenance."""
+"""Tables of the report: time and memory, provenance, what is said of titles and sizes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from simlm.config import Experiment
-from simlm.config.graph import counterparts
 from simlm.context import Context
-from simlm.evaluation.compare import ComparisonRow, MetricRow
 from simlm.files import read_manifest
 from simlm.records.stages import Stage
-
-LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
-
-
-def stars(p: float) -> str:
-    """Usual marks of a corrected p-value.
-
-    >>> stars(0.0004), stars(0.03), stars(0.2)
-    ('***', '*', '')
-    """
-    return next((mark for level, mark in LEVELS if p < level), "")
-
-
-def p_text(p: float) -> str:
-    """A p-value as people write it.
-
-    >>> p_text(0.00002), p_text(0.0312), p_text(1.0)
-    ('< 0.001', '0.031', '1')
-    """
-    return "< 0.001" if p < 0.001 else f"{p:.3f}".rstrip("0").rstrip(".")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One value with its interval and marks; ``over_previous`` is against the system it builds on, ``versus`` explains the marks in words."""
-
-    value: float
-    low: float
-    high: float
-    best: bool
-    over_baseline: str
-    over_previous: str
-    versus: str
-
-
-@dataclass(frozen=True)
-class SystemRow:
-    """One system of the table; ``kind`` and ``about`` say what it is."""
-
-    name: str
-    kind: str
-    about: str
-    cells: dict[str, Cell | None]
-
-
-def metric_table(experiment: Experiment, split: str, rows: list[MetricRow], comparisons: list[ComparisonRow]) -> list[SystemRow]:
-    """All evaluated systems on one split."""
-    evaluate = experiment.evaluate
-    found = {(row.system, row.metric): row for row in rows if row.split == split}
-    tests = {(row.system, row.against, row.metric): row for row in comparisons if row.split == split}
-    best = {metric: max((found[key].value for key in found if key[1] == metric), default=None) for metric in evaluate.metrics}
-    table = []
-    for name in evaluate.systems:
-        previous = next(iter(counterparts(experiment, name)), None)
-        cells = {metric: _cell(found.get((name, metric)), best[metric], tests, evaluate.baseline, previous) for metric in evaluate.metrics}
-        system = experiment.system(name)
-        table.append(SystemRow(name, system.kind, system.about(), cells))
-    return table
-
-
-def _cell(row: MetricRow | None, best: float | None, tests: dict[tuple[str, str, str], ComparisonRow], baseline: str, previous: str | None) -> Cell | None:
-    if row is None:
-        return None
-    marks, words = {}, []
-    for role, against in (("baseline", baseline), ("previous", previous)):
-        test = tests.get((row.system, against, row.metric)) if against else None
-        marks[role] = "" if test is None else _mark(test)
-        if test is not None and not (role == "previous" and against == baseline):
-            words.append(
-                f"{test.difference:+.4f} against {against} (p {p_text(test.p_holm)} {test.test}, Holm; {test.wins} won, {test.losses} lost, {test.ties} tied)"
-            )
-    return Cell(row.value, row.ci_low, row.ci_high, best is not None and row.value >= best, marks["baseline"], marks["previous"], "; ".join(words))
-
-
-def _mark(test: ComparisonRow) -> str:
-    mark = stars(test.p_holm)
-    return mark and ("↑" if test.difference > 0 else "↓") + mark
 
 
 def is_small(context: Context) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simlm.evaluation.numbers import figure as value_figure
 from simlm.evaluation.variants import VariantRow, VariantTest, read_variant_tests, read_variants, turned, value_text, variants_of
 from simlm.report import charts
 
@@ -65,7 +66,7 @@ def variants_chart(title: str, rows: list[VariantRow], single: dict[str, list[fl
         axes.plot([row.ci_low, row.ci_high], [place, place], color=charts.PALETTE[0], linewidth=2.2, solid_capstyle="round", alpha=0.45)
         axes.plot(single[row.variant], [place] * len(single[row.variant]), "o", color=charts.PALETTE[1], markersize=4.5, fillstyle="none")
         axes.plot([row.value], [place], "o", color=charts.PALETTE[0], markersize=6)
-        axes.annotate(f"{row.value:.3f}", (row.ci_high, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9, color=charts.INK)
+        axes.annotate(value_figure(row.value), (row.ci_high, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9, color=charts.INK)
     axes.set_yticks(range(len(rows)), [row.variant for row in reversed(rows)])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.14)

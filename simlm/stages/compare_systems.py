@@ -20,7 +20,7 @@ def compare_systems(context: Context) -> None:
     from simlm.config.graph import compared_pairs
     from simlm.evaluation import compare, variants
     from simlm.evaluation.shortfalls import shortfalls
-    from simlm.evaluation.table import comparisons_text, metrics_text
+    from simlm.evaluation.table import comparisons_text, legend, metrics_text
 
     experiment, paths = context.experiment, context.paths
     settings = experiment.evaluate
@@ -44,8 +44,8 @@ def compare_systems(context: Context) -> None:
         for sentence in shortfalls(experiment, values[settings.main_split]):
             record.caution(sentence)
         record.metrics = {f"{row.split}/{row.system}/{row.metric}": row.value for row in averages}
-    print(metrics_text(averages, splits))
+    print(metrics_text(averages, splits, tests, judged=settings.splits, main=settings.main_metric))
     if experiment.variants:
         print("\n" + variants.variants_text(means, splits))
     if tests:
-        print("\n" + comparisons_text(tests, averages, settings.main_split, settings.main_metric))
+        print(f"\n{legend(tests)}\n\n{comparisons_text(tests, settings.main_split, settings.main_metric)}")

@@ -1,7 +1,7 @@
 """Write the report of an experiment: one HTML file that opens offline.
 
 It reads metrics.tsv, the comparisons, the records, curves and benchmarks of the stages, the runs and the corpus; the
-charts are also written as files of their own, to plots/.
+charts are also written as files of their own, to plots/, and so is the table, to results.md, results.tex and results.csv.
 
     simlm report --config config/config.yaml
     simlm report --experiment pydocs

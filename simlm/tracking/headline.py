@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from simlm.config import Experiment
 from simlm.config.graph import headline_system
+from simlm.config.metrics import spoken_metric
+from simlm.evaluation.numbers import figure
 from simlm.tracking.names import mlflow_name
 
 if TYPE_CHECKING:
@@ -46,9 +48,14 @@ def description(experiment: Experiment, rows: list[MetricRow]) -> str:
     table = {(row.system, row.metric): row.value for row in rows if row.split == split}
     if not table:
         return f"Experiment **{experiment.name}**; nothing has been evaluated yet."
-    lines = [f"Experiment **{experiment.name}**, split `{split}`:", "", f"| system | {' | '.join(metrics)} |", "|---|" + "---:|" * len(metrics)]
+    lines = [
+        f"Experiment **{experiment.name}**, split `{split}`:",
+        "",
+        f"| system | {' | '.join(map(spoken_metric, metrics))} |",
+        "|---|" + "---:|" * len(metrics),
+    ]
     for system in experiment.evaluate.systems:
-        cells = [f"{table[system, metric]:.4f}" if (system, metric) in table else "–" for metric in metrics]
+        cells = [figure(table[system, metric]) if (system, metric) in table else "–" for metric in metrics]
         lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

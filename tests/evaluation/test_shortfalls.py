@@ -53,7 +53,7 @@ def test_what_is_worse_is_said_with_its_figures_and_its_setting(experiment):
         "first is worse than start", "reranker is worse than bm25", "reranker is worse than second", "fusion is worse than bm25",
     ]  # fmt: skip
     own, other = (values[name]["nDCG@10"] for name in ("first", "start"))
-    assert f"nDCG@10 on test {own.mean():.3f} against {other.mean():.3f}, p < 0.001" in said["first is worse than start"]
+    assert f"nDCG@10 on test {own.mean():.4f} against {other.mean():.4f}, p < 0.001" in said["first is worse than start"]
     settings = ("models.first.learning_rate", "models.reranker.rerank_depth", "second's teacher", "models.fusion")
     assert all(setting in sentence for setting, sentence in zip(settings, said.values()))
 

@@ -84,7 +84,9 @@ def test_all_sections_say_what_the_files_say(written, page):
     assert "simlm: probe" in text
     assert "11 queries won" in text
     assert written.experiment.corpus.path in text
-    assert "↑**" in text
+    html = written.paths.report.read_text(encoding="utf-8")
+    row = re.search(r'<span class="letter">e</span> reranker.*?</tr>', html, re.DOTALL)[0]
+    assert '<span class="marks">&gt;ad</span>' in row, "significantly better than BM25 (a) and the list that it sorts (d)"
     assert "800 MiB" in text
     assert {"results", "steps", "metrics", "curves", "queries", "graph", "resources", "data", "repeat"} <= set(page.ids)
 
@@ -99,7 +101,7 @@ def test_the_command_leaves_a_record_and_plots(made):
     assert main(["report", "--config", str(made.paths.config)]) == 0
     assert made.paths.record("report").exists()
     plots = {file.name for file in (made.paths.root / "plots").iterdir()}
-    assert {"RR@10_on_test.svg", "simlm-loss.svg", "simlm-probe.svg"} <= plots
+    assert {"MRR@10_on_test.svg", "simlm-loss.svg", "simlm-probe.svg"} <= plots
 
 
 def test_cautions_of_the_stages_stand_in_the_report_and_the_summary(made, capsys):
@@ -138,7 +140,7 @@ def test_a_truncated_table_leaves_the_old_report(made):
 def test_a_single_untested_system_gives_a_page(tmp_path):
     values = {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test"}
     made = MadeResults(tmp_path / "results", evaluate=values)
-    assert "Did each step help?" in write_report(made.context).read_text(encoding="utf-8")
+    assert "Was each step better?" in write_report(made.context).read_text(encoding="utf-8")
 
 
 def test_each_step_is_measured_against_what_it_builds_on(made):
@@ -166,6 +168,19 @@ def test_the_steps_are_those_of_the_table_with_what_changed(made):
     assert found["reranker"].change == "its top 200 re-ranked by a cross-encoder"
     assert found["distilled"].change == "hard negatives from retriever2 instead of retriever1; distils reranker"
     assert found["fusion"].change == "reciprocal rank fusion with bm25"
+
+
+def test_a_step_that_changed_several_settings_says_so(made):
+    table = read_comparisons(made.paths.comparisons)
+    changed = {"epochs": 2, "temperature": 0.05, "query_length": 16, "threads": 3}
+    distilled = made.experiment.models["distilled"].model_copy(update=changed)
+    experiment = made.experiment.model_copy(update={"models": {**made.experiment.models, "distilled": distilled}})
+    step = next(step for step in steps(experiment, table) if step.system == "distilled")
+    assert step.settings == ["epochs 1 → 2", "temperature 0.02 → 0.05", "query_length 32 → 16"], "threads change no result"
+    assert step.comparison.p_holm < 0.05
+    assert step.verdict == "better, by 5 changes together"
+    alone = next(step for step in steps(made.experiment, table) if step.system == "fusion")
+    assert alone.verdict == "better"
 
 
 def test_published_figures_stand_beside_ours_on_ms_marco_alone(tmp_path, written):

@@ -82,7 +82,6 @@ class Retriever(System):
     afterwards: ClassVar[tuple[str, ...]] = ("encoding", "index")
     """Blocks that only matter when the model is trained; they belong to ``not_trained``."""
     compared_by: ClassVar[tuple[str, ...]] = ("init", "negatives", "teacher")
-    _rest: ClassVar[tuple[str, ...]] = ("hard_negatives", "epochs", "steps", "batch_size", "learning_rate", "contrastive_weight", "temperature", "dropout")
 
     encoding: Encoding | None = Field(None, description="How this model embeds the corpus; what is left out, and null, is as in the experiment's `encoding`.")
     index: Index | None = Field(None, description="The index of this model's vectors; what is left out, and null, is as in the experiment's `index`.")
@@ -104,8 +103,7 @@ class Retriever(System):
                 parts.append(f"distils {new}" if new else f"without the teacher {old}")
             else:
                 parts.append(f"{field} {_short(old)} → {_short(new)}")
-        parts += [f"{field} {_short(old)} → {_short(new)}" for field, old, new in _differences(self, other, self._rest)]
-        return "; ".join(parts) or "nothing but the name"
+        return "; ".join(parts)
 
     def shortfall(self, name: str, against: str) -> str:
         rate, place = getattr(self, "learning_rate", None), f"models.{name}"
@@ -190,6 +188,18 @@ class Fused(System):
 def _differences(new: System, old: System, fields: tuple[str, ...]) -> list[tuple[str, Any, Any]]:
     pairs = [(field, getattr(old, field, None), getattr(new, field, None)) for field in fields]
     return [(field, one, other) for field, one, other in pairs if one != other]
+
+
+def other_settings(new: System, old: System) -> list[str]:
+    """What else differs between two systems of one role than :meth:`System.change` says: every setting that both have and that changes results.
+
+    >>> from simlm.config.kinds.fusion import Fusion
+    >>> other_settings(Fusion(kind="fusion", of=["a", "b"], k=10), Fusion(kind="fusion", of=["a", "b"]))
+    ['k 60 → 10']
+    """
+    said = {"kind", "of", *new.compared_by, *getattr(new, "not_trained", ())}
+    both = tuple(field for field in type(new).model_fields if field in type(old).model_fields and field not in said)
+    return [f"{field} {_short(before)} → {_short(after)}" for field, before, after in _differences(new, old, both)]
 
 
 def relatedness(system: System, other: System) -> int:

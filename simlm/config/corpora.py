@@ -64,6 +64,18 @@ class CorpusBlock(Block):
         """Splits that the source itself has."""
         raise NotImplementedError
 
+    def has_judgements(self, split: str) -> bool:
+        """Whether passages are judged for the queries of a split."""
+        return True
+
+    def has_answers(self, split: str) -> bool:
+        """Whether the queries of a split are questions that come with answers."""
+        return False
+
+    def source_of(self, split: str) -> str:
+        """The split of the source that a split of the store is cut from, or is."""
+        return self.partition.of if self.partition and split in self.partition.parts else split
+
     def split_names(self) -> list[str]:
         """Splits of the corpus store: those of the source, the one that is cut replaced by its parts."""
         if not self.partition:
@@ -118,6 +130,10 @@ class PythonDocs(CorpusBlock):
         return self
 
 
+WITH_ANSWERS = "dpr-w100"
+"""The collection of ir_datasets whose queries are questions with answers: DPR's Wikipedia, with Natural Questions and TriviaQA."""
+
+
 class IrDatasets(CorpusBlock):
     """A collection of ir_datasets (https://ir-datasets.com)."""
 
@@ -125,6 +141,12 @@ class IrDatasets(CorpusBlock):
     passages: str = Field(description="Id whose documents are the corpus.", examples=["msmarco-passage"])
     splits: dict[str, str] = Field(
         min_length=1, description="Split name → ir_datasets id with queries and qrels.", examples=[{"train": "msmarco-passage/train/judged"}]
+    )
+    questions: dict[str, str] = Field(
+        {},
+        description="Split name → questions with answers instead of judgements: a file as DPR's `nq-test.qa.csv` (question, tab, list of answers), "
+        "local or an address, which is fetched into the folder `questions` of ir_datasets' home.",
+        examples=[{"test": "https://dl.fbaipublicfiles.com/dpr/data/retriever/nq-test.qa.csv"}],
     )
     titles: Literal["none", "rocketqa"] = Field(
         "none",
@@ -138,7 +160,20 @@ class IrDatasets(CorpusBlock):
     )
 
     def source_splits(self) -> list[str]:
-        return list(self.splits)
+        return [*self.splits, *self.questions]
+
+    def has_judgements(self, split: str) -> bool:
+        return self.source_of(split) not in self.questions
+
+    def has_answers(self, split: str) -> bool:
+        source = self.source_of(split)
+        return source in self.questions or self.splits[source].startswith(f"{WITH_ANSWERS}/")
+
+    @model_validator(mode="after")
+    def _each_split_once(self) -> IrDatasets:
+        if double := sorted(set(self.splits) & set(self.questions)):
+            raise ValueError(f"questions: '{double[0]}' is also one of 'splits'; choose another name")
+        return self
 
     def title_source(self) -> str | None:
         """The data set that the titles are taken from, or None."""

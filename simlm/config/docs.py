@@ -59,6 +59,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `smoke.yaml` | the same graph on a few hundred passages, for tests |
 | `msmarco.yaml` | MS MARCO and TREC DL 2019, 2020 with the paper's settings (docs/msmarco.md) |
 | `msmarco-budget.yaml` | the same for one accelerator, with an eighth of the pre-training |
+| `nq.yaml` | Natural Questions over DPR's Wikipedia with the paper's settings, judged by answers (docs/nq.md) |
 | `authors-code.yaml` | laid over `msmarco.yaml`: what the authors' code does beside the paper |
 | `released.yaml` | the authors' checkpoints judged on MS MARCO, without training |
 | `msmarco-systems.yaml` | laid over `msmarco.yaml`: the systems that the paper compares with, with their own papers' settings (docs/systems.md) |
@@ -73,7 +74,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `examples/colbertv2.yaml` | laid over `config.yaml`: late interaction in two rounds, with a compressed index (docs/systems.md) |
 | `examples/rocketqav2.yaml` | laid over `config.yaml`: a retriever and a re-ranker that learn from each other (docs/systems.md) |
 | `examples/seeds.yaml` | laid over `config.yaml`: another seed and both as one variant, a harder task, other tests |
-| `published.yaml` | no experiment: published figures and tolerances, which the gate compares with |
+| `published.yaml`, `published-nq.yaml` | no experiments: published figures and tolerances, which the gate compares with |
 """
 
 

@@ -30,6 +30,12 @@ class Tokenizer(Block):
 class Negatives(Block):
     """Hard negatives: the top passages of a system, minus all positives of the query."""
 
+    relevance: int = Field(1, ge=1, description="Least grade of a training positive.")
+    answers: Literal["ignored", "left_out", "positives"] = Field(
+        "ignored",
+        description="What a passage is that contains an answer to the question, where questions come with answers: `left_out` makes it no negative, "
+        "`positives` one more positive.",
+    )
     depth: int = Field(200, ge=1, description="Depth of the run that is mined.")
     sample: int = Field(200, ge=1, description="Negatives sampled from it per query.")
     pad_to: int = Field(210, ge=0, description="Lists are filled to this length with random passages that are neither positive nor in the run.")
@@ -59,6 +65,7 @@ class Evaluate(Block):
         ["RR@10", "R@50", "R@1000", "nDCG@10", "AP"],
         min_length=1,
         description="ir-measures names, or other usual ones (`MRR@10`, `map`, `ndcg_cut_10`, `R@1k`); the relevance level is put in per split. "
+        "`Answer@20`: the share of questions with an answer in the text of one of the first 20 passages. "
         "Left out, those of the default that `depth` allows.",
     )
     baseline: str = Field(LEXICAL, description="System that all others are tested against.")

@@ -13,6 +13,7 @@ from simlm.config.experiment import Experiment
 from simlm.config.kinds.base import ROLES, System
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.kinds.roles import relatedness
+from simlm.config.metrics import by_answers
 from simlm.config.remote import HUB_ID
 from simlm.errors import nearest
 
@@ -343,9 +344,22 @@ def _check_evaluation(experiment: Experiment) -> None:
         raise GraphError(
             ("evaluate", "main_metric"), f"'{evaluate.main_metric}' is not among evaluate.metrics{nearest(evaluate.main_metric, evaluate.metrics)}"
         )
+    _check_judged_by(experiment)
     if searched_for_training(experiment) and "train" not in splits:
         what = "hard negatives are mined for" if mined_systems(experiment) else "the weights of a fusion are chosen on"
         raise GraphError(("corpus",), f"{what} the split 'train', which the corpus does not have; name one of its splits 'train' or use partition")
+
+
+def _check_judged_by(experiment: Experiment) -> None:
+    """Metrics that a split cannot be judged by, and negatives that no answer can be looked for in."""
+    for split in experiment.evaluate.splits:
+        for i, metric in enumerate(experiment.evaluate.metrics):
+            if by_answers(metric) and not experiment.corpus.has_answers(split):
+                raise GraphError(("evaluate", "metrics", i), f"{metric} is judged by the answers of questions, which the split '{split}' does not have")
+            if not by_answers(metric) and not experiment.corpus.has_judgements(split):
+                raise GraphError(("evaluate", "metrics", i), f"{metric} needs judged passages, but the split '{split}' has answers alone; take Answer@20")
+    if experiment.negatives.answers != "ignored" and "train" in experiment.corpus.split_names() and not experiment.corpus.has_answers("train"):
+        raise GraphError(("negatives", "answers"), "the queries of the split 'train' come without answers; leave it out")
 
 
 def _check_variants(experiment: Experiment) -> None:

@@ -27,14 +27,19 @@ ALIASES = {
     "SetF": ("setf",),
     "SetAP": ("setap", "setmap"),
     "NumRet": ("numret",),
+    "Answer": ("answer", "answers", "answermatch"),
 }
-"""ir-measures' name → names that trec_eval, BEIR, MTEB and papers use, in lower case and without separators."""
+"""ir-measures' name (of :data:`ANSWER`, ours) → names that trec_eval, BEIR, MTEB and papers use, in lower case and without separators."""
 
-NEEDS_DEPTH = ("R", "P", "Success", "Judged", "IPrec")
+ANSWER = "Answer"
+"""Share of questions with an answer in one of the first passages (:mod:`simlm.evaluation.answers`); judged by answers instead of judgements."""
+
+NEEDS_DEPTH = ("R", "P", "Success", "Judged", "IPrec", ANSWER)
 TAKES_DEPTH = (*NEEDS_DEPTH, "RR", "AP", "nDCG")
 
 _ELSEWHERE = {
-    "accuracy": "ir-measures counts pairs of passages under this name; the share of queries with a relevant passage is Success@10",
+    "accuracy": "ir-measures counts pairs of passages under this name; the share of queries with a relevant passage is Success@10, "
+    "that of questions with an answer in a passage Answer@10",
     "err": "ir-measures leaves it to a Perl script that takes whole numbers as ids alone; nDCG@20 reads the grades too",
 }
 """Names that ir-measures knows, but that cannot be computed here for all ids."""
@@ -90,6 +95,15 @@ def spoken_metric(name: str) -> str:
     """
     known = re.match(r"(RR|AP)(?![A-Za-z])", name)
     return {"RR": "MRR", "AP": "MAP"}[known[1]] + name[2:] if known else name
+
+
+def by_answers(name: str) -> bool:
+    """Whether a metric of canonical name is judged by answers.
+
+    >>> by_answers("Answer@20"), by_answers("R@20")
+    (True, False)
+    """
+    return name.partition("@")[0] == ANSWER
 
 
 Metric = Annotated[str, AfterValidator(canonical_metric)]

@@ -39,6 +39,7 @@ def remote_inputs(experiment: Experiment) -> dict[str, Any]:
         found["models"] = models
     if block.source == "ir_datasets":
         found["corpus"] = {"passages": block.passages, "splits": block.splits, "titles": block.title_source()}
+        found["corpus"] |= {"questions": block.questions} if block.questions else {}
     elif block.source == "hub" and is_hub_id(block.id):
         found["corpus"] = {"id": block.id, "revision": block.revision, "qrels": block.qrels}
     return found

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from simlm.config.corpora import IrDatasets
-from simlm.corpus.records import Collection, Judgement, Passage, Query, Records, Split
+from simlm.config.corpora import WITH_ANSWERS, IrDatasets
+from simlm.corpus.questions import plain_question, read_questions
+from simlm.corpus.records import Answers, Collection, Judgement, Passage, Query, Records, Split
 from simlm.errors import UserError, nearest
 from simlm.progress import progress
 
@@ -37,16 +39,21 @@ def read_ir_datasets(block: IrDatasets) -> Collection:
         sentence says which address to fetch elsewhere and where to put the file.
     """
     documents = _load(block.passages, "passages", "docs")
-    splits = {}
+    splits: dict[str, Split] = {}
     for name, one in block.splits.items():
         dataset = _load(one, f"splits.{name}", "queries", "qrels")
-        queries = Records(lambda dataset=dataset, one=one: _guarded(one, lambda: _queries(dataset)), lambda n, one=one: f"{one}, query {n}")
+        queries = Records(lambda dataset=dataset, one=one: _guarded(one, lambda: _queries(dataset, one)), lambda n, one=one: f"{one}, query {n}")
         qrels = Records(lambda dataset=dataset, one=one: _guarded(one, lambda: _judgements(dataset)), lambda n, one=one: f"{one}, judgement {n}")
         splits[name] = Split(queries, qrels)
+        if block.has_answers(name):
+            answers = Records(lambda dataset=dataset, one=one: _guarded(one, lambda: _answers(dataset)), lambda n, one=one: f"{one}, query {n}")
+            splits[name] = Split(queries, qrels, answers)
+    splits |= {name: _questions(name, reference) for name, reference in block.questions.items()}
     facts = {
         "source": "ir_datasets",
         "passages": block.passages,
         "splits": block.splits,
+        **({"questions": block.questions} if block.questions else {}),
         "titles": block.titles,
         "title_dataset": block.title_source(),
         "versions": {"ir-datasets": metadata.version("ir-datasets")},
@@ -54,7 +61,7 @@ def read_ir_datasets(block: IrDatasets) -> Collection:
     dropped: Counter[str] = Counter()
 
     def passages() -> Iterator[Passage]:
-        plain = _guarded(block.passages, lambda: _passages(documents))
+        plain = _guarded(block.passages, lambda: _passages(documents, block.passages))
         source = block.title_source()
         if source is None:
             return plain
@@ -76,9 +83,10 @@ def fetch(block: IrDatasets) -> dict[str, Any]:
     """
     plain = read_ir_datasets(block.model_copy(update={"titles": "none"}))
     for name, split in progress(list(plain.splits.items()), None, "Fetching queries and judgements", unit="splits"):
-        for part in split:
+        for part in filter(None, split):
             if next(iter(part), None) is None:
-                raise UserError(f"corpus.splits.{name}: ir_datasets gives nothing for '{block.splits[name]}'; delete its folder below {_home()} and try again")
+                source = block.splits.get(name) or block.questions[name]
+                raise UserError(f"corpus: there is nothing in '{source}' for the split '{name}'; delete what was fetched below {_home()} and try again")
     next(iter(plain.passages), None)
     return {"ir_datasets": [block.passages, *block.splits.values()], "home": _home()}
 
@@ -97,18 +105,67 @@ def _load(name: str, key: str, *parts: str) -> Any:
     return dataset
 
 
-def _passages(dataset: Any) -> Iterator[Passage]:
+def _passages(dataset: Any, name: str) -> Iterator[Passage]:
+    plain = _unquoted if name.partition("/")[0] == WITH_ANSWERS else str
     for document in dataset.docs_iter():
         text, title = getattr(document, "text", None), getattr(document, "title", None) or ""
         if isinstance(text, str) and isinstance(title, str):
-            yield document.doc_id, title, text
+            yield document.doc_id, plain(title), plain(text)
         else:  # collections with other fields say themselves how to join them
             yield document.doc_id, "", document.default_text()
 
 
-def _queries(dataset: Any) -> Iterator[Query]:
+def _unquoted(value: str) -> str:
+    """What a CSV writer quoted: DPR's passages are such a file, and ir_datasets cuts its lines at tabs and leaves the quotation marks.
+
+    >>> _unquoted('"the ""Big Dipper"" shines"'), _unquoted("Big Dipper"), _unquoted('"')
+    ('the "Big Dipper" shines', 'Big Dipper', '"')
+    """
+    return value[1:-1].replace('""', '"') if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def _queries(dataset: Any, name: str) -> Iterator[Query]:
+    plain = plain_question if name.partition("/")[0] == WITH_ANSWERS else str
     for query in dataset.queries_iter():
-        yield query.query_id, query.default_text()
+        yield query.query_id, plain(query.default_text())
+
+
+def _answers(dataset: Any) -> Iterator[Answers]:
+    for query in dataset.queries_iter():
+        yield query.query_id, query.answers
+
+
+def _questions(name: str, reference: str) -> Split:
+    """A split of questions with answers, from a file or an address; nothing is fetched before it is read."""
+
+    def read(part: int) -> Iterator[Any]:
+        yield from read_questions(_questions_file(name, reference), name)[part]
+
+    def records(part: int) -> Records:
+        return Records(lambda: read(part), lambda n: f"{reference}, question {n}")
+
+    return Split(records(0), None, records(1))
+
+
+def _questions_file(name: str, reference: str) -> Path:
+    """The file itself, or where an address was or is fetched to.
+
+    Raises
+    ------
+    UserError
+        If it cannot be fetched.
+    """
+    if not reference.startswith(("https://", "http://")):
+        return Path(reference).expanduser()
+    from ir_datasets.util.download import Download, RequestsDownload
+
+    place = Path(_home()) / "questions" / reference.rsplit("/", 1)[-1]
+    try:
+        return Path(Download([RequestsDownload(reference)], cache_path=place).path())
+    except Exception as error:  # requests' and ir_datasets' own
+        raise UserError(
+            f"corpus.questions.{name}: {reference} could not be downloaded ({_one_line(error)}); fetch it where there is a network and save it as {place}"
+        ) from error
 
 
 def _judgements(dataset: Any) -> Iterator[Judgement]:
@@ -129,6 +186,8 @@ def _fetching(name: str) -> Iterator[None]:
     except (UserError, GeneratorExit):
         raise
     except Exception as error:
+        if isinstance(error, ImportError):
+            raise UserError(f"'{name}' needs a package that is not installed ({_one_line(error)})") from error
         url = _failed_url(error)
         if url is None:
             raise UserError(

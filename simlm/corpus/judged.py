@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from simlm.corpus.choice import first_by_hash, part_of
 from simlm.corpus.qrels import collect
@@ -22,9 +23,12 @@ class JudgedSplit:
     name: str
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
+    """Empty for a split of questions that have answers instead."""
     dropped: Counter[str] = field(default_factory=Counter)
     absent: int = 0
     """Judgements of passages that the corpus lacks."""
+    answers: dict[str, list[str]] = field(default_factory=dict)
+    """Query id → answers, in a split of questions; some may have none."""
     without_text: str | None = None
     """Place and name of a judged query that the source has no text of, if there is one."""
 
@@ -37,8 +41,8 @@ class JudgedSplit:
         return {passage for graded in self.qrels.values() for passage in graded}
 
 
-def read_split(name: str, queries: Iterable, qrels: Iterable) -> tuple[JudgedSplit, Callable[[str, str], str]]:
-    """Read one split and keep the judged queries, in the order of the source.
+def read_split(name: str, queries: Iterable, qrels: Iterable | None, answers: Iterable | None = None) -> tuple[JudgedSplit, Callable[[str, str], str]]:
+    """Read one split and keep the judged queries, in the order of the source; where nothing is judged, those that have answers.
 
     Returns
     -------
@@ -49,6 +53,11 @@ def read_split(name: str, queries: Iterable, qrels: Iterable) -> tuple[JudgedSpl
     UserError
         On a malformed, duplicate or empty judged query, or a split without judgements of a query that is there.
     """
+    listed = _read_answers(name, answers)
+    if qrels is None:
+        dropped: Counter[str] = Counter()
+        texts = _read_queries(name, queries, listed, dropped)
+        return JudgedSplit(name, texts, {}, dropped, answers={query: listed[query] for query in texts}), lambda query, passage: f"split {name}"
     judgements = Records.of(qrels, f"judgement of split {name}")
     graded, first, dropped = collect(judgements)
     if not graded:
@@ -62,12 +71,28 @@ def read_split(name: str, queries: Iterable, qrels: Iterable) -> tuple[JudgedSpl
         example = f"{judgements.where(first[absent[0]])}: there is no query with the id '{absent[0]}'{nearest(absent[0], list(texts)[:20_000])}"
     else:
         example = None
-    split = JudgedSplit(name, texts, {query: graded[query] for query in texts}, dropped, without_text=example)
+    known = {query: listed.get(query, []) for query in texts} if answers is not None else {}
+    split = JudgedSplit(name, texts, {query: graded[query] for query in texts}, dropped, answers=known, without_text=example)
 
     def where(query: str, passage: str) -> str:
         return next((judgements.where(n) for n, pair in enumerate(judgements, 1) if (str(pair[0]), str(pair[1])) == (query, passage)), f"split {name}")
 
     return split, where
+
+
+def _read_answers(name: str, answers: Iterable | None) -> dict[str, list[str]]:
+    """Query id → answers.
+
+    Raises
+    ------
+    UserError
+        At an id or an answer that is none.
+    """
+    found: dict[str, list[str]] = {}
+    records = Records.of(answers or (), f"answers of split {name}")
+    for n, (query, own) in enumerate(records, 1):
+        found[clean_id(query, records.where, n, "query")] = [clean_text(answer, records.where, n, "answer") for answer in own]
+    return found
 
 
 def _read_queries(name: str, queries: Iterable, judged: Container[str], dropped: Counter[str]) -> dict[str, str]:
@@ -99,8 +124,13 @@ def partition(splits: dict[str, JudgedSplit], of: str, parts: dict[str, float]) 
         queries = {query: text for query, text in whole.queries.items() if part_of(query, parts) == name}
         if not queries:
             raise UserError(f"corpus.partition: no query of '{of}' ({len(whole.queries)} queries) falls into the part '{name}'; give it a larger share")
-        splits[name] = JudgedSplit(name, queries, {query: whole.qrels[query] for query in queries})
+        splits[name] = JudgedSplit(name, queries, _of(whole.qrels, queries), answers=_of(whole.answers, queries))
     return splits
+
+
+def _of(values: dict[str, Any], queries: Iterable[str]) -> dict[str, Any]:
+    """Values of some queries, in their order; a split has all of them or none."""
+    return {query: values[query] for query in queries if query in values}
 
 
 def limit_queries(split: JudgedSplit, most: int) -> None:
@@ -108,7 +138,7 @@ def limit_queries(split: JudgedSplit, most: int) -> None:
     chosen = first_by_hash(split.queries, most, "queries")
     split.dropped["queries_over_max"] += len(split.queries) - len(chosen)
     split.queries = {query: text for query, text in split.queries.items() if query in chosen}
-    split.qrels = {query: split.qrels[query] for query in split.queries}
+    split.qrels, split.answers = _of(split.qrels, split.queries), _of(split.answers, split.queries)
 
 
 def keep_passages(split: JudgedSplit, kept: Container[str], there: Container[str]) -> None:
@@ -120,6 +150,7 @@ def keep_passages(split: JudgedSplit, kept: Container[str], there: Container[str
         if best < 1 <= before or not left:
             split.dropped["queries_without_kept_passage"] += 1
             del split.qrels[query], split.queries[query]
+            split.answers.pop(query, None)
         else:
             split.qrels[query] = left
     if not split.queries:

@@ -39,11 +39,16 @@ class Records:
         return items if isinstance(items, Records) else cls(lambda: items, lambda n: f"{what} {n}")
 
 
+Answers: TypeAlias = tuple[str, Iterable[str]]
+"""Query id, answers."""
+
+
 class Split(NamedTuple):
-    """Where the queries and judgements of one split come from."""
+    """Where the queries of one split come from, and their judgements or answers, or both."""
 
     queries: Iterable[Query]
-    qrels: Iterable[Judgement]
+    qrels: Iterable[Judgement] | None
+    answers: Iterable[Answers] | None = None
 
 
 @dataclass(frozen=True)

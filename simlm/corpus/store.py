@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -184,8 +185,13 @@ class CorpusStore:
         return queries
 
     def qrels(self, split: str) -> dict[str, dict[str, int]]:
-        """Query id → external passage id → grade; among them are passages that the source judges but the corpus lacks."""
+        """Query id → external passage id → grade; among them are passages that the source judges but the corpus lacks.
+
+        Empty for a split of questions that have answers instead.
+        """
         file = self._split_file("qrels", split, ".qrels")
+        if not self.manifest["splits"][split]["judgements"]:
+            return {}
         if not file.is_file():
             raise UserError(f"{file} is missing; delete {self.folder} and run {MADE_BY} again")
         if not file.stat().st_size:
@@ -196,6 +202,27 @@ class CorpusStore:
             raise UserError(f"{error}; delete {self.folder} and run {MADE_BY} again") from None
         self._check_count(file, sum(map(len, qrels.values())), self.manifest["splits"][split]["judgements"], "judgements")
         return qrels
+
+    def answers(self, split: str) -> dict[str, list[str]]:
+        """Query id → answers, for all queries of a split of questions; some may have none.
+
+        Raises
+        ------
+        UserError
+            If the queries of the split come without answers, or their file is missing or malformed.
+        """
+        file = self._split_file("answers", split, ".jsonl")
+        if "answers" not in self.manifest["splits"][split]:
+            raise UserError(f"the queries of the split '{split}' come without answers; judge it by judged passages")
+        found: dict[str, list[str]] = {}
+        for number, line in self._lines(file):
+            try:
+                entry = json.loads(line)
+                found[entry["query"]] = [str(answer) for answer in entry["answers"]]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{file}:{number} is not a question with its answers; run {MADE_BY} again") from None
+        self._check_count(file, len(found), self.manifest["splits"][split]["queries"], "questions")
+        return found
 
     def own_rows(self, split: str) -> dict[str, int]:
         """Query id → row of the passage that is the query itself, for a split where these are left out of all results; else empty."""

@@ -26,7 +26,7 @@ SPLIT_NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 def write_corpus(
     folder: str | Path,
     passages: Iterable[Passage],
-    splits: dict[str, tuple[Iterable, Iterable]],
+    splits: dict[str, tuple[Iterable | None, ...]],
     source: dict[str, Any],
     *,
     max_passages: int | None = None,
@@ -48,7 +48,8 @@ def write_corpus(
         (id, title, text); a :class:`~simlm.corpus.records.Records` names files and lines in messages and can be read
         twice, which ``max_passages`` needs.
     splits
-        Name → (queries as (id, text), judgements as (query id, passage id, grade)).
+        Name → (queries as (id, text), judgements as (query id, passage id, grade)), with a third part for questions: (query id, answers). Their
+        judgements may be None.
     source
         Facts about the origin, for the manifest.
     max_passages, max_queries, cut
@@ -106,21 +107,21 @@ def write_corpus(
     return manifest
 
 
-def _read_splits(splits: dict[str, tuple[Iterable, Iterable]], max_queries: dict[str, int], cut: tuple[str, dict[str, float]] | None, expected: Expected):
+def _read_splits(splits: dict[str, tuple[Iterable | None, ...]], max_queries: dict[str, int], cut: tuple[str, dict[str, float]] | None, expected: Expected):
     """All splits after partition and choice of queries, for each the function that names a judgement's place, and counts of a split that was cut."""
     judged: dict[str, JudgedSplit] = {}
     places: dict[str, Callable[[str, str], str]] = {}
     before: dict[str, int] = {}
-    for name, (queries, qrels) in splits.items():
-        judged[name], places[name] = read_split(name, queries, qrels)
+    for name, parts in splits.items():
+        judged[name], places[name] = read_split(name, *parts)
         expected.check_queries(name, len(judged[name].queries))
     if cut:
-        of, parts = cut
+        of, shares = cut
         if of not in judged:
             raise UserError(f"corpus.partition.of: there is no split '{of}'{nearest(of, judged)}")
-        places |= dict.fromkeys(parts, places[of])
+        places |= dict.fromkeys(shares, places[of])
         before = {f"{why}_of_{of}": count for why, count in judged[of].dropped.items()}
-        judged = partition(judged, of, parts)
+        judged = partition(judged, of, shares)
     for name in judged:
         if set(name) - set(SPLIT_NAME):
             raise UserError(f"the split name '{name}' becomes a file name; use letters, digits, '_' and '-'")
@@ -147,18 +148,23 @@ def _write_split(folder: Path, split: JudgedSplit, own: OwnPassages, exclude: st
     wanted = exclude.get(split.name, "auto") if isinstance(exclude, dict) else exclude
     queries = "".join(f"{query}\t{text}\n" for query, text in split.queries.items())
     qrels = "".join(_qrels_lines(split))
-    for kind, name, content in (("queries", f"{split.name}.tsv", queries), ("qrels", f"{split.name}.qrels", qrels)):
+    answers = "".join(json.dumps({"query": query, "answers": own}, ensure_ascii=False) + "\n" for query, own in split.answers.items())
+    files = [("queries", f"{split.name}.tsv", queries)]
+    files += [("qrels", f"{split.name}.qrels", qrels)] if split.qrels else []
+    files += [("answers", f"{split.name}.jsonl", answers)] if answers else []
+    for kind, name, content in files:
         (folder / kind).mkdir(exist_ok=True)
         (folder / kind / name).write_text(content, encoding="utf-8", newline="\n")
     return {
         "queries": len(split.queries),
         "judgements": split.judgements,
+        **({"answers": sum(map(bool, split.answers.values()))} if answers else {}),
         "without_relevant": sum(max(graded.values()) < 1 for graded in split.qrels.values()),
         "judgements_of_absent_passages": split.absent,
         "own_passages": {"shared": own.shared, "meant": own.meant, "left_out": own.left_out(wanted)},
         "dropped": dict(sorted(split.dropped.items())),
         **({"example_without_text": split.without_text} if split.without_text else {}),
-        "sha256": sha256_text(f"{len(queries)}\n{queries}{qrels}"),
+        "sha256": sha256_text(f"{len(queries)}\n{queries}{qrels}{answers}"),
     }
 
 

@@ -11,8 +11,9 @@ from simlm.config.metrics import spoken_metric
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.evaluation.files import write_evaluation
-from simlm.evaluation.metrics import Evaluation, evaluate_run, parse_metrics
+from simlm.evaluation.metrics import Evaluation
 from simlm.evaluation.numbers import figure
+from simlm.evaluation.splits import evaluate_split
 from simlm.files import sha256_file
 from simlm.hardware import available_cores
 from simlm.progress import say
@@ -44,10 +45,8 @@ def evaluate_systems(paths: Paths, settings: Evaluate, systems: list[str], split
 def _judge(paths: Paths, settings: Evaluate, system: str, split: str) -> Evaluation:
     """Judge one run and write its files."""
     level, run = settings.splits[split], paths.run(system, split)
-    measures = parse_metrics(settings.metrics, level.relevance, level.mrr_relevance)
-    qrels = CorpusStore(paths.corpus).qrels(split)
     try:
-        evaluation = evaluate_run(read_trec_run(run), qrels, measures)
+        evaluation, measures = evaluate_split(lambda: read_trec_run(run), CorpusStore(paths.corpus), split, settings.metrics, level)
     except UserError as error:
         raise UserError(str(error) if str(run) in str(error) else f"{run}: {error}") from None
     facts = {
@@ -55,7 +54,7 @@ def _judge(paths: Paths, settings: Evaluate, system: str, split: str) -> Evaluat
         "split": split,
         "relevance": level.relevance,
         "mrr_relevance": level.mrr_relevance,
-        "measures": {name: str(measure) for name, measure in measures.items()},
+        "measures": measures,
         "run_sha256": sha256_file(run),
     }
     write_evaluation(paths.metrics(system, split), paths.per_query(system, split), evaluation, facts)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simlm.config.metrics import canonical_metric
+from simlm.config.metrics import by_answers, canonical_metric
 from simlm.corpus.qrels import Qrels
 from simlm.errors import UserError
 from simlm.runs.runs import TrecRanking
@@ -84,6 +84,8 @@ def parse_metrics(names: Iterable[str], relevance: int = 1, mrr_relevance: int |
     for given in names:
         try:
             name = canonical_metric(given)
+            if by_answers(name):
+                raise ValueError(f"'{given}' is judged by the answers of questions, which a file of judgements does not hold; take Success@10 or R@10")
             measure = ir_measures.parse_measure(name)
             if "rel" in measure.SUPPORTED_PARAMS and "rel" not in measure.params:
                 measure = measure(rel=mrr_relevance if mrr_relevance is not None and measure.NAME == "RR" else relevance)

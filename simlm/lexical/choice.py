@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simlm.evaluation.metrics import evaluate_run, parse_metrics
+from simlm.evaluation.splits import evaluate_split
 from simlm.lexical.bm25 import Bm25Index, passages_of
 from simlm.lexical.search import search_split
 from simlm.progress import progress, say
@@ -42,7 +43,8 @@ def build_best_index(store: CorpusStore, folder: Path, settings: Bm25, evaluate:
 
 def judge(index: Bm25Index, store: CorpusStore, split: str, evaluate: Evaluate) -> dict[str, float]:
     """Averages of an index on a split, searched to ``evaluate.depth``."""
-    level = evaluate.splits.get(split)
-    measures = parse_metrics(evaluate.metrics, *((level.relevance, level.mrr_relevance) if level else ()))
-    run = (TrecRanking(query_id, store.ids(rows), scores) for query_id, rows, scores in search_split(index, store, split, evaluate.depth))
-    return evaluate_run(run, store.qrels(split), measures).averages
+
+    def run() -> Iterator[TrecRanking]:
+        return (TrecRanking(query_id, store.ids(rows), scores) for query_id, rows, scores in search_split(index, store, split, evaluate.depth))
+
+    return evaluate_split(run, store, split, evaluate.metrics, evaluate.splits.get(split))[0].averages

@@ -6,7 +6,7 @@ What a query gets is a pure function of the seed, its id and its own ranking; it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 FEW = 0.1
 """Share of the training queries with something missing from which a caution is due."""
+
+
+Answered = Callable[[str, np.ndarray], np.ndarray]
+"""Query id and rows → which of the rows contain an answer to it (:meth:`simlm.runs.answers.AnswerMatcher.contains`)."""
 
 
 class MinedQuery(NamedTuple):
@@ -51,8 +55,10 @@ class MiningCounts:
         Negatives taken from the run, and at random.
     fewer, fewest
         Queries with fewer negatives than ``sample`` or ``pad_to`` asks for, and the smallest number that a query has.
+    with_answer
+        Passages of the run that are no labelled positives but contain an answer: made positives, or left out.
     positives, positives_found
-        Positives of all training queries, and how many of them are within the depth of the run.
+        Labelled positives of all training queries, and how many of them are within the depth of the run.
     """
 
     queries: int = 0
@@ -62,6 +68,7 @@ class MiningCounts:
     random: int = 0
     fewer: int = 0
     fewest: int | None = None
+    with_answer: int = 0
     positives: int = 0
     positives_found: int = 0
 
@@ -135,10 +142,12 @@ def mine_negatives(
     seed: int,
     counts: MiningCounts,
     own: Mapping[str, int] | None = None,
+    answered: Answered | None = None,
 ) -> Iterator[MinedQuery]:
     """Stream the queries of a run that can be trained on, in the run's order, filling ``counts``.
 
-    ``own`` maps queries to the row of the passage that is the query itself, which is no negative of it.
+    ``own`` maps queries to the row of the passage that is the query itself, which is no negative of it. ``answered`` tells which passages
+    contain an answer: none of them becomes a negative, and with ``settings.answers: positives`` those within the depth become positives.
 
     Raises
     ------
@@ -147,7 +156,9 @@ def mine_negatives(
     """
     found = set()
     for ranking in run:
-        relevant = np.array(positives.get(ranking.query_id, ()), dtype=np.int32)
+        labelled = np.array(positives.get(ranking.query_id, ()), dtype=np.int32)
+        excluded = labelled if answered is None else _and_answered(ranking, labelled, settings, answered, (own or {}).get(ranking.query_id))
+        relevant = excluded if settings.answers == "positives" else labelled
         if not len(relevant):
             counts.no_positive += 1
             continue
@@ -158,19 +169,29 @@ def mine_negatives(
                 f"the run's query '{ranking.query_id}' names row {int(ranking.passages.max())}, but the corpus has {corpus_size:,} passages; search again"
             )
         found.add(ranking.query_id)
-        mined, others = sample_negatives(ranking, relevant, corpus_size, settings, seed, (own or {}).get(ranking.query_id))
+        mined, others = sample_negatives(ranking, excluded, corpus_size, settings, seed, (own or {}).get(ranking.query_id))
+        if answered is not None:
+            others = others[~answered(ranking.query_id, others)]
         counts.queries += 1
         counts.mined += len(mined)
         counts.random += len(others)
         counts.fewer += len(mined) + len(others) < max(settings.sample, settings.pad_to)
         counts.fewest = len(mined) + len(others) if counts.fewest is None else min(counts.fewest, len(mined) + len(others))
-        counts.positives_found += int(np.isin(relevant, ranking.passages[: settings.depth]).sum())
+        counts.positives_found += int(np.isin(labelled, ranking.passages[: settings.depth]).sum())
+        counts.with_answer += len(excluded) - len(labelled)
         negatives = np.concatenate([mined, others])
         if settings.padding == "mixed":
             negatives = query_generator(seed + 1, ranking.query_id).permutation(negatives)
         yield MinedQuery(ranking.query_id, relevant, negatives)
-    counts.no_run_entry = len(positives) - len(found)
+    counts.no_run_entry = sum(query not in found for query in positives)
     counts.positives = sum(map(len, positives.values()))
+
+
+def _and_answered(ranking: Ranking, positives: np.ndarray, settings: Negatives, answered: Answered, own: int | None) -> np.ndarray:
+    """A query's positives and those of its top passages that contain an answer, sorted."""
+    top = ranking.passages[: settings.depth]
+    others = top[~np.isin(top, positives if own is None else np.union1d(positives, [own]))]
+    return np.union1d(positives, others[answered(ranking.query_id, others)]).astype(np.int32)
 
 
 def write_negatives(path: str | Path, queries: Iterable[MinedQuery], facts: dict[str, Any], counts: MiningCounts) -> None:

@@ -4,6 +4,7 @@
 
 Candidates are the top `negatives.depth` passages minus all positives of the query; `negatives.sample` of them are
 drawn, and random passages that are neither positive nor in the run fill the list up to `negatives.pad_to`.
+Where questions come with answers, `negatives.answers` keeps passages that contain one out of the negatives.
 Queries without a positive or without an entry in the run are dropped and counted.
 """
 
@@ -21,6 +22,7 @@ def mine_negatives(context: Context, name: Annotated[str, "system whose run is m
     from simlm.corpus.store import CorpusStore
     from simlm.errors import UserError
     from simlm.progress import progress, say
+    from simlm.runs.answers import AnswerMatcher
     from simlm.runs.negatives import MiningCounts, write_negatives
     from simlm.runs.negatives import mine_negatives as mine
     from simlm.runs.runs import read_train_run, train_run_metadata
@@ -37,9 +39,10 @@ def mine_negatives(context: Context, name: Annotated[str, "system whose run is m
     if about["depth"] < settings.depth:
         raise UserError(f"{run_file} is {about['depth']} passages deep but negatives.depth is {settings.depth}; search the split 'train' with '{source}' again")
     with record:
-        positives, counts = store.positives("train"), MiningCounts()
+        positives, counts = store.positives("train", settings.relevance), MiningCounts()
+        answered = AnswerMatcher(store, store.answers("train")).contains if settings.answers != "ignored" else None
         rankings = progress(read_train_run(run_file), len(positives), f"Mining negatives from {source}", unit="queries")
-        mined = mine(rankings, positives, len(store), settings, seed, counts, store.own_rows("train"))
+        mined = mine(rankings, positives, len(store), settings, seed, counts, store.own_rows("train"), answered)
         write_negatives(output, mined, {"source": source, "settings": settings.model_dump(), "seed": seed, "corpus_sha256": store.sha256}, counts)
         record.metrics, record.outputs = asdict(counts), {"negatives": output}
         for sentence in counts.cautions(source, settings):
@@ -48,5 +51,6 @@ def mine_negatives(context: Context, name: Annotated[str, "system whose run is m
         f"{counts.queries:,} queries with {counts.mined / counts.queries:.1f} mined and {counts.random / counts.queries:.1f} random negatives each; dropped: "
         f"{counts.no_positive:,} without a positive, {counts.no_run_entry:,} that the run lacks; "
         f"the run has {counts.positives_found / counts.positives:.1%} of the positives of all training queries in its top {settings.depth}"
+        + (f"; {counts.with_answer:,} other passages of the run contain an answer ({settings.answers})" if answered else "")
         + (f"; {counts.fewer:,} queries have fewer negatives than asked for, {counts.fewest} at least" if counts.fewer else "")
     )

@@ -103,7 +103,18 @@ def test_dropped_queries_are_counted_and_noted(tmp_path):
     assert facts == {
         "source": "bm25",
         "seed": 3,
-        "counts": {"queries": 1, "no_positive": 1, "no_run_entry": 2, "mined": 4, "random": 2, "fewer": 0, "fewest": 6, "positives": 4, "positives_found": 1},
+        "counts": {
+            "queries": 1,
+            "no_positive": 1,
+            "no_run_entry": 2,
+            "mined": 4,
+            "random": 2,
+            "fewer": 0,
+            "fewest": 6,
+            "with_answer": 0,
+            "positives": 4,
+            "positives_found": 1,
+        },
     }
 
 

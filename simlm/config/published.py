@@ -1,4 +1,4 @@
-"""Published figures for the corpus of an experiment, from ``config/published.yaml``."""
+"""Published figures for the corpus of an experiment, from ``config/published.yaml`` or, for Natural Questions, ``config/published-nq.yaml``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from simlm.config.experiment import Experiment
 from simlm.errors import UserError
 
 FILE = Path(__file__).resolve().parents[2] / "config" / "published.yaml"
+NATURAL_QUESTIONS = FILE.with_name("published-nq.yaml")
 
-MS_MARCO = {
-    "msmarco-passage": "none",
-    "tevatron/msmarco-passage-corpus": "rocketqa",
-    "tevatron/msmarco-passage": "rocketqa",
-    "beir/msmarco": "none",
-    "mteb/msmarco": "none",
+COLLECTIONS = {
+    "msmarco-passage": (FILE, "none"),
+    "tevatron/msmarco-passage-corpus": (FILE, "rocketqa"),
+    "tevatron/msmarco-passage": (FILE, "rocketqa"),
+    "beir/msmarco": (FILE, "none"),
+    "mteb/msmarco": (FILE, "none"),
+    "dpr-w100": (NATURAL_QUESTIONS, "wikipedia"),
 }
-"""ir_datasets and Hugging Face ids (lower case) of the MS MARCO passage collection → the titles that it comes with."""
+"""ir_datasets and Hugging Face ids (lower case) of collections that figures are published of → their file, and the titles that the collection comes with."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Published:
     source
         Where it is printed.
     titles
-        ``rocketqa`` or ``none``: the form of the passages.
+        ``rocketqa``, ``wikipedia`` or ``none``: the form of the passages.
     counterpart
         The system of this project's graphs that it corresponds to, or None.
     tolerances
@@ -63,23 +65,14 @@ class Published:
     queries: int | None = None
 
 
-def is_ms_marco(experiment: Experiment) -> bool:
-    """Whether the corpus is the whole MS MARCO passage collection; figures on a part of it cannot be compared."""
-    return _of_ms_marco(experiment) and experiment.corpus.max_passages is None
-
-
-def _of_ms_marco(experiment: Experiment) -> bool:
-    return _collection(experiment) in MS_MARCO
-
-
 def _collection(experiment: Experiment) -> str:
     corpus = experiment.corpus
     return (corpus.passages if isinstance(corpus, IrDatasets) else corpus.id if isinstance(corpus, HubDataset) else "").lower()
 
 
 def published_for(experiment: Experiment) -> list[Published]:
-    """Figures on the evaluated splits of an experiment; none unless its corpus is MS MARCO passage and the split whole."""
-    if not is_ms_marco(experiment):
+    """Figures on the evaluated splits of an experiment; none unless its corpus is a whole collection that has any, and the split whole."""
+    if _collection(experiment) not in COLLECTIONS or experiment.corpus.max_passages is not None:
         return []
     return [one for one in _figures(experiment) if one.split not in experiment.corpus.max_queries]
 
@@ -89,7 +82,7 @@ def counterparts(experiment: Experiment) -> list[tuple[str, Published]]:
 
     A system's metric on a split is judged by one figure: the first of the file that judges systems of its origin.
     """
-    if not _of_ms_marco(experiment):
+    if _collection(experiment) not in COLLECTIONS:
         return []
     found: dict[tuple[str, str, str], tuple[str, Published]] = {}
     for figure in _figures(experiment):
@@ -106,11 +99,11 @@ def origin_of(experiment: Experiment, system: str) -> str:
 
 
 def titles_of(experiment: Experiment, system: str) -> str:
-    """The titles of the passages that a system reads, on MS MARCO: ``rocketqa`` or ``none``."""
+    """The titles of the passages that a system reads: ``rocketqa``, those of the collection, or ``none``."""
     if not experiment.system(system).reads_titles():
         return "none"
     corpus = experiment.corpus
-    return "rocketqa" if isinstance(corpus, IrDatasets) and corpus.titles == "rocketqa" else MS_MARCO.get(_collection(experiment), "none")
+    return "rocketqa" if isinstance(corpus, IrDatasets) and corpus.titles == "rocketqa" else COLLECTIONS.get(_collection(experiment), (FILE, "none"))[1]
 
 
 def _figures(experiment: Experiment) -> Iterator[Published]:
@@ -152,8 +145,8 @@ def tolerance(content: dict[str, Any], entry: dict[str, Any], origin: str, split
 
 
 def published_file(experiment: Experiment) -> Path:
-    """The file of published figures that an experiment is compared with."""
-    return Path(experiment.gate.published).expanduser() if experiment.gate.published else FILE
+    """The file of published figures that an experiment is compared with: its own, or the one of its collection."""
+    return Path(experiment.gate.published).expanduser() if experiment.gate.published else COLLECTIONS.get(_collection(experiment), (FILE, "none"))[0]
 
 
 @cache
@@ -178,5 +171,7 @@ def load_published(file: Path = FILE) -> dict[str, Any]:
 def _known_split(experiment: Experiment, split: str, known: dict[str, Any]) -> str | None:
     corpus = experiment.corpus
     if isinstance(corpus, IrDatasets):
-        return next((name for name, facts in known.items() if corpus.splits.get(split) == facts["ir_datasets"]), None)
+        # Questions are known by the name of their file, wherever it lies.
+        source = corpus.splits.get(split) or corpus.questions.get(split, "").rpartition("/")[2]
+        return next((name for name, facts in known.items() if source == facts["ir_datasets"]), None)
     return next((name for name, facts in known.items() if split in facts["names"]), None)

@@ -98,7 +98,7 @@ def _why_not(figure: Published, titles: str, row: MetricRow, manifest: dict[str,
         return f"the corpus has {count:,} passages, the published one {passages:,}"
     if titles != figure.titles:
         return f"titles: {titles} here, {figure.titles} published"
-    if titles == "rocketqa" and not manifest["passages"]["with_title"]:
+    if titles != "none" and not manifest["passages"]["with_title"]:
         return "no passage has a title"
     if row.n_queries != figure.queries:
         return f"{row.n_queries:,} queries, {figure.queries:,} published"

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from simlm.config import Experiment
-from simlm.config.corpora import BeirFolder, CorpusBlock, HubDataset, IrDatasets, PythonDocs
+from simlm.config.corpora import WITH_ANSWERS, BeirFolder, CorpusBlock, HubDataset, IrDatasets, PythonDocs
 from simlm.corpus.qrels import judgements, qrels_file
 from simlm.errors import UserError, nearest
 from simlm.paths import Paths
@@ -83,8 +83,9 @@ def _source(block: CorpusBlock) -> Counts:
     if isinstance(block, BeirFolder):
         return _beir(block, table["default"])
     if isinstance(block, IrDatasets):
-        titled = block.titles != "none"
-        return _known(block.passages, block.splits, titled, table)
+        titled = block.titles != "none" or block.passages == WITH_ANSWERS  # which come with Wikipedia's
+        questions = {name: file.rpartition("/")[2] for name, file in block.questions.items()}
+        return _known(block.passages, {**block.splits, **questions}, titled, table)
     if isinstance(block, HubDataset):
         return _known(block.id.lower(), {name: f"{block.id.lower()}/{split}" for name, split in block.splits.items()}, True, table)
     return _known("", dict.fromkeys(block.source_splits(), ""), False, table)

@@ -20,7 +20,7 @@ from simlm.config.kinds import KINDS
 ROOT = Path(__file__).resolve().parents[2]
 BELOW = re.compile(r"# Laid over (config/\S+\.yaml(?: and config/\S+\.yaml)*): ")
 """First line of a file that is laid over others, which it names in their order."""
-FILES = [file for file in sorted((ROOT / "config").rglob("*.yaml")) if file.name != "published.yaml"]  # which is no experiment
+FILES = [file for file in sorted((ROOT / "config").rglob("*.yaml")) if file.name not in ("published.yaml", "published-nq.yaml")]
 
 
 def layers(file: Path) -> list[Path]:

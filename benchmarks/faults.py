@@ -1,12 +1,12 @@
 """Kill an experiment at random moments, go on, and compare what comes out with an undisturbed run.
 
-    python benchmarks/faults.py --kills 30 --runs 3 --out results/faults
+    python benchmarks/faults.py --kills 60 --runs 6 --tiny --out results/faults
 
-Each run starts in an empty folder. At a random moment one of three things is ended by SIGKILL: the process of a stage
-(one of several where it has several), the whole process group with Snakemake in it, or Snakemake alone, whose jobs then
-go on without it. ``snakemake --unlock`` and the same command again follow, until the run has had its kills and is
-complete. ``metrics.tsv``, the hashes of all models, the loss curves and the vectors must be those of the undisturbed run.
-The moments follow from ``--seed``; what they hit depends on the machine.
+Each run starts in an empty folder. At a random moment one of three things is given SIGKILL, SIGTERM or SIGINT: the process of a stage
+(one of several where it has several), the whole process group with Snakemake in it (SIGINT is Ctrl-C), or Snakemake alone. Where that
+was SIGKILL, its jobs go on without it. ``snakemake --unlock`` and the same command again follow, until the run has had its kills and is
+complete. All results must be those of the undisturbed run: corpus, models, vectors, indexes, runs, tables and curves. The moments
+follow from ``--seed``; what they hit depends on the machine.
 """
 
 from __future__ import annotations
@@ -42,12 +42,37 @@ OVERLAY = {
 }
 
 
+SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "INT": signal.SIGINT}
+
+PATIENCE = 180.0
+"""Seconds that Snakemake has to end after SIGTERM or SIGINT, which leave its jobs time; then it is killed."""
+
+RESULTS = (
+    "corpus/**/*", "tokenizer/*", "bm25/*", "models/*/**/*", "embeddings/*/*.npy", "index/*/*", "runs/**/*", "negatives/*", "teacher_scores/*",
+    "evaluation/**/*", "metrics.tsv", "reproduction.tsv",
+)  # fmt: skip
+"""Files that must come out the same bits, cards (which tell of the machine) aside."""
+
+
+def small_experiment() -> dict:
+    """The lexical chain and one small retriever, from the configuration of the smoke test."""
+    values = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+    base, retriever = values["models"]["base"], values["models"]["control"]
+    base.update(checkpoint_steps=3)
+    retriever.update(negatives="bm25", holdout=0, checkpoint_steps=3)
+    values["models"] = {"base": base, "retriever": retriever}
+    values["evaluate"].update(systems=["bm25", "retriever"], baseline="bm25")
+    values["tracking"] = {**(values.get("tracking") or {}), "live": False}
+    return values
+
+
 @dataclass
 class Kill:
     """One kill and what followed."""
 
     run: int
     second: float
+    signal: str
     victim: str
     stages: list[str]
 
@@ -109,30 +134,35 @@ def stage_of(words: list[str]) -> str | None:
     return " ".join(filter(None, [words[place + 1], options.get("--model"), options.get("--shard")]))
 
 
-def kill_something(chain: Chain, driver: subprocess.Popen, draw: random.Random) -> tuple[str, list[str]]:
-    """Kill a stage, everything, or the driver alone; returns what was killed and the stages that ran."""
+def kill_something(chain: Chain, driver: subprocess.Popen, draw: random.Random, name: str) -> tuple[str, list[str]]:
+    """Give a stage, everything, or the driver alone a signal; returns what was given it and the stages that ran."""
     running = chain.stages()
     names = sorted({name for _, name in running})
     victim = draw.choice(["stage", "group", "driver"])
     if victim == "stage" and running:
-        process, name = draw.choice(running)
+        process, stage = draw.choice(running)
         try:
-            process.kill()
+            process.send_signal(SIGNALS[name])
         except psutil.NoSuchProcess:
             return "nothing", []
-        return "stage", [name]
+        return "stage", [stage]
     if driver.poll() is not None:
         return "nothing", []
     if victim == "driver":
-        driver.kill()
+        driver.send_signal(SIGNALS[name])
     else:
         victim = "group"
+        os.killpg(driver.pid, SIGNALS[name])
+    try:
+        driver.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
         os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
+        victim = f"{victim}, killed after {PATIENCE:.0f} s"
+        driver.wait()
     return victim, names
 
 
-def disturbed(number: int, chain: Chain, kills: int, draw: random.Random, mean: float) -> list[Kill]:
+def disturbed(number: int, chain: Chain, kills: int, draw: random.Random, mean: float, signals: list[str]) -> list[Kill]:
     """Run the chain to its end with ``kills`` kills, on average ``mean`` seconds apart."""
     done: list[Kill] = []
     begin = time.monotonic()
@@ -144,10 +174,11 @@ def disturbed(number: int, chain: Chain, kills: int, draw: random.Random, mean: 
             time.sleep(0.05)
         chain.note_resumes()
         if driver.poll() is None:
-            victim, stages = kill_something(chain, driver, draw)
+            name, second = draw.choice(signals), round(time.monotonic() - begin, 1)
+            victim, stages = kill_something(chain, driver, draw, name)
             if victim != "nothing":
-                done.append(Kill(number, round(time.monotonic() - begin, 1), victim, stages))
-                print(f"run {number}: {done[-1].second:6.1f} s  {victim:<6} {', '.join(stages) or '-'}", flush=True)
+                done.append(Kill(number, second, name, victim, stages))
+                print(f"run {number}: {second:6.1f} s  {name:<4} {victim:<6} {', '.join(stages) or '-'}", flush=True)
         code = driver.wait()
         chain.note_resumes()
         if code == 0:
@@ -168,16 +199,20 @@ def outcome(chain: Chain) -> dict[str, str]:
     from simlm.files import sha256_file, sha256_text
 
     results = chain.results
-    found = {"metrics.tsv": sha256_file(results / "metrics.tsv")}
-    for manifest in sorted(results.glob("models/*/simlm.json")):
-        found[f"model {manifest.parent.name}"] = json.loads(manifest.read_text())["weights"]["sha256"]
-    for manifest in sorted(results.glob("embeddings/*/*.json")):
-        found[f"vectors {manifest.parent.name} {manifest.stem}"] = json.loads(manifest.read_text())["vectors"]["sha256"]
+    files = {file for pattern in RESULTS for file in results.glob(pattern) if file.is_file() and file.name != "README.md" and not file.name.startswith(".")}
+    found = {str(file.relative_to(results)): sha256_file(file) for file in sorted(files)}
     for history in sorted(results.glob("training/*.history.jsonl")):
         lines = [json.loads(line) for line in history.read_text().splitlines()]
         kept = [{name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines]
         found[f"curve {history.name.split('.')[0]}"] = sha256_text(json.dumps(kept, sort_keys=True))
     return found
+
+
+def together(digests: dict[str, str]) -> str:
+    """One digest of all, to be compared by eye."""
+    from simlm.files import sha256_text
+
+    return sha256_text(json.dumps(digests, sort_keys=True))[:12]
 
 
 def leftovers(chain: Chain) -> list[str]:
@@ -192,6 +227,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="empty folder for the runs and faults.json")
     parser.add_argument("--config", type=Path, nargs="+", default=[ROOT / "config" / "smoke.yaml"])
     parser.add_argument("--no-overlay", action="store_true", help="take the configuration as it is")
+    parser.add_argument("--tiny", action="store_true", help="the lexical chain and one small retriever instead of a configuration")
+    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=list(SIGNALS))
     parser.add_argument("--kills", type=int, default=30, help="over all runs")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
@@ -200,7 +237,10 @@ def main(argv: list[str] | None = None) -> int:
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     configs = list(arguments.config)
-    if not arguments.no_overlay:
+    if arguments.tiny:
+        configs = [out / "tiny.yaml"]
+        configs[0].write_text(yaml.safe_dump(small_experiment()))
+    elif not arguments.no_overlay:
         (out / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
         configs.append(out / "overlay.yaml")
 
@@ -209,21 +249,24 @@ def main(argv: list[str] | None = None) -> int:
     if reference.start().wait():
         raise SystemExit(f"the undisturbed run failed; see {out / 'reference' / 'snakemake.log'}")
     seconds, expected = time.monotonic() - begin, outcome(reference)
-    print(f"undisturbed: {seconds:.0f} s, {len(expected)} digests", flush=True)
+    print(f"undisturbed: {seconds:.0f} s, {len(expected)} digests, together {together(expected)}", flush=True)
 
     draw, kills, runs = random.Random(arguments.seed), [], []
     for number in range(1, arguments.runs + 1):
         share = arguments.kills * number // arguments.runs - arguments.kills * (number - 1) // arguments.runs
         chain, start = Chain(out / f"run{number}", configs, arguments.cores), time.monotonic()
-        done = disturbed(number, chain, share, draw, mean=max(2.0, seconds / (share + 1)))
+        done = disturbed(number, chain, share, draw, max(2.0, seconds / (share + 1)), arguments.signals)
         found = outcome(chain)
         different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         runs.append({"kills": len(done), "seconds": round(time.monotonic() - start), "different": different, "leftovers": leftovers(chain)})
+        runs[-1]["together"] = together(found)
         runs[-1]["resumes"] = sorted(map(list, chain.resumes))
         kills += done
         same = "identical" if not different else "DIFFERENT: " + ", ".join(different)
-        print(f"run {number}: {len(done)} kills, {len(chain.resumes)} resumes, {same}, left over: {runs[-1]['leftovers'] or 'nothing'}", flush=True)
-        report = {"reference_seconds": round(seconds), "digests": len(expected), "runs": runs, "kills": [asdict(kill) for kill in kills]}
+        left = runs[-1]["leftovers"] or "nothing"
+        print(f"run {number}: {len(done)} kills, {len(chain.resumes)} resumes, {same} ({together(found)}), left over: {left}", flush=True)
+        about = {"reference_seconds": round(seconds), "digests": len(expected), "together": together(expected), "each": expected}
+        report = {**about, "runs": runs, "kills": [asdict(kill) for kill in kills]}
         (out / "faults.json").write_text(json.dumps(report, indent=1))
     print(table(kills, runs))
     return int(any(run["different"] for run in runs) or len(kills) < arguments.kills)
@@ -231,16 +274,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(kills: list[Kill], runs: list[dict]) -> str:
     """The result as a table."""
-    victims = Counter(kill.victim for kill in kills)
     stages = Counter(name.split()[0] for kill in kills for name in kill.stages)
-    lines = [
-        "| kills | of a stage | of everything | of the driver alone | resumes seen | runs | identical |",
-        "|---|---|---|---|---|---|---|",
-        f"| {len(kills)} | {victims['stage']} | {victims['group']} | {victims['driver']} "
-        f"| {sum(len(run['resumes']) for run in runs)} | {len(runs)} | {sum(not run['different'] for run in runs)} |",
-        "",
-        "Stages that were running: " + ", ".join(f"{name} {count}" for name, count in stages.most_common()),
-    ]
+    lines = ["| signal | kills | of a stage | of everything | of Snakemake alone |", "|---|---|---|---|---|"]
+    for name in SIGNALS:
+        victims = Counter(kill.victim.split(",")[0] for kill in kills if kill.signal == name)
+        lines.append(f"| SIG{name} | {sum(victims.values())} | {victims['stage']} | {victims['group']} | {victims['driver']} |")
+    resumes, same = sum(len(run["resumes"]) for run in runs), sum(not run["different"] for run in runs)
+    lines += ["", f"{len(kills)} kills in {len(runs)} runs, {same} of them identical; {resumes} stages went on from a checkpoint or block"]
+    lines += ["Stages that were running: " + ", ".join(f"{name} {count}" for name, count in stages.most_common())]
     return "\n".join(lines)
 
 

@@ -24,22 +24,10 @@ from pathlib import Path
 
 import psutil
 import yaml
-from faults import ROOT, Chain, outcome
+from faults import Chain, outcome, small_experiment, together
 
 AFTERWARDS = 8.0
 """Seconds after the end of the experiment in which the power may still be cut."""
-
-
-def small_experiment() -> dict:
-    """The lexical chain and one small retriever, from the configuration of the smoke test."""
-    values = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
-    base, retriever = values["models"]["base"], values["models"]["control"]
-    base.update(checkpoint_steps=3)
-    retriever.update(negatives="bm25", holdout=0, checkpoint_steps=3)
-    values["models"] = {"base": base, "retriever": retriever}
-    values["evaluate"].update(systems=["bm25", "retriever"], baseline="bm25")
-    values["tracking"] = {**(values.get("tracking") or {}), "live": False}
-    return values
 
 
 @contextmanager
@@ -107,7 +95,8 @@ def rerun(copy: Path, folder: Path, config: Path, cores: int, expected: dict[str
         code = chain.start().wait()
         chain.output.close()
         log = (place / "snakemake.log").read_text(errors="replace")
-        different = ["exit code"] if code else sorted(name for name, value in expected.items() if outcome(chain).get(name) != value)
+        found = {} if code else outcome(chain)
+        different = ["exit code"] if code else sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
         made_again = [line for line in log.splitlines() if line.endswith("runs again.")]
         last = "" if code == 0 else " ".join(log.split())[-600:]
     return {"hollow": hollow, "made_again": made_again, "seconds": round(time.monotonic() - begin), "different": different, "last": last}
@@ -133,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     if reference.start().wait():
         raise SystemExit(f"the undisturbed run failed; see {out / 'reference' / 'snakemake.log'}")
     seconds, expected = time.monotonic() - begin, outcome(reference)
-    print(f"undisturbed: {seconds:.0f} s, {len(expected)} digests", flush=True)
+    print(f"undisturbed: {seconds:.0f} s, {len(expected)} digests, together {together(expected)}", flush=True)
 
     image = out / "disk.img"
     with open(image, "wb") as stream:

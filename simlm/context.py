@@ -43,10 +43,11 @@ class Context:
         from simlm.config.jobs import Job
         from simlm.config.load import resolved
         from simlm.config.stages import settings_of
+        from simlm.hub import fetch
         from simlm.records.record import StageRecord
 
         job = Job(stage, name, part)
-        inputs = inputs_of(self.experiment, self.paths, job) if inputs is None else inputs
+        inputs = inputs_of(self.experiment, self.paths, job, hub=fetch) if inputs is None else inputs
         self.require(*inputs.values())
         self.require_belonging(stage, name, part, files=inputs.values())
         settings, code = settings_of(self.experiment, *job), code_of(self.experiment, stage, name)

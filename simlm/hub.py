@@ -39,16 +39,16 @@ def fetch(reference: str, what: What, *, refresh: bool = False) -> Path:
     UserError
         If it is neither in the cache nor can be downloaded.
     """
-    cached = _cached(reference, what)
-    if cached is not None and not refresh:
-        return cached
+    there = cached(reference, what)
+    if there is not None and not refresh:
+        return there
     try:
         return _snapshot(reference, what, online=True)
     except UserError:
         raise
     except Exception as error:  # many kinds: HTTP, proxy, timeouts, unknown names, gated repositories
-        if cached is not None:
-            return cached
+        if there is not None:
+            return there
         raise UserError(_sentence(reference, what, error)) from None
 
 
@@ -57,7 +57,8 @@ def commit_of(folder: Path) -> str:
     return folder.name
 
 
-def _cached(reference: str, what: What) -> Path | None:
+def cached(reference: str, what: What) -> Path | None:
+    """What :func:`fetch` would give without a network: the folder in the cache, or None."""
     try:
         return _snapshot(reference, what, online=False)
     except Exception:

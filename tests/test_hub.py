@@ -90,3 +90,56 @@ def test_a_tokenizer_alone_comes_without_weights(hub, tmp_path):
         assert fetch(tmp_path, address, "owner/safe", "tokenizer")[0] == ["config.json", "tokenizer.json", "vocab.txt"]
         # What is in the cache is not enough for a model: the weights are fetched as well.
         assert "model.safetensors" in fetch(tmp_path, address, "owner/safe")[0]
+
+
+COMMANDS = """
+import sys
+from simlm.cli import main
+for command in sys.argv[1:]:
+    if code := main([*command.split(), "--config", "config.yaml"]):
+        sys.exit(code)
+"""
+
+
+def test_what_was_made_of_a_branch_that_has_moved_is_refused_and_made_again(hub, tmp_path):
+    """Another experiment's download may move the branch in the cache that both share."""
+    from small_vocabulary import word_tokenizer
+
+    (tmp_path / "data/qrels").mkdir(parents=True)
+    (tmp_path / "data/corpus.jsonl").write_text("".join(json.dumps({"_id": f"p{i}", "title": "", "text": "sort a list"}) + "\n" for i in range(8)))
+    (tmp_path / "data/queries.jsonl").write_text(json.dumps({"_id": "q", "text": "sort"}) + "\n")
+    (tmp_path / "data/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tp1\t1\n")
+    words = hub.root / "owner/words"
+    word_tokenizer().save_pretrained(words)
+    values = {"name": "moved", "corpus": {"source": "beir", "path": "data", "splits": {"test": "test"}}, "tokenizer": {"init": "owner/words"}}
+    size = {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 16, "positions": 32}
+    values["models"] = {"base": {"kind": "mlm", "size": size, "max_length": 16, "steps": 1, "batch_size": 4}}
+    values["evaluate"] = {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test", "main_metric": "RR@10", "metrics": ["RR@10"], "depth": 5}
+    (tmp_path / "config.yaml").write_text(json.dumps(values))
+    record = tmp_path / "results/moved/stages/train_tokenizer.json"
+
+    with hub.serve() as address:
+        settings = {"HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": address, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+        environment = {**{key: value for key, value in os.environ.items() if not key.startswith("HF_")}, **settings}
+
+        def run(*commands: str) -> tuple[int, str]:
+            call = [sys.executable, "-c", COMMANDS, *commands]
+            done = subprocess.run(call, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+            return done.returncode, done.stderr
+
+        code, said = run("prepare-corpus", "train-tokenizer")
+        assert code == 0, said
+        before = json.loads(record.read_text())
+        assert "init/tokenizer.json" in before["inputs"]
+        code, said = run("train-tokenizer", "index-bm25")
+        assert code == 0, said
+        content = (words / "tokenizer.json").read_text()
+        assert '"sort"' in content
+        (words / "tokenizer.json").write_text(content.replace('"sort"', '"sorts"'))
+        code, said = run("download", "train --model base")
+        assert code == 2
+        assert "train_tokenizer (inputs: init/tokenizer.json)" in said
+        assert run("train-tokenizer")[0] == 0
+    after = json.loads(record.read_text())
+    assert after["key"] != before["key"]
+    assert '"sorts"' in (tmp_path / "results/moved/tokenizer/tokenizer.json").read_text()

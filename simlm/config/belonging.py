@@ -99,9 +99,10 @@ def _misfit(plan: Planned, record: dict[str, Any], paths: Paths, code: bool) -> 
         return "code", ""
     changed = [name for name, about in inputs.items() if not _is_same(about, plan.inputs.get(name), paths)]
     outside = {name for name, file in plan.inputs.items() if not file.is_relative_to(paths.root)}
-    # A record that states no inputs is an earlier version's; what lies outside may be gone where the results were copied to.
-    added = sorted(outside - inputs.keys()) if inputs else []
-    gone = sorted(name for name, about in inputs.items() if outside and name not in plan.inputs and not _lies_below(about, record))
+    # A record that states no inputs is an earlier version's; sources and caches may be gone where the results were copied to.
+    added, there = sorted(outside - inputs.keys()) if inputs else [], {_source(name, str(plan.inputs[name])) for name in outside}
+    elsewhere = [name for name, about in inputs.items() if not _lies_below(about, record) and _source(name, str(about.get("path"))) in there]
+    gone = sorted(set(elsewhere) - plan.inputs.keys())
     return ("inputs", _few([*changed, *added, *gone])) if changed or added or gone else None
 
 
@@ -112,9 +113,14 @@ def _is_same(about: Any, file: Path | None, paths: Paths) -> bool:
     return digests_below(paths.root).of(file) == about.get("sha256")
 
 
+def _source(name: str, path: str) -> str:
+    """The field of the model outside the graph that an input belongs to, as in ``init/config.json``; nothing for files of the corpus, called by their paths."""
+    return "" if name == path else name.partition("/")[0]
+
+
 def _lies_below(about: Any, record: dict[str, Any]) -> bool:
     """Whether an input lay below the results, such as the shards that a search without an index reads."""
-    return isinstance(about, dict) and Path(str(about.get("path"))).is_relative_to(str(record.get("folder", "\0")))
+    return not isinstance(about, dict) or Path(str(about.get("path"))).is_relative_to(str(record.get("folder", "\0")))
 
 
 def _few(names: list[str], most: int = 3) -> str:

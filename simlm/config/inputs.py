@@ -13,12 +13,17 @@ from simlm.config.graph import folders_of, trainings_behind
 from simlm.config.jobs import Job, is_reproduction, jobs, runs_made, shards_of, teacher_of
 from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL
-from simlm.config.local_files import corpus_files, local_files
+from simlm.config.local_files import corpus_files, model_files
+from simlm.config.remote import is_hub_id
 from simlm.config.stages import settings_of
+from simlm.hub import What, cached
 from simlm.paths import Paths
 
 Inputs = dict[str, Path]
 """Name → file; manifests stand for folders."""
+
+Hub = Callable[[str, What], Path | None]
+"""Where a model or tokenizer of Hugging Face lies: :func:`simlm.hub.fetch` or :func:`simlm.hub.cached`."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,22 @@ def planned(experiment: Experiment, paths: Paths, shards: int | None = None) -> 
 def plan_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, code: bool = True) -> Planned:
     """A job with what its record must state; without ``code`` that is left empty."""
     fingerprint = code_of(experiment, job.stage, job.name) if code else ""
-    return Planned(job, settings_of(experiment, *job), fingerprint, inputs_of(experiment, paths, job, shards))
+    return Planned(job, settings_of(experiment, *job), fingerprint, inputs_of(experiment, paths, job, shards, hub=cached))
 
 
-def inputs_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None) -> Inputs:
+def inputs_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, hub: Hub | None = None) -> Inputs:
     """Name → file for everything that a job reads; manifests stand for folders.
 
-    ``shards`` takes the place of the experiment's ``encoding.shards``.
+    Parameters
+    ----------
+    shards
+        Takes the place of the experiment's ``encoding.shards``.
+    hub
+        Files of Hugging Face's cache are among them as well, as records state them. A rule cannot ask for them: they are not there yet when
+        the first jobs are planned.
     """
     reads = FILES[job.stage].reads
-    return reads(_Asked(experiment, paths, job.name, job.part, shards)) if reads else {}
+    return reads(_Asked(experiment, paths, job.name, job.part, shards, hub)) if reads else {}
 
 
 def outputs_of(experiment: Experiment, paths: Paths, job: Job, called: str | None = None) -> list[Path]:
@@ -68,6 +79,7 @@ class _Asked:
     name: str | None
     part: str | None = None
     shards: int | None = None
+    hub: Hub | None = None
 
     @property
     def corpus(self) -> Inputs:
@@ -85,7 +97,12 @@ class _Asked:
     def model(self, field: str = "model", name: str | None = None) -> Inputs:
         """The manifest of a model of the graph (by default the job's own), or the files of one outside."""
         name = name or str(self.name)
-        return {field: self.paths.model(name) / "simlm.json"} if name in self.experiment.systems else outside(field, name)
+        return {field: self.paths.model(name) / "simlm.json"} if name in self.experiment.systems else self.outside(field, name)
+
+    def outside(self, field: str, name: str | None, what: What = "model") -> Inputs:
+        """All files that may be read of a model or tokenizer in a local folder or in Hugging Face's cache."""
+        folder = (self.hub(name, what) if self.hub else None) if is_hub_id(name or "") else Path(name or "\0").expanduser()
+        return {f"{field}/{file.relative_to(folder)}": file for file in model_files(folder, what)} if name and folder else {}
 
     def hints(self, name: str) -> Inputs:
         """The lexical index, if the system ``name`` reads it."""
@@ -97,12 +114,6 @@ class _Asked:
 
     def records(self) -> Inputs:
         return {f"record {job.label}": self.paths.record(job.label) for job in jobs(self.experiment, self.shards)}
-
-
-def outside(field: str, name: str | None) -> Inputs:
-    """The files of a model or tokenizer in a local folder."""
-    folder = Path(name or "").expanduser()
-    return {f"{field}/{file.relative_to(folder)}": file for file in local_files(name)}
 
 
 def _read_by_training(ask: _Asked) -> Inputs:
@@ -209,13 +220,13 @@ FILES: dict[str, _Files] = {
     "download": _Files(None, lambda ask, _: [ask.paths.inputs]),
     "prepare_corpus": _Files(lambda ask: {str(file): file for file in corpus_files(ask.experiment)}, lambda ask, _: [*ask.corpus.values()]),
     "train_tokenizer": _Files(
-        lambda ask: {**ask.corpus, **outside("init", ask.experiment.tokenizer.init)}, lambda ask, _: [ask.paths.tokenizer / "manifest.json"]
+        lambda ask: {**ask.corpus, **ask.outside("init", ask.experiment.tokenizer.init, "tokenizer")}, lambda ask, _: [ask.paths.tokenizer / "manifest.json"]
     ),
     "index_bm25": _Files(lambda ask: ask.corpus, lambda ask, _: [ask.paths.bm25 / "manifest.json"]),
     "search_bm25": _Files(lambda ask: {**ask.corpus, "index": ask.paths.bm25 / "manifest.json"}, _searched),
     "mine_negatives": _Files(lambda ask: {**ask.corpus, "run": ask.paths.train_run(ask.name)}, lambda ask, system: [ask.paths.negatives(system)]),
     "train": _Files(_read_by_training, _models),
-    "import_model": _Files(lambda ask: outside("init", ask.experiment.models[str(ask.name)].initial()), _models),
+    "import_model": _Files(lambda ask: ask.outside("init", ask.experiment.models[str(ask.name)].initial()), _models),
     "score_teacher": _Files(_read_by_teacher, lambda ask, system: [ask.paths.teacher_scores(system)]),
     "encode": _Files(lambda ask: {**ask.corpus, **ask.model()}, lambda ask, system: [ask.paths.embeddings(system) / f"{ask.part}.json"]),
     "build_index": _Files(_read_by_index, lambda ask, system: [ask.paths.index(system) / "manifest.json"]),

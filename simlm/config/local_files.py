@@ -1,4 +1,4 @@
-"""Files outside the experiment's folder that its jobs read: local corpora, and models or tokenizers in local folders."""
+"""Files outside the experiment's folder that its jobs read: local corpora, and models or tokenizers in folders."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from pathlib import Path
 
 from simlm.config.experiment import Experiment
 from simlm.config.remote import is_hub_id
-from simlm.hub import PICKLED, SAFE, SMALL, data_files
+from simlm.hub import PICKLED, SAFE, SMALL, What, data_files
 
 MODULES = ("[0-9]_*/*.json", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin", "[0-9]_*/vocab.txt")
 """Files of sentence-transformers' modules beside the weights of a model."""
 
 
-def local_files(name: str | None) -> list[Path]:
-    """Configuration, tokenizer and weights of a model or tokenizer outside the graph, if it is a local folder."""
-    folder = Path(name or "").expanduser()
-    if not name or is_hub_id(name) or not folder.is_dir():
-        return []
-    safe = any(file for pattern in SAFE for file in folder.glob(pattern))
-    return sorted({file for pattern in (*SMALL, *(SAFE if safe else PICKLED), *MODULES) for file in folder.glob(pattern) if file.is_file()})
+def model_files(folder: Path, what: What = "model") -> list[Path]:
+    """Files that may be read of a model or a tokenizer: configuration, vocabulary and, of a model, weights; none if there is no such folder."""
+    weights = () if what == "tokenizer" else (*(SAFE if any(next(folder.glob(pattern), None) for pattern in SAFE) else PICKLED), *MODULES)
+    return sorted({file for pattern in (*SMALL, *weights) for file in folder.glob(pattern) if file.is_file()})
 
 
 def corpus_files(experiment: Experiment) -> list[Path]:

@@ -18,7 +18,6 @@ from simlm.models.loading import check_length, resolve_init
 from simlm.models.manifest import WEIGHTS
 from simlm.progress import say
 from simlm.records.record import StageRecord
-from simlm.training.inputs import training_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -87,7 +86,7 @@ def start_job(context: Context, name: str) -> TrainingJob:
     """Seed everything, choose the arithmetic and open the stage's record."""
     settings = context.experiment.models[name]
     assert isinstance(settings, Training)
-    record = context.record("train", name, inputs=training_inputs(context, name))
+    record = context.record("train", name)
     processes.join()
     threads = hardware.prepare(settings.threads)
     precision = hardware.choose_precision(context.experiment.precision)

@@ -19,7 +19,7 @@ from simlm import digests
 from simlm.cli import main
 from simlm.config import load_experiment
 from simlm.config.belonging import misfits
-from simlm.config.local_files import corpus_files, local_files
+from simlm.config.local_files import corpus_files, model_files
 from simlm.digests import Digests, digests_below
 from simlm.errors import UserError
 from simlm.files import sealed
@@ -185,7 +185,7 @@ def test_files_of_models_and_sources_that_lie_outside(tmp_path, monkeypatch):
     Path("m").mkdir()
     for name in ("config.json", "tokenizer.json", "vocab.txt", "special_tokens_map.json", *shards):
         Path("m", name).write_text("{}")
-    assert {file.name for file in local_files("m")} == {"config.json", "tokenizer.json", "vocab.txt", "special_tokens_map.json", *shards}
+    assert {file.name for file in model_files(Path("m"))} == {"config.json", "tokenizer.json", "vocab.txt", "special_tokens_map.json", *shards}
     for name in ("data/corpus/part.parquet", "data/queries.csv", "data/qrels/test.jsonl", "data/qrels/train.tsv", "data/notes.txt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text("x")

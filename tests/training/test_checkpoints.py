@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from simlm.cli import main
 from simlm.config import load_experiment
+from simlm.config.belonging import misfits
+from simlm.config.inputs import inputs_of
+from simlm.config.jobs import Job
 from simlm.context import Context
 from simlm.stages.train import train
 from simlm.training import checkpoints
 from simlm.training.history import read_history
-from simlm.training.inputs import training_inputs
 from simlm.training.mlm import MaskingCollator
 from tests.training.test_pretraining_stages import configuration, prepare, weights
 
@@ -157,18 +159,48 @@ def test_every_trainer_reads_all_files_of_a_start_from_outside(undisturbed: Cont
     context = Context(load_experiment(file), undisturbed.paths)
     files = {"config.json", "model.safetensors", "tokenizer.json"}
     for name in ("mlm", "bottleneck", "retriever", "reranker"):
-        inputs = training_inputs(context, name)
+        inputs = inputs_of(context.experiment, context.paths, Job("train", name))
         assert {f"init/{file}" for file in files} <= inputs.keys()
         assert ({f"generator/{file}" for file in files} <= inputs.keys()) == (name == "bottleneck")
         assert ("tokenizer" in inputs, "negatives" in inputs) == (name in ("mlm", "bottleneck"), name in ("retriever", "reranker"))
         assert ("bm25" in inputs) == (name == "reranker")
     paths = context.paths
-    assert training_inputs(context, "student") == {
+    assert inputs_of(context.experiment, paths, Job("train", "student")) == {
         "corpus": paths.corpus / "manifest.json",
         "negatives": paths.negatives("retriever"),
         "teacher_scores": paths.teacher_scores("student"),
         "init": paths.model("retriever") / "simlm.json",
     }
+
+
+def test_a_start_from_hugging_face_is_every_file_of_the_commit_that_is_in_the_cache(undisturbed: Context, tmp_path, monkeypatch) -> None:
+    """Where the branch has moved since, the record no longer belongs, and another training begins."""
+    for commit in ("old", "new"):
+        shutil.copytree(undisturbed.paths.model("base"), tmp_path / commit)
+    with open(tmp_path / "new/model.safetensors", "r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\x01")
+    cache = {"owner/base": tmp_path / "old"}
+    monkeypatch.setattr("simlm.config.inputs.cached", lambda reference, what: cache.get(reference))
+    monkeypatch.setattr("simlm.hub.fetch", lambda reference, what: cache[reference])
+    values = configuration(undisturbed.paths.root.parent)
+    values["models"]["mlm"] = {"kind": "mlm", "init": "owner/base", "steps": 1, "batch_size": 4}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    context, job = Context(load_experiment(tmp_path / "config.yaml"), undisturbed.paths), Job("train", "mlm")
+    with context.record(*job) as record:
+        pass
+
+    def found() -> list[str]:
+        return [str(each) for each in misfits(context.experiment, context.paths, only=[job])]
+
+    assert {"init/model.safetensors", "init/config.json", "init/tokenizer.json"} <= record.inputs.keys()
+    assert not any(name.startswith("init") for name in inputs_of(context.experiment, context.paths, job)), "no rule can ask for what is not fetched yet"
+    assert found() == []
+    cache["owner/base"] = tmp_path / "new"
+    assert found() == ["train.mlm (inputs: init/model.safetensors)"]
+    assert context.record(*job).key != record.key
+    cache.clear()
+    assert found() == [], "copied to a machine without the cache"
 
 
 def at_batch(monkeypatch, number: int, act) -> None:

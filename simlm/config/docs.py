@@ -63,7 +63,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `authors-code.yaml` | laid over `msmarco.yaml`: what the authors' code does beside the paper |
 | `released.yaml` | the authors' checkpoints judged on MS MARCO, without training |
 | `msmarco-systems.yaml` | laid over `msmarco.yaml`: the systems that the paper compares with, with their own papers' settings (docs/systems.md) |
-| `objectives.yaml` | laid over `smoke.yaml`: the objectives of pre-training that the paper compares, a bag of words and RetroMAE |
+| `objectives.yaml` | laid over `smoke.yaml`: the objectives of pre-training that the paper compares, a bag of words, RetroMAE and coCondenser |
 | `ablation.yaml` | laid over `config.yaml`: the ablations of SimLM's pre-training, the seven objectives with three seeds each (docs/systems.md) |
 | `pretrained.yaml` | trains the small base and generator that come with the repository |
 | `examples/own-corpus.yaml` | the whole method on a folder of your own; `examples/real-corpus.yaml` with the default's graph |

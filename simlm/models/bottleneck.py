@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class BottleneckOptions:
     generator_labels: str = "both"
     generator_dropout: bool = False
     encoder_corruption: str = "replaced"
+    mask_tokens: str = "all"
     encoder_objective: str = "restore"
     decoder: str = "shallow"
     decoder_corruption: str = "replaced"
@@ -87,7 +88,11 @@ class BottleneckModel(nn.Module):
             self.generator.eval()
         return self
 
-    def forward(
+    def forward(self, **batch: Any) -> dict[str, torch.Tensor]:
+        """The losses of one micro-batch; takes what :meth:`read` takes."""
+        return self.read(**batch)[0]
+
+    def read(
         self,
         tokens: torch.Tensor,
         token_types: torch.Tensor | None,
@@ -101,8 +106,8 @@ class BottleneckModel(nn.Module):
         hidden_from: torch.Tensor | None = None,
         content: torch.Tensor | None = None,
         progress: float = 0.0,
-    ) -> dict[str, torch.Tensor]:
-        """The losses of one micro-batch.
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The losses of one micro-batch, and the encoder's [CLS] states, shape (passages, width).
 
         Parameters
         ----------
@@ -129,7 +134,7 @@ class BottleneckModel(nn.Module):
 
         Returns
         -------
-        dict
+        dict, tensor
             ``loss`` and its parts, the share of corrupted tokens of either side, and the number of tokens. A part without a
             single label is 0.
         """
@@ -173,7 +178,7 @@ class BottleneckModel(nn.Module):
             loss = loss + options.generator_weight * losses["generator_loss"]
         real = attention_mask.sum()
         corrupted = {f"{side}_{self._corruption(side)}": ((text != tokens).sum() / real).detach() for side, text in read.items() if text is not tokens}
-        return {"loss": loss, **{name: value.detach() for name, value in losses.items()}, **corrupted, "tokens": real}
+        return {"loss": loss, **{name: value.detach() for name, value in losses.items()}, **corrupted, "tokens": real}, cls
 
     @property
     def early_layer(self) -> int:
@@ -209,7 +214,10 @@ class BottleneckModel(nn.Module):
     def _corrupt(self, tokens, token_types, attention_mask, masked, draws, mask_id) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
         """What each side reads, by side, and the generator's loss; the decoder reads a text of its own only where it is SimLM's."""
         how = {side: self._corruption(side) for side in (("encoder", "decoder") if self.options.decoder == "shallow" else ("encoder",))}
-        read = {side: torch.where(masked[side], mask_id, tokens) if corruption == "masked" else tokens for side, corruption in how.items()}
+        read = dict.fromkeys(how, tokens)
+        for i, (side, corruption) in enumerate(how.items()):
+            if corruption == "masked":
+                read[side] = self._masked(tokens, masked[side], draws[i], mask_id)
         sides = [side for side, corruption in how.items() if corruption == "replaced"]
         if not sides:
             return read, None
@@ -218,6 +226,15 @@ class BottleneckModel(nn.Module):
         learned = 0 if not self.options.train_generator else len(sides) if self.options.generator_labels == "both" else 1
         filled, loss = replace_tokens(self.generator, tokens, token_types, attention_mask, positions, own, mask_id, learned)
         return read | dict(zip(sides, filled)), loss
+
+    def _masked(self, tokens: torch.Tensor, masked: torch.Tensor, draws: torch.Tensor, mask_id: int) -> torch.Tensor:
+        """[MASK] at the masked positions; with ``80-10-10`` at those with a draw below 0.8, a token by chance up to 0.9, the text's own beyond."""
+        if self.options.mask_tokens == "all":
+            return torch.where(masked, mask_id, tokens)
+        words = self.encoder.config.vocab_size
+        by_chance = ((draws - 0.8) * 10 * words).long().clamp(0, words - 1)
+        filled = torch.where(draws < 0.8, mask_id, torch.where(draws < 0.9, by_chance, tokens))
+        return torch.where(masked, filled, tokens)
 
 
 def labelled_positions(special: np.ndarray, fraction: float, draws: np.ndarray) -> np.ndarray:

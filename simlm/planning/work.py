@@ -105,9 +105,11 @@ class Workload:
         replaced = len(shares) * generator.reading(padded) + generator.head(sum(shares) * real) if generator else 0
         decoded = shape.forward(padded, block.decoder_layers) if block.decoder != "none" else 0
         model = shape.reading(padded) + decoded + shape.head(block.labelled * real)
-        steps, training = self.steps(name), 3 * model + (3 if block.train_generator else 1) * replaced
+        # Spans that are read in pieces are read once more, for their cached gradients.
+        passes = 4 if block.span_contrast and block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
+        steps, training = self.steps(name), block.texts * (passes * model + (passes if block.train_generator else passes - 2) * replaced)
         looks = 1 + (steps // block.probe.every_steps if block.probe else 0)
-        looked = looks * min(block.holdout, self.counts.passages // 10) * (model + replaced)
+        looked = looks * min(block.holdout, self.counts.passages // 10) * block.texts * (model + replaced)
         probed = looks * block.probe.passages * SORTED * shape.reading(real) if block.probe else 0
         return steps * block.batch_size * training + looked + probed
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 
 from simlm.config.kinds import BiEncoder, Bottleneck
@@ -15,13 +17,17 @@ from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
 from simlm.models.loading import load_tokenizer, resolve_init
 from simlm.models.masked_language_model import bottleneck_writer, load_heads, load_masked_language_model
-from simlm.models.text import pad
+from simlm.models.reading import Reading
+from simlm.models.text import Tokens, pad
+from simlm.progress import say
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.text.vocabulary import Vocabulary
+from simlm.training.distributed import parts_of
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.masking import DECODER_STREAM, ENCODER_STREAM, bottleneck_masks, hidden_places, word_ids
 from simlm.training.probe import RetrievalProbe
 from simlm.training.randomness import single, uniform
+from simlm.training.spans import SpanCollator, SpanContrast, Spans, title_numbers
 from simlm.training.trainer import fit
 
 HOLDOUT_SEED = 123
@@ -42,7 +48,10 @@ class BottleneckCollator:
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
         keys = np.array(items)
-        tokens = self.passages.take(keys[:, 1])
+        return self.corrupt(self.passages.take(keys[:, 1]), keys)
+
+    def corrupt(self, tokens: Tokens, keys: np.ndarray) -> dict[str, Any]:
+        """A batch of texts; ``keys`` are the places that their random numbers belong to, shape (texts, k)."""
         batch = pad(tokens, self.tokenizer, multiple=16)
         ids = batch["input_ids"].numpy()
         width = ids.shape[1]
@@ -106,16 +115,48 @@ def train(context: Context, name: str) -> None:
         tokenizer = load_tokenizer(context.paths.tokenizer)
         model = build(context, name, tokenizer, job.record.caution)
         job.check_lengths(model.encoder, "max_length")
-        passages = TokenCache(job.store, tokenizer, settings.max_length, context.paths.tokens).whole()
-        rows, held_out = split_holdout(len(job.store), settings)
+        texts = (_passages if settings.span_contrast is None else _pairs_of_spans)(job, model, tokenizer)
+        seen, held_out = split_holdout(texts.count, settings)
         job.record.metrics["held_out_passages"] = len(held_out)
-        collate = BottleneckCollator(passages, tokenizer, settings, job.seed)
-        evaluate = _evaluation(job, model, tokenizer, collate, held_out)
+        evaluate = _evaluation(job, model, texts, tokenizer, held_out)
         every = settings.probe.every_steps if settings.probe else None
-        trained = passages.lengths[rows]
-        fit(job, model, len(rows), lambda epoch, index: (epoch, int(rows[index])), collate, evaluate=evaluate, evaluate_every=every, lengths=trained)
+        lengths = None if texts.lengths is None else texts.lengths[seen]
+        fit(texts.job, texts.module, len(seen), lambda epoch, i: (epoch, int(seen[i])), texts.collate, evaluate=evaluate, evaluate_every=every, lengths=lengths)
         write = bottleneck_writer(model, model.generator if settings.train_generator else None)
         job.export(model.encoder, tokenizer, lengths={"passage": settings.max_length}, write=write)
+
+
+class _Texts(NamedTuple):
+    """What is trained on: ``module`` reads what ``collate`` makes of items (epoch, number of a text), ``whole`` the same undivided."""
+
+    job: TrainingJob
+    module: nn.Module
+    collate: Callable[[list[tuple[int, int]]], dict[str, Any]]
+    whole: Callable[[list[tuple[int, int]]], dict[str, Any]]
+    count: int
+    lengths: np.ndarray | None
+
+
+def _passages(job: TrainingJob, model: BottleneckModel, tokenizer) -> _Texts:
+    passages = TokenCache(job.store, tokenizer, job.settings.max_length, job.context.paths.tokens).whole()
+    collate = BottleneckCollator(passages, tokenizer, job.settings, job.seed)
+    return _Texts(job, model, collate, collate, len(passages), passages.lengths)
+
+
+def _pairs_of_spans(job: TrainingJob, model: BottleneckModel, tokenizer) -> _Texts:
+    settings: Bottleneck = job.settings
+    contrast = settings.span_contrast
+    passages = TokenCache(job.store, tokenizer, contrast.read, job.context.paths.tokens, Reading(title="none")).whole()
+    spans = Spans(passages, settings.max_length, title_numbers(job.store) if contrast.of == "title" else None)
+    job.record.notes["spans"] = {"texts of two spans or more": len(spans), "their spans": int(spans.counts.sum())}
+    say(f"{len(spans):,} texts have two spans or more of {settings.max_length} tokens, on average {spans.counts.mean() if len(spans) else 0:.1f}")
+    if len(spans) < 2:
+        raise UserError(f"{job.place}.span_contrast: no two texts of the corpus have two spans of {settings.max_length} tokens (max_length); lower it")
+    corrupt = BottleneckCollator(passages, tokenizer, settings, job.seed).corrupt
+    # The loss between spans needs the whole batch at once; memory is bounded by the pieces in which it is read.
+    undivided = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
+    collate = SpanCollator(spans, corrupt, job.seed, settings.micro_batch_size)
+    return _Texts(undivided, SpanContrast(model, contrast.weight), collate, SpanCollator(spans, corrupt, job.seed), len(spans), None)
 
 
 def build(context: Context, name: str, tokenizer, caution: Callable[[str], None] | None = None) -> BottleneckModel:
@@ -130,6 +171,8 @@ def build(context: Context, name: str, tokenizer, caution: Callable[[str], None]
     model = BottleneckModel(encoder, generator, BottleneckOptions.of(settings))
     if settings.init in context.experiment.models and context.experiment.models[settings.init].format == settings.format:
         load_heads(context.paths.model(settings.init), model)
+    elif settings.span_contrast and settings.decoder == "condenser":
+        (caution or say)(f"{name} starts with a fresh head, which harms what {settings.init} knows; coCondenser should go on from a Condenser with its head")
     return model
 
 
@@ -155,8 +198,8 @@ def split_holdout(passages: int, settings: Bottleneck) -> tuple[np.ndarray, np.n
     return np.sort(order[size:]), np.sort(order[:size])
 
 
-def _evaluation(job: TrainingJob, model: BottleneckModel, tokenizer, collate: BottleneckCollator, held_out: np.ndarray):
-    """Losses on the held-out passages, and the retrieval probe."""
+def _evaluation(job: TrainingJob, model: BottleneckModel, texts: _Texts, tokenizer, held_out: np.ndarray):
+    """Losses on the held-out texts, and the retrieval probe."""
     settings = job.settings
     queries = min((block.query_length for block in job.context.experiment.models.values() if isinstance(block, BiEncoder)), default=32)
     probe = RetrievalProbe(job.store, tokenizer, settings.probe, queries, settings.max_length, job.seed) if settings.probe and job.is_main else None
@@ -164,18 +207,19 @@ def _evaluation(job: TrainingJob, model: BottleneckModel, tokenizer, collate: Bo
     def evaluate() -> dict[str, float]:
         device = next(model.parameters()).device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=job.precision.bf16):
-            values = _held_out_losses(model, collate, held_out, device)
+            values = _held_out_losses(texts, held_out, device)
             return values | (probe(model.body) if probe else {})
 
     return evaluate
 
 
-def _held_out_losses(model: BottleneckModel, collate: BottleneckCollator, held_out: np.ndarray, device: torch.device) -> dict[str, float]:
+def _held_out_losses(texts: _Texts, held_out: np.ndarray, device: torch.device) -> dict[str, float]:
     sums: dict[str, float] = {}
     for rows in _chunks(held_out, 128):
-        batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in collate([(0, int(row)) for row in rows]).items()}
-        batch.pop("counts", None)
-        for name, value in model(**batch).items():
+        batch = send_to_device(texts.whole([(0, int(row)) for row in rows]), device)
+        for part in parts_of(batch):
+            part.pop("counts", None)
+        for name, value in texts.module(**batch).items():
             if name.endswith("loss"):
                 sums[f"held_out/{name}"] = sums.get(f"held_out/{name}", 0.0) + float(value) * len(rows) / len(held_out)
     return sums

@@ -39,6 +39,11 @@ def scale_gradient(loss: torch.Tensor) -> torch.Tensor:
     return loss if world == 1 else loss.detach() + world * (loss - loss.detach())
 
 
+def parts_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pieces that a batch is read in, or the batch itself."""
+    return batch.get("pieces", [batch])
+
+
 def put_shares(batches: list[dict[str, Any]]) -> None:
     """Turn the ``counts`` of the micro-batches of one step into ``shares``, in place.
 

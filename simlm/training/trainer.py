@@ -21,7 +21,7 @@ from simlm.errors import UserError
 from simlm.models.dropout import use_byte_dropout
 from simlm.training import checkpoints
 from simlm.training.checkpoint_files import ClearCheckpointErrors
-from simlm.training.distributed import put_shares
+from simlm.training.distributed import parts_of, put_shares
 from simlm.training.history import History
 from simlm.training.job import TrainingJob
 from simlm.training.reporter import Reporter
@@ -172,10 +172,11 @@ class _Trainer(ClearCheckpointErrors, Trainer):
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        put_shares(batches)
-        for batch in batches:
-            if "progress" in batch:
-                batch["progress"] = self.state.global_step / self.state.max_steps
+        parts = [part for batch in batches for part in parts_of(batch)]
+        put_shares(parts)
+        for part in parts:
+            if "progress" in part:
+                part["progress"] = self.state.global_step / self.state.max_steps
         return batches, None
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:

@@ -32,10 +32,11 @@ from simlm.paths import Paths
 from simlm.training.biencoder import BiEncoderTraining
 from simlm.training.bottleneck import BottleneckCollator
 from simlm.training.crossencoder import CrossEncoderTraining
-from simlm.training.distributed import gather, put_shares
+from simlm.training.distributed import gather, parts_of, put_shares
 from simlm.training.joint import JointTraining
 from simlm.training.late_interaction import LateInteractionTraining
 from simlm.training.mlm import MaskedLanguageModelling, MaskingCollator
+from simlm.training.spans import SpanCollator, SpanContrast, Spans
 
 EXAMPLES, GROUP = 64, 3
 CASES = (
@@ -49,6 +50,7 @@ CASES = (
     "joint",
     "late interaction",
     "late, distilled",
+    "spans",
 )
 PRETRAINING = CASES[:3]
 
@@ -85,6 +87,12 @@ def example(tokenizer, case: str, share: slice, micro: int):
             collate = BottleneckCollator(passages, tokenizer, settings, seed=3)
             module = BottleneckModel(model, bert("BertForMaskedLM", words, 1), BottleneckOptions(1, train_generator=trained))
         return module, [collate([(1, i) for i in piece]) for piece in pieces]
+    if case == "spans":
+        condenser = {"decoder": "condenser", "encoder_corruption": "masked", "encoder_objective": "restore_masked", "decoder_objective": "restore_masked"}
+        settings = Bottleneck(kind="bottleneck", init="a/b", steps=1, max_length=16, decoder_corruption="masked", span_contrast={}, **condenser)
+        longer = Tokens.from_lists([[2, *draw.integers(5, words, 16 + i).tolist(), 3] for i in range(EXAMPLES)])
+        collate = SpanCollator(Spans(longer, 16), BottleneckCollator(longer, tokenizer, settings, seed=3).corrupt, 3, micro)
+        return SpanContrast(BottleneckModel(bert("BertForMaskedLM", words), None, BottleneckOptions.of(settings))), [collate([(1, i) for i in indices])]
     texts = Tokens.from_lists([[2, *draw.integers(5, words, int(draw.integers(3, 30))).tolist(), 3] for _ in range(EXAMPLES * (1 + GROUP))])
     rows, teacher = torch.arange(EXAMPLES * GROUP) % 101, torch.from_numpy(draw.normal(size=(EXAMPLES, GROUP)).astype(np.float32))
     groups = [[EXAMPLES + i * GROUP + j for i in piece for j in range(GROUP)] for piece in pieces]
@@ -116,11 +124,11 @@ def one_step(tokenizer, case: str) -> dict[str, torch.Tensor]:
     """Loss and gradients of one step, shared by all processes there are; means over labels also in micro-batches of 8."""
     world, rank = processes.count(), processes.rank()
     each = EXAMPLES // world
-    micro = 8 if world > 1 and case in (*PRETRAINING, "crossencoder", "joint") else each
+    micro = 8 if world > 1 and case in (*PRETRAINING, "crossencoder", "joint", "spans") else each
     module, batches = example(tokenizer, case, slice(rank * each, (rank + 1) * each), micro)
     if world > 1:
         module = torch.nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
-    put_shares(batches)
+    put_shares([part for batch in batches for part in parts_of(batch)])
     total = torch.zeros(())
     for batch in batches:
         loss = module(**batch)["loss"] / len(batches)  # as the Trainer does

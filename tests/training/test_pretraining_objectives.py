@@ -22,6 +22,7 @@ OBJECTIVES = {
     "encoder-decoder rtd": {"encoder_objective": "detect", "decoder_objective": "detect"},
     "condenser": {**MASKED, "decoder": "condenser", "decoder_init": "fresh", "decoder_objective": "restore_masked", "early_layer": 1},
     "mlm": {**MASKED, "decoder": "none"},
+    "mlm, masked as in BERT": {**MASKED, "decoder": "none", "mask_tokens": "80-10-10"},
     "auto-encoder": {"encoder_corruption": "clean", "encoder_objective": "none", "decoder_corruption": "masked"},
     "bag of words": {**MASKED, "decoder": "none", "bag_of_words": BOW},
     "retromae": {**MASKED, "decoder": "retromae", "decoder_layers": 1, "decoder_init": "fresh"},
@@ -74,6 +75,10 @@ def expected(model: BottleneckModel, inputs: dict, settings: dict, progress: flo
         if how == "clean":
             return tokens
         filled = torch.where(masked, MASK, tokens)
+        if how == "masked" and "mask_tokens" in settings:
+            chance = ((draws - 0.8) * 10 * model.encoder.config.vocab_size).long()
+            filled = torch.where(draws < 0.8, MASK, torch.where(draws < 0.9, chance, tokens))
+            return torch.where(masked, filled, tokens)
         if how == "masked":
             return filled
         with torch.no_grad():
@@ -196,3 +201,16 @@ def test_what_is_hidden_from_a_position_is_whole_words_of_its_own_draw() -> None
         assert (hidden[:, one] == hidden[:, other]).all()
     assert len({tuple(row) for row in hidden}) > 2
     assert hidden.sum(1).max() <= round(9 * 0.5)
+
+
+def test_masking_as_in_bert_leaves_a_tenth_and_replaces_a_tenth() -> None:
+    model = BottleneckModel(bert(0), None, BottleneckOptions(decoder="none", encoder_corruption="masked", mask_tokens="80-10-10"))
+    draw, words = torch.Generator().manual_seed(0), model.encoder.config.vocab_size
+    tokens, masked = torch.randint(1, words, (200, 500), generator=draw), torch.rand((200, 500), generator=draw) < 0.5
+    read = model._masked(tokens, masked, torch.rand((200, 500), generator=draw), 0)
+    assert torch.equal(read[~masked], tokens[~masked])
+    kept, hidden = (read == tokens)[masked].double().mean().item(), (read == 0)[masked].double().mean().item()
+    assert hidden == pytest.approx(0.8 + 0.1 / words, abs=0.006)
+    assert kept == pytest.approx(0.1 + 0.1 / words, abs=0.005)
+    chosen = read[masked & (read != tokens) & (read != 0)].bincount(minlength=words)[1:]
+    assert chosen.max() < 3 * chosen.min()

@@ -28,6 +28,16 @@ class BagOfWords(Block):
     final_weight: float = Field(0.1, ge=0, description="Weight of the loss when training ends.")
 
 
+class SpanContrast(Block):
+    """Two spans of a text are read at a time, and the [CLS] of the one must find that of the other among all spans of the batch (coCondenser)."""
+
+    of: Literal["passage", "title"] = Field(
+        "passage", description="Texts that spans are cut from: single passages, or all passages with one `title`, as those of one page have."
+    )
+    read: int = Field(512, ge=16, description="Tokens read of a passage before it is cut; a span has at most `max_length`.")
+    weight: float = Field(1.0, gt=0, description="Weight of the loss between spans.")
+
+
 Corruption = Literal["replaced", "masked", "clean"]
 Objective = Literal["restore", "restore_masked", "detect", "none"]
 
@@ -51,6 +61,9 @@ class Bottleneck(Training, Pretrained):
         "replaced", description="What stands at the corrupted positions of the encoder's input: the generator's samples, [MASK], or the text itself (`clean`)."
     )
     encoder_mask: float = Field(0.3, gt=0, lt=1, description="Share of tokens corrupted in the encoder's input.")
+    mask_tokens: Literal["all", "80-10-10"] = Field(
+        "all", description="What stands in `masked` text: [MASK] everywhere, or as in BERT 80 % [MASK], 10 % a token by chance and 10 % the text's own."
+    )
     encoder_objective: Objective = Field(
         "restore",
         description="Loss of the encoder: original tokens at all positions (`restore`) or at the masked ones (`restore_masked`), "
@@ -76,6 +89,11 @@ class Bottleneck(Training, Pretrained):
         None, ge=0, description="Layer of the encoder that Condenser's head reads, 0 for its embeddings; null: half of them. Only with `decoder: condenser`."
     )
     bag_of_words: BagOfWords | None = Field(None, description="Predict the distinct words of a text from its [CLS] as well; `{}` for the published weights.")
+    span_contrast: SpanContrast | None = Field(
+        None,
+        description="Contrast spans of a text as well, as coCondenser does; `{}` for its settings. `batch_size` then counts texts, of two spans each, and "
+        "the loss is over all of them whatever `micro_batch_size`, the texts read at once (cached gradients).",
+    )
     train_generator: bool = Field(False, description="Train the generator jointly instead of keeping it frozen.")
     generator_weight: float = Field(0.2, ge=0, description="Weight of the generator's loss when it is trained.")
     generator_labels: Literal["both", "encoder"] = Field(
@@ -103,11 +121,12 @@ class Bottleneck(Training, Pretrained):
     def is_simlm(self) -> bool:
         """Whether the settings are SimLM's objective: both sides restore all of a text in which a generator has replaced tokens, and nothing else is learnt."""
         sides = {self.encoder_corruption, self.decoder_corruption} == {"replaced"} and {self.encoder_objective, self.decoder_objective} == {"restore"}
-        return sides and self.decoder == "shallow" and self.bag_of_words is None
+        return sides and self.decoder == "shallow" and self.bag_of_words is None and self.span_contrast is None
 
     @property
     def noun(self) -> str:
-        return "SimLM pre-training" if self.is_simlm else "bottleneck pre-training"
+        named = "coCondenser" if self.span_contrast is not None and self.decoder == "condenser" else "bottleneck"
+        return "SimLM pre-training" if self.is_simlm else f"{named} pre-training"
 
     @property
     def replaces(self) -> bool:
@@ -138,8 +157,8 @@ class Bottleneck(Training, Pretrained):
 
     @model_validator(mode="after")
     def _objectives(self) -> Bottleneck:
-        if self.encoder_objective == "none" and self.decoder == "none" and self.bag_of_words is None:
-            raise ValueError("there is nothing to learn: encoder_objective is none and there is neither a decoder nor bag_of_words")
+        if self.encoder_objective == "none" and self.decoder == "none" and self.bag_of_words is None and self.span_contrast is None:
+            raise ValueError("there is nothing to learn: encoder_objective is none and there is neither a decoder nor bag_of_words nor span_contrast")
         if self.decoder != "none" and self.decoder_objective == "none":
             raise ValueError("decoder_objective is none; leave the decoder out with decoder: none")
         if self.early_layer is not None and self.decoder != "condenser":
@@ -165,6 +184,12 @@ class Bottleneck(Training, Pretrained):
             raise ValueError("decoder_mask must not be smaller than encoder_mask: the encoder's corrupted tokens are among the decoder's")
         return self
 
+    @model_validator(mode="after")
+    def _mask_tokens(self) -> Bottleneck:
+        if self.mask_tokens != "all" and "masked" not in (self.encoder_corruption, self.decoder_corruption if self.decoder == "shallow" else None):
+            raise ValueError(f"mask_tokens {self.mask_tokens} is about masked text, and none is masked with these settings; leave it out")
+        return self
+
     def reads_models(self) -> dict[str, str]:
         return {"generator": self.generator} if self.generator is not None else {}
 
@@ -183,7 +208,13 @@ class Bottleneck(Training, Pretrained):
     def _objectives_in_words(self) -> str:
         parts = [] if self.encoder_objective == "none" else [f"encoder: {self.encoder_objective} from {self.encoder_corruption} text"]
         parts += [] if self.decoder == "none" else [f"decoder: {self.decoder}, {self.decoder_objective}"]
-        return "; ".join(parts + (["bag of words"] if self.bag_of_words is not None else [])).replace("_", " ")
+        parts += ["bag of words"] if self.bag_of_words is not None else []
+        parts += ["spans of a text against each other"] if self.span_contrast is not None else []
+        return "; ".join(parts).replace("_", " ")
+
+    @property
+    def texts(self) -> int:
+        return 1 if self.span_contrast is None else 2
 
     @property
     def decoding_layers(self) -> int:

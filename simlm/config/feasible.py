@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from simlm.config.architectures import why_no_decoder
 from simlm.config.corpora import BeirFolder, HubDataset
 from simlm.config.experiment import Experiment
-from simlm.config.graph import GraphError
+from simlm.config.graph import GraphError, node_of
 from simlm.config.local_models import architecture_of, positions_of, said_in, width_of
 from simlm.config.metrics import beyond
 from simlm.config.remote import HUB_ID
@@ -46,8 +46,9 @@ def cautions(experiment: Experiment) -> Iterator[str]:
     for name in experiment.models:
         yield from _start(experiment, name)
         yield from _unjudged(experiment, name)
-        _check_lengths(experiment, name)
         _check_decoder(experiment, name)
+    for name in experiment.systems:
+        _check_lengths(experiment, name)
     if experiment.tokenizer.init and (missing := _missing_folder(experiment.tokenizer.init)):
         raise GraphError(("tokenizer", "init"), missing)
     yield from _corpus(experiment)
@@ -61,7 +62,7 @@ def _start(experiment: Experiment, name: str) -> Iterator[str]:
     model = experiment.models[name]
     for field in model.outside:
         start = getattr(model, field, None)
-        if not isinstance(start, str) or start in experiment.models or os.path.isdir(Path(start).expanduser()):
+        if not isinstance(start, str) or start in experiment.systems or os.path.isdir(Path(start).expanduser()):
             continue
         if missing := _missing_folder(start):
             raise GraphError(("models", name, field), missing)
@@ -99,11 +100,15 @@ def _missing_folder(name: str) -> str | None:
 
 
 def _check_lengths(experiment: Experiment, name: str) -> None:
-    model, limit = experiment.models[name], positions_of(experiment, name)
+    """Lengths beyond a model's positions; the parts of a model may have different ones."""
+    model, node = experiment.system(name), node_of(name)
+    if name in experiment.models and model.parts():
+        return
+    limit = positions_of(experiment, name)
     for field in LENGTHS:
         length = getattr(model, field, None)
         if limit is not None and isinstance(length, int) and length > limit:
-            raise GraphError(("models", name, field), f"{length} tokens are more than the {limit} positions of the model it starts from; lower it")
+            raise GraphError(("models", node, field), f"{length} tokens are more than the {limit} positions of the model it starts from; lower it")
 
 
 def _check_decoder(experiment: Experiment, name: str) -> None:
@@ -130,10 +135,10 @@ def _index(experiment: Experiment) -> Iterator[str]:
     """The factory string, tried on the width of each model; only where it is not the usual exact one, because faiss takes half a second."""
     known: dict[tuple[str, int], int] = {}
     checked = set()
-    for name, model in experiment.models.items():
+    for name, model in experiment.systems.items():
         if not model.encodes:
             continue
-        block, place = experiment.index_of(name), ("models", name, "index") if getattr(model, "index", None) else ("index",)
+        block, place = experiment.index_of(name), ("models", node_of(name), "index") if getattr(model, "index", None) else ("index",)
         if getattr(model, "ragged", False):
             if block.factory != "Flat":
                 raise GraphError((*place, "factory"), f"'{name}' has a vector per token, which no faiss index takes; leave factory out, or set residual")

@@ -15,13 +15,13 @@ MODULES = "modules.json"
 def start_of(experiment: Experiment, name: str) -> tuple[Any, str]:
     """Where the weights of a model come from in the end: the shape of one made from scratch, or None, and the name of one outside, or nothing."""
     seen: set[str] = set()
-    while name in experiment.models and name not in seen:
+    while name in experiment.systems and name not in seen:
         seen.add(name)
-        model = experiment.models[name]
+        model = experiment.system(name)
         if (size := getattr(model, "size", None)) is not None:
             return size, ""
-        name = model.initial() or ""
-    return None, "" if name in experiment.models else name
+        name = model.weights_from() or ""
+    return None, "" if name in experiment.systems else name
 
 
 def configuration(folder: str | Path) -> dict[str, Any]:
@@ -75,12 +75,12 @@ def width_of(experiment: Experiment, name: str) -> int | None:
 def _poolings_set(experiment: Experiment, name: str) -> int | None:
     """Number of poolings that the configuration sets, for the model itself or for the nearest that it starts from."""
     seen: set[str] = set()
-    while name in experiment.models and name not in seen:
+    while name in experiment.systems and name not in seen:
         seen.add(name)
-        model = experiment.models[name]
+        model = experiment.system(name)
         if (pooling := getattr(model, "pooling", None)) is not None:
             return 1 if isinstance(pooling, str) else len(pooling)
-        name = model.initial() or ""
+        name = model.weights_from() or ""
     return None
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
-from simlm.config.graph import LEXICAL, needed_runs
+from simlm.config.graph import LEXICAL, folders_of, needed_runs
 from simlm.config.jobs import Job, jobs, runs_made
 from simlm.config.resources import Asked
 from simlm.hardware import cpu_has_bf16
@@ -188,11 +188,12 @@ class Planner:
         return self.costs.start_light + queries * self.costs.negatives_query, 0, disk, memory
 
     def _train(self, name: str) -> tuple[float, float, float, float]:
-        block, work, shape = self.experiment.models[name], self.work.training(name), self.work.shape(name)
+        block, work = self.experiment.models[name], self.work.training(name)
         gpus = getattr(block, "gpus", 0)
         cpu, accelerator = self._compute(work.operations, work.width, True, gpus)
         cpu += self.costs.start_training + work.steps * self.costs.training_step + self._tokenized("train", name) * self.counts.words * self.costs.tokenize_word
-        parameters = shape.parameters()
+        # The parts of a model are trained side by side.
+        parameters = sum(self.work.shape(part).parameters() for part in folders_of(self.experiment, name))
         disk = 4 * parameters + self._cached("train", name)
         memory = TORCH + (16 * parameters if not gpus else 4 * parameters) + 24 * self.counts.passages
         memory += 0 if gpus else self._activations(name)

@@ -86,12 +86,12 @@ def shape_of(experiment: Experiment, name: str) -> Known:
     seen: set[str] = set()
     while name in experiment.systems and name not in seen:
         seen.add(name)
-        # The parts of a model have the shape of what it starts from.
-        block = experiment.system(node_of(name))
+        block = experiment.system(name)
         size = getattr(block, "size", None)
         if size is not None:
             return Known(Shape(size.layers, size.hidden, size.heads, size.intermediate, experiment.tokenizer.vocabulary, size.positions))
-        start = block.initial()
+        # A part that does not say it has the shape of what the model starts from.
+        start = block.weights_from() or experiment.system(node_of(name)).weights_from()
         if start is None:
             break
         name = start

@@ -100,6 +100,10 @@ class System(Block):
         """The name, Hugging Face id or folder the weights start from."""
         return getattr(self, "init", None)
 
+    def weights_from(self) -> str | None:
+        """What its weights come from, which decides its shape: what it starts from, or what the training of all parts starts this one from."""
+        return self.initial()
+
     def reads_models(self) -> dict[str, str]:
         """Field name → model that must be trained before this one is trained (initial model excepted)."""
         return {}

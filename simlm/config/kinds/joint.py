@@ -48,7 +48,10 @@ class JointRetriever(Retriever):
     passage_length: int = Field(description="Longest (title, passage) in tokens.")
 
     def initial(self) -> None:
-        """Nothing: its weights come from the training of both."""
+        """Nothing: the training of both starts it."""
+
+    def weights_from(self) -> str:
+        return self.init
 
     def builds_on(self) -> list[str]:
         return [self.init]
@@ -85,7 +88,10 @@ class JointReranker(Reranker):
     gpus: int = Field(description="GPUs asked for.")
 
     def initial(self) -> None:
-        """Nothing: its weights come from the training of both."""
+        """Nothing: the training of both starts it."""
+
+    def weights_from(self) -> str:
+        return self.init
 
     def reads_lexical_index(self) -> bool:
         return self.lexical_hints
@@ -201,6 +207,6 @@ class Joint(Training, ReadingSettings):
         return 2 * (1 + self.hard_negatives)
 
     def operations(self, work: Any, name: str) -> float:
-        listed = 1 + self.hard_negatives
-        query = work.asking(name) + listed * (work.encoding(name) + work.scoring(name))
+        retriever, reranker = f"{name}.retriever", f"{name}.reranker"
+        query = work.asking(retriever) + (1 + self.hard_negatives) * (work.encoding(retriever) + work.scoring(reranker))
         return 3 * work.steps(name) * self.batch_size * query + work.looks(name, self) * self.holdout * query

@@ -16,6 +16,7 @@ from simlm import __version__, processes
 from simlm.errors import UserError, nearest, one_line
 
 COMMANDS: dict[str, str] = {
+    "new": "write a configuration that fits a folder of your own",
     "check": "is a configuration sound? prints its graph",
     "plan": "what an experiment will cost: jobs, time, disk, memory",
     "calibrate": "measure this machine for the estimates of plan",
@@ -49,7 +50,7 @@ COMMANDS: dict[str, str] = {
 }
 
 GROUPS = {
-    "Before it runs": ["check", "plan", "calibrate"],
+    "Before it runs": ["new", "check", "plan", "calibrate"],
     "While it runs": ["status"],
     "Results": ["summary", "compare", "ui"],
     "Use what was trained": ["search", "serve"],

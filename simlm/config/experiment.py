@@ -39,6 +39,13 @@ class Negatives(Block):
     depth: int = Field(200, ge=1, description="Depth of the run that is mined.")
     sample: int = Field(200, ge=1, description="Negatives sampled from it per query.")
     pad_to: int = Field(210, ge=0, description="Lists are filled to this length with random passages that are neither positive nor in the run.")
+    drop_above: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Leave candidates out that score at least this share of the query's best-scored positive (0.95 in NV-Retriever, Moreira et al., 2024): "
+        "probably right answers that nobody judged. Scores are those of the mined system, of a fusion those of its first part that embeds; null: keep them.",
+    )
     padding: Literal["last", "mixed"] = Field(
         "last", description="Place of these in the list: behind the mined ones, or anywhere, as in the authors' code; it matters to `rotation: offset` alone."
     )
@@ -118,7 +125,7 @@ class Experiment(Block):
     tokenizer: Tokenizer = Field(Tokenizer(), description="The vocabulary.")
     bm25: Bm25 = Field(Bm25(), description="Lexical baseline and first source of negatives.")
     negatives: Negatives = Field(Negatives(), description="Mining of hard negatives.")
-    models: dict[str, Model] = Field(min_length=1, description="The graph of models, by name.")
+    models: dict[str, Model] = Field(description="The graph of models, by name; `{}`: BM25 alone.")
     variants: dict[str, list[str]] = Field(
         {},
         description="Evaluated systems that are one configuration, such as those of several seeds, by the name under which they are averaged and "

@@ -135,6 +135,12 @@ def searched_for_training(experiment: Experiment) -> list[str]:
     return _closure([*mined_systems(experiment), *judged], lambda name: experiment.system(name).reads_runs().values())
 
 
+def scored_by(experiment: Experiment, source: str) -> str:
+    """The system whose scores say how close a mined passage is to a positive: the source, or the first part that embeds of a fusion, which scores by ranks."""
+    parts = made_runs_behind(experiment, source)
+    return next((part for part in parts if experiment.system(part).encodes), parts[0])
+
+
 def encoders(experiment: Experiment) -> list[str]:
     """Models and parts that embed passages, in the order of the file."""
     return [name for name, system in experiment.systems.items() if system.encodes]

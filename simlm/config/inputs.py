@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from simlm.config.code import code_of
 from simlm.config.experiment import Experiment
-from simlm.config.graph import folders_of, trainings_behind
+from simlm.config.graph import folders_of, scored_by, trainings_behind
 from simlm.config.jobs import Job, is_reproduction, jobs, runs_made, shards_of, teacher_of
 from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL
@@ -140,6 +140,13 @@ def _read_by_teacher(ask: _Asked) -> Inputs:
     return {**ask.corpus, **ask.model("teacher", teacher), "negatives": negatives, **ask.hints(teacher)}
 
 
+def _read_by_mining(ask: _Asked) -> Inputs:
+    source = str(ask.name)
+    scores = scored_by(ask.experiment, source)
+    judged = {"scores": ask.paths.train_run(scores)} if scores != source else {}
+    return {**ask.corpus, "run": ask.paths.train_run(source), **judged}
+
+
 def _read_by_index(ask: _Asked) -> Inputs:
     shards = shards_of(ask.experiment, str(ask.name), ask.shards)
     return {**ask.corpus, **ask.model(), **{f"shard {shard}": ask.paths.embeddings(ask.name) / f"{shard}.json" for shard in shards}}
@@ -224,7 +231,7 @@ FILES: dict[str, _Files] = {
     ),
     "index_bm25": _Files(lambda ask: ask.corpus, lambda ask, _: [ask.paths.bm25 / "manifest.json"]),
     "search_bm25": _Files(lambda ask: {**ask.corpus, "index": ask.paths.bm25 / "manifest.json"}, _searched),
-    "mine_negatives": _Files(lambda ask: {**ask.corpus, "run": ask.paths.train_run(ask.name)}, lambda ask, system: [ask.paths.negatives(system)]),
+    "mine_negatives": _Files(_read_by_mining, lambda ask, system: [ask.paths.negatives(system)]),
     "train": _Files(_read_by_training, _models),
     "import_model": _Files(lambda ask: ask.outside("init", ask.experiment.models[str(ask.name)].initial()), _models),
     "score_teacher": _Files(_read_by_teacher, lambda ask, system: [ask.paths.teacher_scores(system)]),

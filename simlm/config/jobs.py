@@ -147,7 +147,7 @@ def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
     models, runs, on_train = needed_models(experiment), systems_with_runs(experiment), searched_for_training(experiment)
     found = [Job("download")] if remote_inputs(experiment) else []
     found.append(Job("prepare_corpus"))
-    if not models or any(experiment.models[name].made_by == "train" for name in models):
+    if any(experiment.models[name].made_by == "train" and experiment.models[name].pretrained for name in models):
         found.append(Job("train_tokenizer"))
     searched = LEXICAL in runs or LEXICAL in on_train
     if searched or any(experiment.models[name].reads_lexical_index() for name in models):

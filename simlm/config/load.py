@@ -52,10 +52,20 @@ def validate(values: dict[str, Any], files: list[Path] | None = None) -> Experim
         check_graph(experiment)
     except ValidationError as error:
         place, sentence = _first_mistake(error, values)
-        raise UserError(f"{_where(place, files)}: {sentence}") from None
+        raise UserError(f"{_where(place, files)}: {sentence}{_overlay(sentence, values, files)}") from None
     except GraphError as error:
         raise UserError(f"{_where(error.place, files)}: {error.sentence}") from None
     return experiment
+
+
+def _overlay(sentence: str, values: dict[str, Any], files: list[Path]) -> str:
+    """What to do with a single file that is made to be laid over another one: it lacks blocks, or kinds of models."""
+    models = values.get("models")
+    kindless = isinstance(models, dict) and any(isinstance(block, dict) and "kind" not in block for block in models.values())
+    lacking = any(field.is_required() and name not in values for name, field in Experiment.model_fields.items())
+    if len(files) != 1 or not sentence.startswith("the key") or not (kindless or lacking):
+        return ""
+    return f"; this looks like an overlay, which is laid over another file: --config config/config.yaml {files[0]}"
 
 
 def _where_secrets_belong(secret: tuple[tuple[str | int, ...], str]) -> str:

@@ -40,9 +40,12 @@ def architecture_of(experiment: Experiment, name: str) -> str | None:
 def positions_of(experiment: Experiment, name: str) -> int | None:
     """Longest input of a model in tokens, as far as the configuration and local folders tell."""
     size, start = start_of(experiment, name)
-    if size is not None:
-        return size.positions
-    about = configuration(start)
+    return size.positions if size is not None else positions_in(start)
+
+
+def positions_in(folder: str) -> int | None:
+    """Longest input of the model in a local folder, as its ``config.json`` says."""
+    about = configuration(folder)
     limit, padding = about.get("max_position_embeddings", about.get("n_positions")), about.get("pad_token_id")
     if not isinstance(limit, int) or limit <= 0:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
 import json
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,9 @@ from simlm.config.corpora import WITH_ANSWERS, BeirFolder, CorpusBlock, HubDatas
 from simlm.corpus.qrels import judgements, qrels_file
 from simlm.errors import UserError, nearest
 from simlm.paths import Paths
+
+UNPACKED = 64 * 2**20
+"""Bytes of a compressed corpus up to which it is unpacked to be counted, which takes a second or two."""
 
 DATA = Path(__file__).with_name("collections.yaml")
 
@@ -124,13 +128,17 @@ def _python_docs(block: PythonDocs, table: dict[str, Any]) -> Counts:
 
 
 def _beir(block: BeirFolder, default: dict[str, Any]) -> Counts:
-    """Lines of the files; compressed ones are not unpacked but taken for three times their size."""
+    """Lines of the files; large compressed ones are not unpacked but taken for three times their size."""
     folder = Path(block.path).expanduser()
     plain, packed = folder / "corpus.jsonl", folder / "corpus.jsonl.gz"
     queries = {name: _judged_queries(folder / "qrels", stem) for name, stem in block.splits.items()}
     if plain.is_file():
         lines = _lines(plain)
         return Counts(lines, plain.stat().st_size / lines / 6.2, queries, f"the files in {folder}")
+    if packed.is_file() and packed.stat().st_size <= UNPACKED:
+        with gzip.open(packed, "rb") as stream:
+            lines, size = _lines_and_bytes(stream)
+        return Counts(lines, size / lines / 6.2, queries, f"the files in {folder}")
     if packed.is_file():
         size = 3 * packed.stat().st_size
         passages = max(1, round(size / (6.2 * default["words"])))
@@ -140,7 +148,14 @@ def _beir(block: BeirFolder, default: dict[str, Any]) -> Counts:
 
 def _lines(file: Path) -> int:
     with open(file, "rb") as stream:
-        return max(1, sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 22), b"")))
+        return _lines_and_bytes(stream)[0]
+
+
+def _lines_and_bytes(stream: Any) -> tuple[int, int]:
+    lines = size = 0
+    for block in iter(lambda: stream.read(1 << 22), b""):
+        lines, size = lines + block.count(b"\n"), size + len(block)
+    return max(1, lines), size
 
 
 def _judged_queries(folder: Path, stem: str) -> int:

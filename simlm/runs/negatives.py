@@ -30,6 +30,9 @@ FEW = 0.1
 Answered = Callable[[str, np.ndarray], np.ndarray]
 """Query id and rows → which of the rows contain an answer to it (:meth:`simlm.runs.answers.AnswerMatcher.contains`)."""
 
+CLOSE = 0.95
+"""Share of a positive's score from which a candidate is probably a right answer that nobody judged (NV-Retriever, Moreira et al., 2024)."""
+
 
 class MinedQuery(NamedTuple):
     """A training query with its positives (sorted rows) and negatives (mined ones in random order, then or among them random ones)."""
@@ -59,6 +62,11 @@ class MiningCounts:
         Passages of the run that are no labelled positives but contain an answer: made positives, or left out.
     positives, positives_found
         Labelled positives of all training queries, and how many of them are within the depth of the run.
+    compared, close
+        Candidates of queries that have a positive among the scores, and how many of them score at least :data:`CLOSE` of the best one: the
+        estimated false negatives.
+    dropped_close
+        Candidates left out by ``drop_above``.
     """
 
     queries: int = 0
@@ -71,6 +79,14 @@ class MiningCounts:
     with_answer: int = 0
     positives: int = 0
     positives_found: int = 0
+    compared: int = 0
+    close: int = 0
+    dropped_close: int = 0
+
+    @property
+    def false_negatives(self) -> float | None:
+        """Estimated share of the candidates that are right answers nobody judged; None where no positive was found."""
+        return self.close / self.compared if self.compared else None
 
     def cautions(self, source: str, settings: Negatives) -> Iterator[str]:
         """What may spoil the training, in sentences."""
@@ -87,8 +103,27 @@ def query_generator(seed: int, query_id: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
+def close_to_positive(judge: Ranking, positives: np.ndarray, share: float) -> np.ndarray | None:
+    """Rows that score at least ``share`` of what the best-scored positive does; None where no positive is among the scores.
+
+    Of a negative score a share is lower, not higher: what is asked for is ``score >= best - (1 - share) * abs(best)``.
+
+    >>> judge = Ranking("q", np.array([5, 3, 8, 2]), np.array([1.0, 0.96, 0.95, 0.9]))
+    >>> close_to_positive(judge, np.array([5]), 0.95), close_to_positive(judge, np.array([7]), 0.95)
+    (array([3, 8]), None)
+    >>> close_to_positive(Ranking("q", np.array([3, 5, 8, 2]), np.array([-0.5, -1.0, -1.04, -1.06])), np.array([5]), 0.95)
+    array([3, 8])
+    """
+    right = np.isin(judge.passages, positives)
+    if not right.any():
+        return None
+    best = float(np.max(judge.scores[right]))
+    # A rounding error is no reason to keep what is exactly there.
+    return judge.passages[~right & (judge.scores >= best - (1 - share) * abs(best) - 1e-9 * abs(best))]
+
+
 def sample_negatives(
-    ranking: Ranking, positives: np.ndarray, corpus_size: int, settings: Negatives, seed: int, own: int | None = None
+    ranking: Ranking, positives: np.ndarray, corpus_size: int, settings: Negatives, seed: int, own: int | None = None, close: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the negatives of one query.
 
@@ -102,6 +137,8 @@ def sample_negatives(
         Number of passages to draw random ones from.
     own
         Row of the passage that is the query itself, which is never returned either.
+    close
+        Further rows that are never returned, for they are probably right answers (:func:`close_to_positive`).
 
     Returns
     -------
@@ -112,6 +149,8 @@ def sample_negatives(
     random = query_generator(seed, ranking.query_id)
     top = ranking.passages[: settings.depth]
     excluded = positives if own is None else np.union1d(positives, [own])
+    if close is not None:
+        excluded = np.union1d(excluded, close)
     candidates = top[~np.isin(top, excluded)]
     mined = random.permutation(candidates)[: settings.sample].astype(np.int32)
     missing = max(0, settings.pad_to - len(mined))
@@ -143,11 +182,13 @@ def mine_negatives(
     counts: MiningCounts,
     own: Mapping[str, int] | None = None,
     answered: Answered | None = None,
+    judges: Mapping[str, Ranking] | None = None,
 ) -> Iterator[MinedQuery]:
     """Stream the queries of a run that can be trained on, in the run's order, filling ``counts``.
 
     ``own`` maps queries to the row of the passage that is the query itself, which is no negative of it. ``answered`` tells which passages
     contain an answer: none of them becomes a negative, and with ``settings.answers: positives`` those within the depth become positives.
+    ``judges`` has the scores that tell which candidates are close to a positive, by default those of the run itself.
 
     Raises
     ------
@@ -169,7 +210,9 @@ def mine_negatives(
                 f"the run's query '{ranking.query_id}' names row {int(ranking.passages.max())}, but the corpus has {corpus_size:,} passages; search again"
             )
         found.add(ranking.query_id)
-        mined, others = sample_negatives(ranking, excluded, corpus_size, settings, seed, (own or {}).get(ranking.query_id))
+        mine = (own or {}).get(ranking.query_id)
+        close = _close(ranking, judges.get(ranking.query_id) if judges is not None else ranking, excluded, mine, settings, counts)
+        mined, others = sample_negatives(ranking, excluded, corpus_size, settings, seed, mine, close)
         if answered is not None:
             others = others[~answered(ranking.query_id, others)]
         counts.queries += 1
@@ -192,6 +235,21 @@ def _and_answered(ranking: Ranking, positives: np.ndarray, settings: Negatives, 
     top = ranking.passages[: settings.depth]
     others = top[~np.isin(top, positives if own is None else np.union1d(positives, [own]))]
     return np.union1d(positives, others[answered(ranking.query_id, others)]).astype(np.int32)
+
+
+def _close(ranking: Ranking, judge: Ranking | None, positives: np.ndarray, own: int | None, settings: Negatives, counts: MiningCounts) -> np.ndarray | None:
+    """Rows that are too close to a positive to be negatives; counts them and the estimate."""
+    near = None if judge is None else close_to_positive(judge, positives, CLOSE)
+    if near is None:
+        return None
+    candidates = np.setdiff1d(ranking.passages[: settings.depth], positives if own is None else [*positives, own])
+    counts.compared += len(candidates)
+    counts.close += int(np.isin(candidates, near).sum())
+    if settings.drop_above is None:
+        return None
+    dropped = close_to_positive(judge, positives, settings.drop_above)
+    counts.dropped_close += int(np.isin(candidates, dropped).sum())
+    return dropped
 
 
 def write_negatives(path: str | Path, queries: Iterable[MinedQuery], facts: dict[str, Any], counts: MiningCounts) -> None:

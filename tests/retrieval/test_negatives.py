@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from simlm.config.experiment import Negatives
 from simlm.errors import UserError
-from simlm.runs.negatives import MinedQuery, MiningCounts, mine_negatives, negatives_metadata, read_negatives, sample_negatives, write_negatives
+from simlm.runs.negatives import (
+    MinedQuery,
+    MiningCounts,
+    close_to_positive,
+    mine_negatives,
+    negatives_metadata,
+    read_negatives,
+    sample_negatives,
+    write_negatives,
+)
 from simlm.runs.runs import Ranking
 
 
@@ -114,6 +123,9 @@ def test_dropped_queries_are_counted_and_noted(tmp_path):
             "with_answer": 0,
             "positives": 4,
             "positives_found": 1,
+            "compared": 4,
+            "close": 1,  # row 0, before the positive
+            "dropped_close": 0,
         },
     }
 
@@ -168,3 +180,50 @@ def test_lists_that_stay_short_are_counted():
     assert (counts.fewer, counts.fewest) == (1, 5)
     (caution,) = counts.cautions("bm25", Negatives(depth=5, sample=5, pad_to=9))
     assert caution == "1 of 1 queries have fewer than 9 negatives, 5 at least"
+
+
+@given(
+    st.lists(st.floats(-50, 50, allow_nan=False, width=32), min_size=2, max_size=20),
+    st.floats(0.5, 1.0),
+    st.sets(st.integers(0, 25), min_size=1, max_size=4),
+)
+def test_what_is_close_to_a_positive_by_its_definition(scores, share, positives):
+    """A positive score is multiplied by the share; of a negative one, as much is taken away as a share of it would be, so that it is lower as well."""
+    scores = sorted(scores, reverse=True)
+    judge = Ranking("q", np.arange(len(scores), dtype=np.int32), np.array(scores, np.float32))
+    found = close_to_positive(judge, np.array(sorted(positives)), share)
+    right = [scores[row] for row in positives if row < len(scores)]
+    if not right:
+        assert found is None
+        return
+    best = max(right)
+    bound = best * share if best >= 0 else best * (2 - share)
+    for row, score in enumerate(scores):
+        if row in positives or abs(score - bound) < 1e-6 * (1 + abs(bound)):
+            continue
+        assert (row in found.tolist()) == (score >= bound)
+
+
+def test_close_ones_are_left_out_and_counted():
+    scores = np.array([1.0, 0.98, 0.96, 0.94, 0.5], np.float32)
+    run = [Ranking("q", np.arange(5, dtype=np.int32), scores), Ranking("lost", np.array([0, 1], np.int32), np.array([3.0, 2.0], np.float32))]
+    positives = {"q": [1], "lost": [9]}
+    kept, counts = Negatives(depth=5, sample=5, pad_to=5), MiningCounts()
+    assert next(sorted(query.negatives.tolist())[:4] for query in mine_negatives(run, positives, 10, kept, 1, counts)) == [0, 2, 3, 4]
+    # 0.95 * 0.98 = 0.931: rows 0, 2 and 3 of the four candidates; the query whose positive the run lacks says nothing.
+    assert (counts.compared, counts.close, counts.dropped_close, counts.false_negatives) == (4, 3, 0, 0.75)
+    dropping, counts = Negatives(depth=5, sample=5, pad_to=0, drop_above=0.97), MiningCounts()
+    mined = {query.query_id: query.negatives.tolist() for query in mine_negatives(run, positives, 10, dropping, 1, counts)}
+    assert sorted(mined["q"]) == [3, 4]  # 0.97 * 0.98 = 0.9506
+    assert sorted(mined["lost"]) == [0, 1]
+    assert (counts.dropped_close, counts.close) == (2, 3)
+
+
+def test_another_system_may_tell_which_are_close():
+    """The scores of a fusion are ranks; a part of it that embeds knows better."""
+    run = [Ranking("q", np.array([4, 1, 2], np.int32), np.array([3.0, 2.0, 1.0], np.float32))]
+    judge = {"q": Ranking("q", np.array([1, 2, 7], np.int32), np.array([0.9, 0.89, 0.1], np.float32))}
+    counts = MiningCounts()
+    (query,) = mine_negatives(run, {"q": [1]}, 10, Negatives(depth=3, sample=3, pad_to=0, drop_above=0.95), 1, counts, judges=judge)
+    assert query.negatives.tolist() == [4]
+    assert (counts.compared, counts.dropped_close) == (2, 1)

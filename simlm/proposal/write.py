@@ -1,0 +1,133 @@
+"""The whole configuration of a folder, as commented YAML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from simlm.config import Experiment, validate
+from simlm.proposal.base import Base
+from simlm.proposal.budget import Fit, fit, minutes
+from simlm.proposal.choices import Plan, analyzers, enough, graph
+from simlm.proposal.data import Data, SplitFacts
+from simlm.proposal.text import Said, plain, render
+
+GRADED = 3
+"""A split with grades up to this and above is judged as TREC's deep-learning track is: 2 counts as relevant."""
+
+
+NEGATIVES = {
+    "depth": 50,
+    "sample": 30,
+    "pad_to": 32,
+    "drop_above": Said(0.95, "passages scored nearly as high as the best right answer are probably right answers that nobody judged; they are no negatives"),
+}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration."""
+
+    text: str
+    experiment: Experiment
+    fit: Fit
+
+
+def propose(data: Data, base: Base, name: str, budget: float, cores: int, gpus: int, reranker: bool = True) -> Proposal:
+    """The configuration for a folder and a start; it is valid."""
+
+    def blocks(plan: Plan) -> dict[str, Any]:
+        return configuration(data, base, plan, name, cores, gpus)
+
+    found = fit(data, base, budget, cores, gpus, reranker, lambda plan: validate(plain(blocks(plan))))
+    values = blocks(found.plan)
+    return Proposal(header(data, base, found, budget, cores, gpus) + render(values), validate(plain(values)), found)
+
+
+def name_of(folder: str) -> str:
+    """A name for the experiment.
+
+    >>> name_of("data/My corpus!"), name_of("/")
+    ('My-corpus', 'corpus')
+    """
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", re.split(r"[/\\]", folder.rstrip("/\\"))[-1]).strip("-_") or "corpus"
+
+
+def configuration(data: Data, base: Base, plan: Plan, name: str, cores: int, gpus: int) -> dict[str, Any]:
+    """All blocks, each value that was chosen with its reason."""
+    models = graph(data, base, plan, cores, gpus)
+    judged = {split: _judged(facts) for split, facts in data.splits.items() if split != "train"} or {"train": Said({}, "the only split there is")}
+    systems = ["bm25", *(model for model, block in models.items() if plain(block)["kind"] not in ("mlm", "bottleneck"))]
+    main = "test" if "test" in judged else next((split for split in judged if split != "dev"), next(iter(judged)))
+    facts = data.splits[main]
+    metric = "nDCG@10" if facts.grades > 1 or facts.per_query > 1.5 else "RR@10"
+    block = data.block.model_dump(mode="json", exclude_defaults=True)
+    return {
+        "name": name,
+        "corpus": block | {"source": data.block.source, "splits": Said(data.block.splits, _splits(data))},
+        "tokenizer": _tokenizer(data, base),
+        "bm25": {"analyzers": analyzers(data), **({"select_on": data.dev} if data.dev else {})},
+        **({"negatives": NEGATIVES} if enough(data) else {}),
+        "models": models,
+        "encoding": {"shards": 1, "threads": cores, **({"gpus": gpus} if gpus else {})},
+        "evaluate": {
+            "systems": Said(systems, "every system is tested against BM25 and against what it was made of"),
+            "splits": judged,
+            "main_split": main,
+            "main_metric": Said(metric, f"{facts.per_query:.1f} relevant passages per query" + (f", grades up to {facts.grades}" if facts.grades > 1 else "")),
+            "metrics": ["nDCG@10", "RR@10", "R@100", "AP"],
+            "depth": 100,
+        },
+    }  # fmt: skip
+
+
+def _judged(facts: SplitFacts) -> Any:
+    if facts.grades >= GRADED:
+        return Said(
+            {"relevance": 2}, f"{facts.queries:,} queries, grades up to {facts.grades}: from 2 on a passage answers the query, as in TREC's deep-learning track"
+        )
+    return Said(
+        {}, f"{facts.queries:,} queries with {facts.per_query:.1f} relevant passages each" + (f", grades up to {facts.grades}" if facts.grades > 1 else "")
+    )
+
+
+def _splits(data: Data) -> str:
+    said = [f"{name}: {facts.queries:,} queries, {facts.judgements:,} judgements" for name, facts in data.splits.items()]
+    if own := [name for name, facts in data.splits.items() if facts.own > facts.queries / 2]:
+        said.append(f"in {' and '.join(own)} queries are passages themselves, and are left out of their own results")
+    return "; ".join([*said, *(f"left out: {sentence}" for sentence in data.left_out)])
+
+
+def _tokenizer(data: Data, base: Base) -> Any:
+    if base.reference:
+        return {"init": Said(base.reference, "the vocabulary of the start")}
+    size = 4096 if data.passages < 50_000 else 8192
+    return {"vocabulary": Said(size, "trained on the passages"), "split_names": Said(data.code, "the passages hold code" if data.code else "no code")}
+
+
+def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: int) -> str:
+    """What was seen and what it will take, as comments."""
+    machine = f"{cores} cores" + (f" and {gpus} GPU" if gpus else "")
+    language = {"": "a script without borders or stems", None: "a language that was not recognised"}.get(data.language, str(data.language).capitalize())
+    start = {
+        "scratch": "no base was given, so that everything is trained on these passages alone; with a published encoder (--base) the figures are far better",
+        "encoder": f"{base.reference}, a pre-trained encoder of {base.millions:.0f} million parameters",
+        "retriever": f"{base.reference}, a finished retriever of {base.millions:.0f} million parameters, pooling {base.pooling}",
+    }[base.start]
+    lines = [
+        "Written by `simlm new`; every choice can be changed here.",
+        f"Data:   {data.passages:,} passages{' (of which the first were looked at)' if data.partly else ''} of {data.tokens[50]} tokens in the middle "
+        f"({data.tokens[95]} at the 95th percentile), {data.titled:.0%} with a title, {'code' if data.code else 'prose'}, {language}.",
+        f"Start:  {start}.",
+        f"Budget: {minutes(budget)}; `simlm plan` foretells {minutes(found.wall)} on {machine}.",
+    ]  # fmt: skip
+    if found.wall > 1.1 * budget:
+        lines.append("        That is more than the budget: a smaller base, fewer passages (corpus.max_passages) or a larger budget would help.")
+    if not enough(data):
+        lines.append(
+            "No fine-tuning: " + ("there is no split train." if data.train is None else f"{data.train.queries} training queries are too few to learn from.")
+        )
+    elif not found.plan.reranker:
+        lines.append("No re-ranker: it was not wanted, or the budget does not let it see enough pairs to know more than the lists it would sort.")
+    return "".join(f"# {line}\n" for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 
@@ -26,8 +27,19 @@ def describe() -> dict[str, str | int | float]:
     }
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
-        # The last digits of what torch computes on a CPU depend on both.
-        facts |= {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
+        facts |= arithmetic()
         if torch.cuda.is_available():
             facts |= {"gpu": torch.cuda.get_device_name(), "gpus": torch.cuda.device_count()}
     return facts
+
+
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+"""Variables that keep torch and its libraries from instructions that the processor has."""
+
+
+def arithmetic() -> dict[str, str | int]:
+    """What the last digits of everything that torch computes on a CPU depend on: threads, and the instruction set with its limits."""
+    import torch
+
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
+    return {"threads": torch.get_num_threads(), "instructions": ", ".join([torch.backends.cpu.get_cpu_capability(), *limits])}

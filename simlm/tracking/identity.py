@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from simlm.config import Experiment
@@ -37,6 +37,16 @@ def identifying_settings(experiment: Experiment) -> dict[str, Any]:
 def parent_key(experiment: Experiment) -> str:
     """Key of the run that stands for the whole configuration."""
     return sha256_text(json.dumps(identifying_settings(experiment), sort_keys=True))[:16]
+
+
+def run_key(key: str, hardware: Mapping[str, Any]) -> str:
+    """Key of a stage's run: the stage's own, and the arithmetic that its last digits depend on where the machine was asked for it.
+
+    >>> run_key("abc", {"cpu": "x"}), run_key("abc", {"threads": 1, "instructions": "AVX2"}) == run_key("abc", {"threads": 2, "instructions": "AVX2"})
+    ('abc', False)
+    """
+    found = [hardware[name] for name in ("threads", "instructions") if name in hardware]
+    return sha256_text(json.dumps([key, *found]))[:16] if found else key
 
 
 def once(find: Callable[[], Entity | None], create: Callable[[], Entity]) -> Entity:

@@ -99,7 +99,7 @@ class _Replay:
             run, changed = self._stage(stage, next(iter(children.get(stage.name, ())), None), parent)
             written += changed
             self._evaluated(stage, run, by_system)
-            runs[stage.name] = {"run_id": run.info.run_id, "key": stage.record["key"]}
+            runs[stage.name] = {"run_id": run.info.run_id, "key": _key(stage)}
         return runs, written
 
     @contextmanager
@@ -117,13 +117,13 @@ class _Replay:
         digest, (begin, end) = stage.digest, stage.times()
         if run is not None and identity.is_complete(run) and run.data.tags[identity.DIGEST] == digest:
             return run, False
-        if run is not None and (identity.is_complete(run) or run.data.tags.get(identity.KEY) != stage.record["key"]):
+        if run is not None and (identity.is_complete(run) or run.data.tags.get(identity.KEY) != _key(stage)):
             identity.give_way(self.client, run, digest)
             run = None
         tags = {key[:250]: value[:5000] for key, value in stage_tags(stage).items()} | {identity.DIGEST: digest}
         if run is None:
             known: dict[str, set[int]] = {}
-            run = identity.open_child(self.client, self.experiment_id, parent, stage.name, stage.record["key"], begin, tags)
+            run = identity.open_child(self.client, self.experiment_id, parent, stage.name, _key(stage), begin, tags)
             tags = {}
         else:
             known = self._logged_steps(run, {metric.key for metric in stage_metrics(stage, {})})
@@ -274,6 +274,10 @@ def stage_metrics(stage: Stage, known: dict[str, set[int]]) -> list[Any]:
 def _stage_params(stage: Stage) -> dict[str, str]:
     settings = stage.record.get("settings") or {}
     return flatten(settings) if settings else {}
+
+
+def _key(stage: Stage) -> str:
+    return identity.run_key(stage.record["key"], stage.record.get("hardware") or {})
 
 
 def stage_tags(stage: Stage) -> dict[str, str]:

@@ -140,6 +140,8 @@ class Reporter(TrainerCallback):
 def _live_mirror(job: TrainingJob) -> Any:
     if not job.context.experiment.tracking.live or not job.is_main:
         return None
+    from simlm.machine import arithmetic
+    from simlm.tracking.identity import run_key
     from simlm.tracking.live import LiveMirror
 
-    return LiveMirror(job.context, f"train.{job.name}", job.key)
+    return LiveMirror(job.context, f"train.{job.name}", run_key(job.key, arithmetic()))

@@ -173,6 +173,21 @@ def test_live_points_are_not_logged_twice(few, store):
     assert len(client.get_metric_history(run_id, "loss")) == 20
 
 
+def test_other_threads_or_instructions_are_another_run(few, store):
+    file, found = few.paths.record("train.simlm"), []
+    for threads, instructions in ((1, "AVX512"), (1, "AVX512"), (2, "AVX512"), (2, "AVX2")):
+        record = json.loads(file.read_text())
+        record["hardware"] |= {"threads": threads, "instructions": instructions}
+        file.write_text(json.dumps(record))
+        found.append(mirror(few.experiment, few.paths, store).runs)
+    runs = [each["train.simlm"]["run_id"] for each in found]
+    assert runs[0] == runs[1]
+    assert len(set(runs)) == len({each["train.simlm"]["key"] for each in found}) == 3
+    assert len({each["train.distilled"]["run_id"] for each in found}) == 1
+    client, _, children_now = children(few, store)
+    assert children_now["train.simlm"].data.tags["simlm.hardware.instructions"] == "AVX2"
+
+
 def test_a_dead_server_never_fails_a_training(made, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -60,6 +60,7 @@ class Run:
         self.stopped = self.cancelled = self.end_time = None
         self.submissions: dict[str, set[str]] = {}
         self.states: dict[str, str] = {}
+        self.memory: dict[str, str] = {}
 
     def go(self, seconds: float) -> int:
         """Run to the end while one training hangs and one shard is cancelled; returns the exit code."""
@@ -83,10 +84,10 @@ class Run:
 
     def watch(self) -> None:
         """Note Slurm's jobs; stop the first attempt of ``base`` after a checkpoint; cancel the first attempt of a shard."""
-        answer = subprocess.run(["squeue", "--noheader", "--states", "all", "--format", "%A|%T|%k"], capture_output=True, text=True)
+        answer = subprocess.run(["squeue", "--noheader", "--states", "all", "--format", "%A|%T|%m|%k"], capture_output=True, text=True)
         for line in answer.stdout.splitlines():
-            job, state, comment = line.split("|", 2)
-            self.states[job] = state
+            job, state, memory, comment = line.split("|", 3)
+            self.states[job], self.memory[job] = state, memory
             self.submissions.setdefault(comment, set()).add(job)
             if "encode" in comment and state == "RUNNING" and self.cancelled is None:
                 self.cancelled = job
@@ -160,11 +161,14 @@ def test_shards_are_jobs_of_their_own_and_the_cancelled_one_came_again(run):
     assert f"SLURM-job '{run.cancelled}' failed" in run.text
 
 
-def test_too_little_memory_is_a_failure_that_is_tried_again_with_more(run):
+def test_a_job_killed_for_its_memory_is_submitted_again_with_more(run):
     states = jobs_of(run, "index_bm25")
     assert len(states) == 2
     assert states[0] in ("FAILED", "OUT_OF_MEMORY")
     assert states[1] == "COMPLETED"
+    first, second = (job for comment, jobs in run.submissions.items() if "index_bm25" in comment for job in sorted(jobs, key=int))
+    assert first != second
+    assert (run.memory[first], run.memory[second]) == ("60M", "1000M"), "what was asked of Slurm"
 
 
 def test_a_job_knows_its_end_and_after_the_time_limit_the_training_goes_on(run):

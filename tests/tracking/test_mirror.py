@@ -184,7 +184,7 @@ def test_other_threads_or_instructions_are_another_run(few, store):
     assert runs[0] == runs[1]
     assert len(set(runs)) == len({each["train.simlm"]["key"] for each in found}) == 3
     assert len({each["train.distilled"]["run_id"] for each in found}) == 1
-    client, _, children_now = children(few, store)
+    _, _, children_now = children(few, store)
     assert children_now["train.simlm"].data.tags["simlm.hardware.instructions"] == "AVX2"
 
 

@@ -45,19 +45,25 @@ def test_the_documented_schedulers_plan_the_same_jobs(snakemake, tmp_path, plann
 
 
 def test_cluster_generic_runs_jobs_through_a_submit_command(snakemake, tmp_path):
-    """The executor of all those profiles, with a scheduler that starts the script at once and remembers what was asked for."""
+    """The executor of all those profiles, with a scheduler that starts the script at once and remembers what was asked for.
+
+    The first job gets a quarter of the memory that it asked for and ends: it is submitted again and asks for twice as much.
+    """
     profile = yaml.safe_load(DOCUMENTED[2])
     script = tmp_path / "submit"
-    script.write_text('#!/bin/sh\necho "$@" >> asked\nsh "$(eval echo \\${$#})" >> submitted.log 2>&1 &\necho $!\n')
+    limit = '[ "$(wc -l < asked)" -gt 1 ] || ulimit -v 375000\n'
+    script.write_text(f'#!/bin/sh\necho "$@" >> asked\n{limit}sh "$(eval echo \\${{$#}})" >> submitted.log 2>&1 &\necho $!\n')
     script.chmod(0o755)
     profile["cluster-generic-submit-cmd"] = profile["cluster-generic-submit-cmd"].replace("qsub", str(script))
-    profile |= {"cluster-generic-cancel-cmd": "kill", "latency-wait": 5}
+    profile |= {"cluster-generic-cancel-cmd": "kill", "latency-wait": 5, "retries": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
     done = snakemake(tmp_path, "--workflow-profile", str(tmp_path), "results/smoke/tokenizer/manifest.json", configs=[SMOKE], seconds=300)
     assert done.code == 0, done.text + (tmp_path / "submitted.log").read_text()
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert len(asked) == 2
+    assert len(asked) == 3
     assert "-pe smp 2 -l h_vmem=1500M -l h_rt=00:30:00 -l gpu=0" in asked[0]
+    assert "-pe smp 2 -l h_vmem=3000M -l h_rt=00:30:00 -l gpu=0" in asked[1]
+    assert "h_vmem=1500M" in asked[2], "the next one asks for its own"
 
 
 @pytest.fixture(scope="module")

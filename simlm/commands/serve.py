@@ -15,8 +15,8 @@ from simlm.commands.options import add_experiment_options, load_context
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
-    parser.add_argument("--left", metavar="NAME", help="system on the left (default: the last bi-encoder among the evaluated systems)")
-    parser.add_argument("--right", metavar="NAME", help="system on the right (default: bm25)")
+    parser.add_argument("--left", metavar="NAME", help="system on the left (default: the best on the main split)")
+    parser.add_argument("--right", metavar="NAME", help="system on the right (default: the one that the configuration builds up to)")
     parser.add_argument("--port", type=int, default=8765, metavar="N", help="port on this machine, 0 for any free one (default: %(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
@@ -28,7 +28,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     server = make_server(context, arguments.port, arguments.left, arguments.right)
     say(f"{context.experiment.name}: {server.url} (Ctrl-C ends it)")
-    server.warm_up()
     if arguments.open:
         import webbrowser
 

@@ -10,17 +10,23 @@ import errno
 import json
 import secrets
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from simlm.config.graph import headline_system
+from simlm.config.jobs import teacher_of
 from simlm.errors import UserError
 from simlm.hardware import keep_freed_memory
-from simlm.interactive.page import Column, Page, render
-from simlm.interactive.systems import LONGEST_QUERY, Answer, Systems, kind_of, searchable
+from simlm.interactive.page import Column, MapPage, Page, TrainingPage, render, render_map, render_training
+from simlm.interactive.passage_map import PassageMap, make_map, mapped
+from simlm.interactive.snippets import plain
+from simlm.interactive.systems import LONGEST_QUERY, Answer, Systems, kind_of
+from simlm.interactive.training_view import LOOKED_AT, TrainingView, students
 
 if TYPE_CHECKING:
     from simlm.context import Context
@@ -28,6 +34,12 @@ if TYPE_CHECKING:
 ADDRESS = "127.0.0.1"
 MOST_SHOWN = 100
 """Passages per system and request."""
+
+COUNTS = ["5", "10", "20", "50"]
+"""Numbers of passages that the page offers."""
+
+DEPTH = 200
+"""Passages among which the relevant one of a judged query is looked for; never more than are judged."""
 
 
 WAITING = 1024
@@ -43,9 +55,18 @@ class SearchServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = WAITING
 
-    def __init__(self, context: Context, port: int, left: str, right: str) -> None:
-        self.context, self.sides = context, (left, right)
-        self.systems = Systems(context)
+    def __init__(self, context: Context, port: int, left: str | None = None, right: str | None = None) -> None:
+        self.context, self.systems = context, Systems(context)
+        for system in filter(None, (left, right)):
+            kind_of(context.experiment, system)
+        self.order = self.systems.best_first()
+        headline, first = headline_system(context.experiment), left or self.order[0]
+        # Beside the best the system that the configuration builds up to, or the next best where that is the same.
+        second = right or next(name for name in (headline, *self.order, first) if name != first or len(self.order) == 1)
+        self.sides = (first, second)
+        self.training = TrainingView(context.experiment, context.paths, self.systems.store)
+        self._maps: dict[str, PassageMap] = {}
+        self._warm = False
         # One thread for all searches: each thread that multiplies would have a pool of threads of its own.
         self._searching = ThreadPoolExecutor(1)
         self._room = threading.BoundedSemaphore(AT_ONCE)
@@ -73,8 +94,29 @@ class SearchServer(ThreadingHTTPServer):
             self.systems.open(system)
         return self._searching.submit(self.systems.answer, system, query, k).result()
 
+    def map_of(self, model: str | None) -> PassageMap:
+        """The map of a model's vectors, made once."""
+        with self._reading:
+            name = model or ""
+            if name not in self._maps:
+                self._maps[name] = make_map(self.context.experiment, self.context.paths, self.systems.store, model)
+            return self._maps[name]
+
+    def query_place(self, found: PassageMap, query: str) -> tuple[float, float]:
+        """Where a query is on a map."""
+        self.systems.open(found.model)
+        vector = self._searching.submit(self.systems.query_vector, found.model, query).result()
+        x, y = found.place(vector)[0]
+        return float(x), float(y)
+
     def warm_up(self) -> None:
-        """Load both systems in the background, so that the first query does not wait for it all."""
+        """Load both systems in the background, once, so that the first query does not wait for it all.
+
+        The first page starts it when it has been sent: importing torch stops all threads for seconds.
+        """
+        if self._warm:
+            return
+        self._warm = True
 
         def load() -> None:
             for system in self.sides:
@@ -143,11 +185,6 @@ def make_server(context: Context, port: int, left: str | None = None, right: str
     UserError
         If a system does not exist, the experiment has no corpus, or the port is taken.
     """
-    experiment = context.experiment
-    left = left or headline_system(experiment)
-    right = right or next((name for name in searchable(experiment) if name != left), left)
-    for system in (left, right):
-        kind_of(experiment, system)
     try:
         return SearchServer(context, port, left, right)
     except (OSError, OverflowError) as error:
@@ -159,7 +196,7 @@ def make_server(context: Context, port: int, left: str | None = None, right: str
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers ``/`` and ``/api/search``."""
+    """Answers ``/``, ``/training``, ``/map`` and ``/api/search``."""
 
     server: SearchServer
     server_version, sys_version = "simlm", ""
@@ -177,12 +214,17 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if parts.path == "/":
                 self._page(fields)
+                self.server.warm_up()
+            elif parts.path == "/training":
+                self._training(fields)
+            elif parts.path == "/map":
+                self._map(fields)
             elif parts.path == "/api/search":
                 self._api(fields)
             elif parts.path == "/favicon.ico":
                 self._send(HTTPStatus.NO_CONTENT, "image/x-icon", "")
             else:
-                self._send(HTTPStatus.NOT_FOUND, "text/plain", "There is / and /api/search.\n")
+                self._send(HTTPStatus.NOT_FOUND, "text/plain", "There is /, /training, /map and /api/search.\n")
         except UserError as error:
             self._json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
@@ -201,32 +243,106 @@ class Handler(BaseHTTPRequestHandler):
     def _page(self, fields: dict[str, str]) -> None:
         server, experiment = self.server, self.server.context.experiment
         query = " ".join(fields.get("q", "").split())
-        names = [fields.get(side, default) for side, default in zip(("left", "right"), server.sides)]
-        columns, status = [], HTTPStatus.OK
-        for name in names:
-            answer, sentence = None, None
-            if query:
-                try:
-                    answer = server.answer(name, query, _count(fields))
-                except UserError as error:
-                    sentence, status = str(error), HTTPStatus.BAD_REQUEST
-            columns.append(Column(name, answer, sentence))
+        names = [fields.get(side) or default for side, default in zip(("left", "right"), server.sides)]
         judged = server.judged()
+        relevant = judged.get(query, set())
+        # A browser that opens the page is shown it at once, and asks again from there; programs wait.
+        opening = self.headers.get("Sec-Fetch-Mode") == "navigate"
+        known = [name for name in names if name in experiment.systems and experiment.system(name).retrieves]
+        pending = [name for name in dict.fromkeys(known) if not server.systems.is_open(name)] if query and opening else []
+        columns = [Column(name, None, None) if pending else self._column(name, query, fields, relevant) for name in names]
+        k = fields.get("k", "10")
         page = Page(
             experiment=experiment.name,
-            systems=searchable(experiment),
+            systems=server.order,
             query=query[:LONGEST_QUERY],
-            k=fields.get("k", "10"),
+            k=k,
             columns=columns,
-            relevant=judged.get(query, set()),
+            relevant=relevant,
             is_judged=query in judged,
             examples=list(judged)[:: max(1, len(judged) // 5)][:5],
             split=experiment.evaluate.main_split,
             passages=len(server.systems.store),
+            counts=[*COUNTS, *([k] if k not in COUNTS and k.isdecimal() else [])],
+            pending=pending,
+            link="/?" + urlencode({"q": query, "left": names[0], "right": names[1], "k": k}),
         )
+        status = HTTPStatus.BAD_REQUEST if any(column.error for column in columns) else HTTPStatus.OK
+        self._html(status, lambda nonce: render(page, nonce))
+
+    def _column(self, name: str, query: str, fields: dict[str, str], relevant: set[str]) -> Column:
+        """One side: its answer, or why there is none."""
+        server = self.server
+        try:
+            kind_of(server.context.experiment, name)
+            if not query:
+                return Column(name, None, None)
+            k = _count(fields)
+            depth = max(k, min(DEPTH, server.context.experiment.evaluate.depth)) if relevant else k
+            answer = server.answer(name, query, depth)
+        except UserError as error:
+            return Column(name, None, str(error))
+        first = next((hit.rank for hit in answer.hits if hit.id in relevant), None)
+        return Column(name, replace(answer, hits=answer.hits[:k]), None, first, depth)
+
+    def _training(self, fields: dict[str, str]) -> None:
+        server, view, experiment = self.server, self.server.training, self.server.context.experiment
+        words, there = " ".join(fields.get("words", "").split())[:LONGEST_QUERY], students(self.server.context.experiment)
+        student, error, seen, queries = "", None, None, []
+        try:
+            student = view.student(fields.get("model"))
+            if "id" in fields:
+                seen = view.look(student, fields["id"])
+            else:
+                queries = view.find(words) if words else view.doubtful(student)
+        except UserError as mistake:
+            error = str(mistake)
+        model = experiment.models.get(student)
+        page = TrainingPage(
+            experiment=experiment.name,
+            passages=len(server.systems.store),
+            students=there,
+            student=student,
+            source=str(model.reads_negatives()) if model else "",
+            teacher=teacher_of(model) if model else None,
+            words=words,
+            queries=queries,
+            looked_at=LOOKED_AT,
+            seen=seen,
+            above=sum(passage.above for passage in seen.negatives) if seen else 0,
+            error=error,
+        )
+        self._html(HTTPStatus.BAD_REQUEST if error else HTTPStatus.OK, lambda nonce: render_training(page, nonce))
+
+    def _map(self, fields: dict[str, str]) -> None:
+        server, experiment = self.server, self.server.context.experiment
+        query = " ".join(fields.get("q", "").split())[:LONGEST_QUERY]
+        about: dict[str, Any] = {}
+        model = fields.get("model", "")
+        try:
+            found = server.map_of(model or None)
+            model, hits, place = found.model, [], None
+            if query:
+                hits, place = server.answer(found.model, query, 10).hits, server.query_place(found, query)
+            best = {hit.id for hit in hits}
+            ids = server.systems.store.ids(found.rows)
+            dots = [
+                (*_on_paper(x, y), int(group), plain(title) or own, own in best)
+                for (x, y), group, title, own in zip(found.places.tolist(), found.groups, found.titles, ids)
+            ]
+            about = {"kept": found.kept, "names": found.names, "dots": dots, "hits": hits, "place": _on_paper(*place) if place else None}
+        except UserError as error:
+            about = {"error": str(error)}
+        page = MapPage(experiment.name, len(server.systems.store), mapped(experiment), model, query, **about)
+        self._html(HTTPStatus.BAD_REQUEST if page.error else HTTPStatus.OK, lambda nonce: render_map(page, nonce))
+
+    def _html(self, status: HTTPStatus, rendered: Callable[[str], str]) -> None:
         nonce = secrets.token_urlsafe(16)
-        policy = f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        self._send(status, "text/html", render(page, nonce), {"Content-Security-Policy": policy})
+        policy = (
+            f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+        self._send(status, "text/html", rendered(nonce), {"Content-Security-Policy": policy})
 
     def _json(self, status: HTTPStatus, value: Any) -> None:
         self._send(status, "application/json", json.dumps(value, ensure_ascii=False) + "\n")
@@ -241,6 +357,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _on_paper(x: float, y: float) -> tuple[float, float]:
+    """A place between 0 and 1 in the units of the drawing."""
+    return round(1000 * x, 1), round(680 * (1 - y), 1)
 
 
 def _count(fields: dict[str, str]) -> int:

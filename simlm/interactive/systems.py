@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simlm.config.graph import systems_with_runs
+from simlm.config.graph import headline_system, systems_with_runs
 from simlm.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from simlm.config import Experiment
     from simlm.context import Context
     from simlm.hardware import Precision
+    from simlm.retrieval.encoder import TextEncoder
 
 LONGEST_QUERY = 1000
 """Characters; more is a mistake, not a query."""
@@ -96,6 +97,7 @@ class Systems:
         context.require_belonging()
         self.store = CorpusStore(context.paths.corpus)
         self._open: dict[str, Searcher] = {}
+        self._encoders: dict[str, TextEncoder] = {}
         self._opening: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._precision: Precision | None = None
 
@@ -113,6 +115,28 @@ class Systems:
                 openers = {"search_bm25": self._lexical, "search_index": self._dense, "rerank": self._reranked, "fuse": self._fused}
                 self._open[system] = openers[self.experiment.system(system).runs_by](system)
         return self._open[system]
+
+    def is_open(self, system: str) -> bool:
+        """Whether a system would answer without being loaded first."""
+        return system in self._open
+
+    def best_first(self) -> list[str]:
+        """Systems that can be asked, the one with the best main metric on the main split first; in their own order where nothing is judged yet."""
+        from simlm.evaluation.compare import MetricRow, read_rows
+
+        names, evaluate = searchable(self.experiment), self.experiment.evaluate
+        if not self.paths.metrics_table.exists():
+            headline = headline_system(self.experiment)
+            return sorted(names, key=lambda name: name != headline)
+        rows = [row for row in read_rows(self.paths.metrics_table, MetricRow) if row.split == evaluate.main_split]
+        main = next((row.metric for row in rows if row.metric == evaluate.main_metric), rows[0].metric if rows else "")
+        value = {row.system: row.value for row in rows if row.metric == main}
+        return sorted(names, key=lambda name: -value.get(name, -1.0))
+
+    def query_vector(self, model: str, query: str) -> np.ndarray:
+        """Vector of a query, shape (1, dimension), of a model with one vector per text."""
+        self.open(model)
+        return self._encoders[model].queries([query])
 
     def answer(self, system: str, query: str, k: int = 10) -> Answer:
         """Ask a system.
@@ -155,6 +179,7 @@ class Systems:
         from simlm.retrieval.search import index_for
 
         encoder, settings = open_encoder(self.context, system, self._prepared()), self.experiment.index_of(system)
+        self._encoders[system] = encoder
         place = Place(self.paths.index(system), self.paths.embeddings(system), len(shards_of(self.experiment, system)), encoder.sha256, self.store.sha256)
         index = index_for(encoder.ragged, settings).open(place, settings)
 

@@ -7,16 +7,25 @@ import json
 import re
 import socket
 import threading
+import time
 from html.parser import HTMLParser
 from urllib.parse import urlencode
 
+import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from searchable_experiment import PASSAGES
 
 from simlm.cli import main
+from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
+from simlm.interactive.passage_map import make_map
 from simlm.interactive.server import make_server
+from simlm.runs.negatives import MinedQuery, MiningCounts, write_negatives
+from simlm.vectors.shards import Shards
 
 
 @pytest.fixture
@@ -138,6 +147,110 @@ def test_one_side_fails_and_the_other_answers(server):
     assert response.status == 400
     assert "simlm train --model second" in page
     assert page.count('class="hit') >= 5
+
+
+def test_an_unknown_side_is_said_and_nothing_is_shown_under_its_name(server):
+    for fields in ({"left": "nope"}, {"left": "nope", "q": "swap", "right": "bm25"}):
+        response, page = get(server, "/", fields)
+        assert response.status == 400
+        assert "no system of &#39;tiny&#39; is called &#39;nope&#39;" in page
+        assert "<option selected>nope</option>" in page
+        assert 'data-side="0"' not in page
+    assert 'data-side="1"' in page
+
+
+def test_the_best_system_stands_first(server, searchable):
+    rows = [f"{system}\ttest\tRR@10\t{value:.6f}\t0.0\t1.0\t3" for system, value in (("bm25", 0.4), ("fusion", 0.9), ("distilled", 0.5))]
+    searchable.paths.metrics_table.write_text("\n".join(["system\tsplit\tmetric\tvalue\tci_low\tci_high\tn_queries", *rows]) + "\n")
+    try:
+        other = make_server(searchable, 0)
+        other.server_close()
+        assert other.order[:3] == ["fusion", "distilled", "bm25"]
+        assert other.sides == ("fusion", "distilled")
+    finally:
+        searchable.paths.metrics_table.unlink()
+
+
+def test_a_browser_sees_the_page_before_a_model_is_loaded(server, monkeypatch):
+    asked = threading.Event()
+    monkeypatch.setattr(server.systems, "_dense", lambda system: asked.wait(60))
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", "/?q=swap&left=distilled&right=bm25", headers={"Host": f"127.0.0.1:{server.port}", "Sec-Fetch-Mode": "navigate"})
+    response = connection.getresponse()
+    page = response.read().decode()
+    asked.set()
+    assert response.status == 200
+    assert "Loading distilled and bm25" in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_the_models_are_loaded_once_the_first_page_is_there(server):
+    assert not server._warm
+    get(server, "/")
+    for _ in range(600):
+        if server.systems.is_open("distilled"):
+            break
+        time.sleep(0.1)
+    assert server.systems.is_open("distilled")
+
+
+def test_the_rank_of_the_relevant_passage_of_a_judged_query(server, searchable):
+    relevant = searchable_id(searchable, "find numbers")
+    hits = json.loads(get(server, "/api/search", {"system": "bm25", "q": "find numbers", "k": "50"})[1])["hits"]
+    rank = next(hit["rank"] for hit in hits if hit["id"] == relevant)
+    _, page = get(server, "/", {"q": "find numbers", "left": "bm25", "right": "distilled", "k": "5"})
+    assert f"first relevant passage: rank {rank}<" in page
+    assert page.count('data-side="0"') == 5
+    assert "first relevant passage" not in get(server, "/", {"q": "unjudged words", "left": "bm25", "right": "bm25"})[1]
+
+
+def searchable_id(context, text):
+    store = CorpusStore(context.paths.corpus)
+    query = next(query for query, own in store.queries("test").items() if own == text)
+    return next(iter(store.qrels("test")[query]))
+
+
+def test_what_a_training_saw(server, searchable, monkeypatch):
+    """One negative that the teacher prefers to the positive, one that it does not, one that the training never visits."""
+    student = searchable.experiment.models["distilled"].model_copy(update={"teacher": "reranker"})
+    monkeypatch.setitem(searchable.experiment.models, "distilled", student)
+    hostile = PASSAGES - 1
+    queries = [MinedQuery("train0", np.array([0]), np.array([3, hostile, 5])), MinedQuery("train1", np.array([1]), np.array([4]))]
+    write_negatives(searchable.paths.negatives("bm25"), queries, {}, MiningCounts(queries=2))
+    scores = {"query_id": ["train0", "train1"], "passages": [[0, 3, hostile], [1, 4]], "scores": [[1.0, -2.0, 3.5], [2.0, 1.0]]}
+    searchable.paths.teacher_scores("distilled").parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(scores), searchable.paths.teacher_scores("distilled"))
+    _, start = get(server, "/training")
+    assert start.index("sort a list") < start.index("read numbers"), "the more doubtful query first: a gap of -2.5 before one of 1"
+    response, page = get(server, "/training", {"model": "distilled", "id": "train0"})
+    assert response.status == 200
+    assert "<strong>1</strong> of 3 negatives" in page
+    assert page.count("above every positive") == 1
+    assert page.index("3.50") < page.index("-2.00") < page.index("not visited")
+    assert "&lt;script&gt;" in page
+    assert Tags(page).tags.count("script") == 1
+    assert "train0" in get(server, "/training", {"words": "sort list"})[1]
+    for fields, sentence in (({"id": "nope"}, "there is no training query"), ({"model": "distiled"}, "did you mean"), ({"id": "train2"}, "is not in")):
+        response, page = get(server, "/training", fields)
+        assert response.status == 400
+        assert sentence in page
+
+
+def test_the_map_is_the_two_largest_principal_components(server, searchable):
+    found = make_map(searchable.experiment, searchable.paths, CorpusStore(searchable.paths.corpus), "distilled")
+    vectors = Shards(searchable.paths.embeddings("distilled"), 2).take(found.rows).values.astype(np.float64)
+    variances = np.sort(np.linalg.eigvalsh(np.cov(vectors.T)))[::-1]
+    assert found.kept == pytest.approx(variances[:2].sum() / variances.sum(), rel=1e-4)
+    flat = found.places * (found.high - found.low)
+    assert np.var(flat[:, 0], ddof=1) == pytest.approx(variances[0], rel=1e-4)
+    assert abs(np.corrcoef(flat.T)[0, 1]) < 1e-3
+    assert found.place(vectors) == pytest.approx(found.places, abs=1e-4)
+    response, page = get(server, "/map", {"q": "swap two columns"})
+    assert response.status == 200
+    assert page.count('class="dot') == PASSAGES
+    assert page.count("lit-dot") == 10 + 1  # and its style
+    assert "&lt;script&gt;" in page
+    assert "no evaluated model with vectors is called" in get(server, "/map", {"model": "bm25"})[1]
 
 
 def test_foreign_hosts_other_paths_and_methods_are_refused(server):

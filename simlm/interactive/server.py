@@ -136,8 +136,9 @@ class SearchServer(ThreadingHTTPServer):
                     grade = evaluate.splits[evaluate.main_split].relevance
                     qrels = store.qrels(evaluate.main_split)
                     self._judged = {
-                        " ".join(text.split()): {passage for passage, given in qrels.get(query, {}).items() if given >= grade}
+                        " ".join(text.split()): {passage for passage, given in qrels[query].items() if given >= grade}
                         for query, text in store.queries(evaluate.main_split).items()
+                        if query in qrels  # none is in a split of questions that are judged by answers
                     }
                 except UserError:
                     self._judged = {}

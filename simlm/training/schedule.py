@@ -104,8 +104,8 @@ def look_every(epoch: int, steps: int) -> int:
     return min(max(epoch, math.ceil(steps / LOOKS[1])), math.ceil(steps / LOOKS[0]))
 
 
-def learning_rate_factor(step: int, *, warmup: int, total: int, shape: str) -> float:
-    """Factor on the peak learning rate: warm-up, then linear decay to 0.
+def learning_rate_factor(step: int, *, warmup: int, total: int, shape: str, decay: str = "linear") -> float:
+    """Factor on the peak learning rate: warm-up, then linear decay to 0, or with ``decay`` ``none`` the peak itself.
 
     ``linear`` is PyTorch's and transformers' schedule; ``logarithmic`` warms up as log(step + 1) / log(warmup),
     as the authors' DeepSpeed configuration does.
@@ -117,4 +117,4 @@ def learning_rate_factor(step: int, *, warmup: int, total: int, shape: str) -> f
         if shape == "logarithmic" and warmup > 1:
             return min(1.0, math.log(step + 1) / math.log(warmup))
         return step / warmup
-    return max(0.0, (total - step) / max(1, total - warmup))
+    return 1.0 if decay == "none" else max(0.0, (total - step) / max(1, total - warmup))

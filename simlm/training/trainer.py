@@ -165,7 +165,8 @@ class _Trainer(ClearCheckpointErrors, Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         if self.lr_scheduler is None:
             settings = self.reporter.job.settings
-            factor = functools.partial(learning_rate_factor, warmup=settings.warmup_steps, total=num_training_steps, shape=settings.warmup_shape)
+            shape = {"shape": settings.warmup_shape, "decay": settings.decay}
+            factor = functools.partial(learning_rate_factor, warmup=settings.warmup_steps, total=num_training_steps, **shape)
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler

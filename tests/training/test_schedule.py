@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import get_linear_schedule_with_warmup
+from transformers import get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from simlm.training import checkpoints
 from simlm.training.history import History, read_history
@@ -45,6 +45,16 @@ def test_linear_is_the_schedule_of_transformers(warmup: int) -> None:
     theirs = get_linear_schedule_with_warmup(optimizer, warmup, 50)
     for step in range(50):
         assert learning_rate_factor(step, warmup=warmup, total=50, shape="linear") == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_without_decay_it_is_transformers_constant_rate_with_warmup(warmup) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = get_constant_schedule_with_warmup(optimizer, warmup)
+    for step in range(50):
+        assert learning_rate_factor(step, warmup=warmup, total=50, shape="linear", decay="none") == pytest.approx(theirs.get_last_lr()[0])
         optimizer.step()
         theirs.step()
 

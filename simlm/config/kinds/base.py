@@ -210,7 +210,8 @@ class Training(ModelBlock):
     micro_batch_size: int | None = Field(
         None, ge=1, description="Most examples that a process forwards at once (gradient accumulation makes up the rest); default: its whole share."
     )
-    learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate of AdamW; it decays linearly to 0.")
+    learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate of AdamW.")
+    decay: Literal["linear", "none"] = Field("linear", description="How the learning rate falls after the warm-up: `linear` to 0, or not at all.")
     warmup_steps: int = Field(0, ge=0, description="Steps of warm-up.")
     warmup_shape: Literal["linear", "logarithmic"] = Field(
         "linear", description="`logarithmic` is what the authors' DeepSpeed configuration does in all trainings."

@@ -364,6 +364,10 @@ def _check_judged_by(experiment: Experiment) -> None:
                 raise GraphError(("evaluate", "metrics", i), f"{metric} is judged by the answers of questions, which the split '{split}' does not have")
             if not by_answers(metric) and not experiment.corpus.has_judgements(split):
                 raise GraphError(("evaluate", "metrics", i), f"{metric} needs judged passages, but the split '{split}' has answers alone; take Answer@20")
+    for name, model in experiment.models.items():
+        for field, split in model.reads_splits().items():
+            if not experiment.corpus.has_judgements(split):
+                raise GraphError(("models", name, *field.split(".")), f"the split '{split}' has answers alone, but this asks for judged passages")
     if experiment.negatives.answers != "ignored" and "train" in experiment.corpus.split_names() and not experiment.corpus.has_answers("train"):
         raise GraphError(("negatives", "answers"), "the queries of the split 'train' come without answers; leave it out")
 

@@ -10,6 +10,7 @@ from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
 from simlm.config.graph import LEXICAL, folders_of, needed_runs
 from simlm.config.jobs import Job, jobs, runs_made
+from simlm.config.metrics import by_answers
 from simlm.config.resources import Asked
 from simlm.hardware import cpu_has_bf16
 from simlm.indexes.residual import effort, usual_centroids, usual_sample
@@ -30,6 +31,8 @@ POSTINGS_SHARE = 0.13
 """Sum of the document frequencies of a query's terms, as a share of the corpus (measured on MS MARCO passages and dev queries)."""
 POSTINGS_PER_WORD = 0.6
 """Different terms of a passage that are no stop words, per word."""
+ANSWER_WORD = 6e-7
+"""CPU seconds per word of a passage in which answers are looked for (61 µs for a hundred words)."""
 PYTHON_PASSAGE = 0.002
 """CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
 SEARCH_SHARE = 0.011
@@ -185,7 +188,9 @@ class Planner:
         queries, block = self.counts.queries.get("train", 0), self.experiment.negatives
         disk = 4 * queries * max(block.pad_to, block.sample)
         memory = PROCESS + 60 * MIB + 12 * self.counts.passages + 1_500 * queries
-        return self.costs.start_light + queries * self.costs.negatives_query, 0, disk, memory
+        looked = block.depth + block.pad_to if block.answers != "ignored" else 0
+        reading = queries * looked * self.counts.words * ANSWER_WORD
+        return self.costs.start_light + queries * self.costs.negatives_query + reading, 0, disk, memory
 
     def _train(self, name: str) -> tuple[float, float, float, float]:
         block, work = self.experiment.models[name], self.work.training(name)
@@ -333,4 +338,6 @@ class Planner:
     def _evaluate(self, _: str) -> tuple[float, float, float, float]:
         lines = sum(self.counts.queries.get(split, 0) for split in self.experiment.evaluate.splits) * self.experiment.evaluate.depth
         lines *= len(self.experiment.evaluate.systems)
-        return self.costs.start_light + lines * self.costs.judged_line, 0, lines / self.experiment.evaluate.depth * 120, PROCESS
+        # At most: passages behind the first with an answer are not read.
+        reading = lines * self.counts.words * ANSWER_WORD if any(map(by_answers, self.experiment.evaluate.metrics)) else 0
+        return self.costs.start_light + lines * self.costs.judged_line + reading, 0, lines / self.experiment.evaluate.depth * 120, PROCESS

@@ -114,3 +114,11 @@ def test_answers_are_refused_where_questions_have_none():
     values["negatives"]["answers"] = "left_out"
     with pytest.raises(UserError, match="the queries of the split 'train' come without answers"):
         validate(values)
+
+
+def test_a_probe_is_not_asked_of_questions_that_only_have_answers():
+    values = questions().model_dump(mode="json")
+    probe = {"every_steps": 1, "split": "asked", "queries": 5, "passages": 30}
+    values["models"]["simlm"] = {"kind": "bottleneck", "init": "a/b", "generator": "c/d", "steps": 1, "probe": probe}
+    with pytest.raises(UserError, match=r"models\.simlm\.probe\.split: the split 'asked' has answers alone"):
+        validate(values)

@@ -92,8 +92,13 @@ class Chain:
         return [*start, "--cores", str(self.cores), "--configfile", *self.configs, *options]
 
     def start(self, *options: str) -> subprocess.Popen:
-        """Start it in a process group of its own."""
-        return subprocess.Popen(self.command(*options), stdout=self.output, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.folder)
+        """Start it in a process group of its own, deaf to no signal: a shell's background jobs, and all that they start, ignore Ctrl-C."""
+
+        def listen() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        how = {"start_new_session": True, "preexec_fn": listen, "cwd": self.folder}
+        return subprocess.Popen(self.command(*options), stdout=self.output, stderr=subprocess.STDOUT, **how)
 
     def unlock(self) -> None:
         assert self.start("--unlock").wait() == 0, f"{self.folder}: --unlock failed"

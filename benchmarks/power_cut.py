@@ -39,7 +39,11 @@ def mounted(image: Path, folder: Path) -> Iterator[Path]:
         device = subprocess.run(["findmnt", "-n", "-o", "SOURCE", folder], check=True, capture_output=True, text=True).stdout.strip()
         yield Path("/sys/block") / Path(device).name
     finally:
-        subprocess.run(["umount", folder], check=True)
+        # What was killed a moment ago may still hold it.
+        for last in [False] * 60 + [True]:
+            if subprocess.run(["umount", folder], check=last, capture_output=not last).returncode == 0:
+                break
+            time.sleep(1)
 
 
 def written(device: Path) -> tuple[int, int]:

@@ -122,10 +122,14 @@ def unfit():
 
 
 def ask_again(files):
-    """Tell Snakemake that those of the files which do not belong here are to be made, whatever it remembers of them."""
-    graph = getattr(workflow, "_dag", None)
-    if graph is not None:
-        graph.forcefiles.update(unfit()[1].intersection(map(str, files)))
+    """Tell Snakemake that those of the files which do not belong here are to be made, whatever it remembers of them.
+
+    `--forcerun` does that, but for whoever calls Snakemake, and it makes the files targets; a parameter that changes makes nothing
+    again whose parameters were forgotten with the rest. Should a version of Snakemake lack this set, the plan ends with an error.
+    """
+    again = unfit()[1].intersection(map(str, files))
+    if again:
+        workflow._dag.forcefiles.update(again)
 
 
 def share(wanted):

@@ -69,6 +69,7 @@ def write_all(root: Path, words: list[str]) -> Path:
         ElectraForSequenceClassification(classifier).state_dict(),
     )
     write_colbert(root / "colbert-ir/colbertv2.0", words)
+    write_cocondenser(root / "Luyu/co-condenser-marco-retriever", words)
     return root
 
 
@@ -105,6 +106,21 @@ def write_colbert(folder: Path, words: list[str], dimension: int = 8, pickled: b
     about = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "query_token": "[Q]", "doc_token": "[D]", "dim": dimension, "similarity": "cosine"}
     about |= {"mask_punctuation": True, "attend_to_mask_tokens": False, "query_maxlen": 32, "doc_maxlen": 180, "nbits": 2, "checkpoint": "elsewhere"}
     (folder / "artifact.metadata").write_text(json.dumps(about | metadata))
+    return folder
+
+
+def write_cocondenser(folder: Path, words: list[str]) -> Path:
+    """A retriever as coCondenser's authors published it: a plain BERT with its pooler, pickled, and nothing that says how it reads."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    tokens = vocabulary(words)
+    torch.manual_seed(2)
+    config = BertConfig(vocab_size=len(tokens), hidden_size=16, num_attention_heads=2, initializer_range=0.2, **SHAPE)
+    _write(folder, tokens, config, "BertModel", BertModel(config).state_dict(), pickled=True)
+    # Written by a version of transformers that left the words in vocab.txt alone.
+    (folder / "tokenizer.json").unlink()
+    (folder / "special_tokens_map.json").write_text(json.dumps(dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL))))
     return folder
 
 

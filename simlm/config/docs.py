@@ -65,12 +65,14 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `msmarco-systems.yaml` | laid over `msmarco.yaml`: the systems that the paper compares with, with their own papers' settings (docs/systems.md) |
 | `objectives.yaml` | laid over `smoke.yaml`: the objectives of pre-training that the paper compares, a bag of words, RetroMAE and coCondenser |
 | `ablation.yaml` | laid over `config.yaml`: the ablations of SimLM's pre-training, the seven objectives with three seeds each (docs/systems.md) |
+| `msmarco-ablation.yaml` | laid over `msmarco.yaml`: the same ablations at full size |
 | `pretrained.yaml` | trains the small base and generator that come with the repository |
 | `examples/own-corpus.yaml` | the whole method on a folder of your own; `examples/real-corpus.yaml` with the default's graph |
 | `examples/hub-corpus.yaml` | a data set of the Hugging Face hub, with counts, revision and a part of the training queries as dev |
 | `examples/published-encoder.yaml` | published models on your own passages: pooling, prompts, titles |
 | `examples/cluster.yaml` | laid over `config.yaml`: several processes, an MLflow server, a gate that fails |
 | `examples/large-index.yaml` | laid over `msmarco.yaml`: IVF, HNSW and exact indexes by retriever |
+| `examples/cocondenser.yaml` | laid over `config.yaml`: coCondenser's two pre-trainings and two rounds of fine-tuning (docs/systems.md) |
 | `examples/colbertv2.yaml` | laid over `config.yaml`: late interaction in two rounds, with a compressed index (docs/systems.md) |
 | `examples/rocketqav2.yaml` | laid over `config.yaml`: a retriever and a re-ranker that learn from each other (docs/systems.md) |
 | `examples/seeds.yaml` | laid over `config.yaml`: another seed and both as one variant, a harder task, other tests |

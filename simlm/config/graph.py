@@ -55,7 +55,7 @@ def folders_of(experiment: Experiment, name: str) -> list[str]:
 
 def references(system: System) -> dict[str, str]:
     """Field → what it names, for everything that a system refers to, models outside the graph included."""
-    named = {"init": system.initial(), **system.reads_models(), "negatives": system.reads_negatives(), **system.reads_runs()}
+    named = {"init": system.initial(), **system.reads_models(), **system.mined_from(), **system.reads_runs()}
     return {field: target for field, target in named.items() if target}
 
 
@@ -79,7 +79,8 @@ def edges(experiment: Experiment) -> list[Edge]:
 def training_needs(experiment: Experiment, name: str) -> list[str]:
     """Models of the graph that must be trained before ``name`` can be."""
     model = experiment.models[name]
-    needs = [model.initial(), *model.reads_models().values(), *made_runs_behind(experiment, model.reads_negatives())]
+    mined = [one for source in model.mined_from().values() for one in made_runs_behind(experiment, source)]
+    needs = [model.initial(), *model.reads_models().values(), *mined]
     return [node_of(need) for need in needs if need in experiment.systems and node_of(need) in experiment.models]
 
 
@@ -125,8 +126,8 @@ def minable(experiment: Experiment, name: str) -> bool:
 
 def mined_systems(experiment: Experiment, models: Iterable[str] | None = None) -> list[str]:
     """Systems whose top passages serve as hard negatives of ``models``, by default of those that the evaluated systems need."""
-    sources = [experiment.models[name].reads_negatives() for name in (needed_models(experiment) if models is None else models)]
-    return list(dict.fromkeys(source for source in sources if source))
+    names = needed_models(experiment) if models is None else models
+    return list(dict.fromkeys(source for name in names for source in experiment.models[name].mined_from().values()))
 
 
 def searched_for_training(experiment: Experiment) -> list[str]:
@@ -157,7 +158,7 @@ def trainings_waiting(experiment: Experiment, system: str) -> int:
     chains: dict[str, int] = {}
     for name in reversed(needed_models(experiment)):
         chains.setdefault(name, 0)
-        for need in {*training_needs(experiment, name), *_nodes({"negatives": experiment.models[name].reads_negatives()})}:
+        for need in {*training_needs(experiment, name), *_nodes(experiment.models[name].mined_from())}:
             chains[need] = max(chains.get(need, 0), 1 + chains[name])
     return chains.get(node_of(system), 0)
 
@@ -275,8 +276,7 @@ def _check_lists(experiment: Experiment, name: str) -> None:
     for i, (field, system) in enumerate(read.items()):
         if system in list(read.values())[:i]:
             raise GraphError(("models", name, *_field_path(field)), f"'{system}' is there twice, which only doubles its own order; name another system")
-    source = model.reads_negatives()
-    for field, system in {**(read if model.learns else {}), **({"negatives": source} if source else {})}.items():
+    for field, system in {**(read if model.learns else {}), **model.mined_from()}.items():
         if not minable(experiment, system):
             raise GraphError(
                 ("models", name, *_field_path(field)),

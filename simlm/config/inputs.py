@@ -126,8 +126,7 @@ def _read_by_training(ask: _Asked) -> Inputs:
     for field, other in starts.items():
         if other and field != "teacher":
             found |= ask.model(field, other)
-    if source := model.reads_negatives():
-        found["negatives"] = paths.negatives(source)
+    found |= {field: paths.negatives(source) for field, source in model.mined_from().items()}
     if teacher_of(model):
         found["teacher_scores"] = paths.teacher_scores(name)
     return found | ask.hints(name)
@@ -136,8 +135,8 @@ def _read_by_training(ask: _Asked) -> Inputs:
 def _read_by_teacher(ask: _Asked) -> Inputs:
     student = ask.experiment.models[str(ask.name)]
     teacher = str(teacher_of(student))
-    negatives = ask.paths.negatives(str(student.reads_negatives()))
-    return {**ask.corpus, **ask.model("teacher", teacher), "negatives": negatives, **ask.hints(teacher)}
+    negatives = {field: ask.paths.negatives(source) for field, source in student.mined_from().items()}
+    return {**ask.corpus, **ask.model("teacher", teacher), **negatives, **ask.hints(teacher)}
 
 
 def _read_by_mining(ask: _Asked) -> Inputs:
@@ -174,8 +173,8 @@ def _read_by_fusion(ask: _Asked) -> Inputs:
 
 def trained_lists(experiment: Experiment, paths: Paths, system: System) -> Inputs:
     """Negatives of all trainings behind the systems that a fusion reads: they tell which training queries were seen."""
-    sources = {experiment.models[name].reads_negatives() for name in trainings_behind(experiment, system.reads_runs().values())}
-    return {f"negatives of {source}": paths.negatives(source) for source in sorted(filter(None, sources))}
+    sources = {source for name in trainings_behind(experiment, system.reads_runs().values()) for source in experiment.models[name].mined_from().values()}
+    return {f"negatives of {source}": paths.negatives(source) for source in sorted(sources)}
 
 
 def _fused(ask: _Asked, system: str) -> list[Path]:

@@ -13,7 +13,7 @@ from simlm.config.published import published_file
 from simlm.config.remote import remote_inputs
 from simlm.files import sha256_file
 
-SCHEDULE = ("epochs", "steps", "batch_size", "hard_negatives", "rotation", "holdout", "negatives")
+SCHEDULE = ("epochs", "steps", "batch_size", "hard_negatives", "rotation", "holdout", "negatives", "further_negatives")
 """Settings of a student that decide which passages its training visits, and so which ones the teacher scores."""
 
 
@@ -67,7 +67,7 @@ def _import_model(experiment: Experiment, name: str) -> dict[str, Any]:
 def _score_teacher(experiment: Experiment, name: str) -> dict[str, Any]:
     student = experiment.models[name]
     if student.teacher_scores_all:
-        return {"negatives": student.reads_negatives(), "teacher": teacher_of(student), "precision": experiment.precision}
+        return {**student.mined_from(), "teacher": teacher_of(student), "precision": experiment.precision}
     visits = {key: getattr(student, key) for key in SCHEDULE if hasattr(student, key)}
     return {**visits, "teacher": teacher_of(student), "seed": model_seed(experiment, name), "precision": experiment.precision}
 

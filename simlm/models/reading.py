@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simlm.errors import UserError
-from simlm.models.text import Tokens, tokenize_passages, tokenize_queries
+from simlm.models.text import ABSENT_TITLE, Tokens, tokenize_passages, tokenize_queries
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 """Modes of pooling, in the order in which sentence-transformers joins several that a folder merely switches on."""
 
-TITLES, SIMILARITIES = ("pair", "joined", "none"), ("cosine", "dot")
+TITLES, SIMILARITIES = ("pair", "joined", "separated", "none"), ("cosine", "dot")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Reading:
     query_prompt, passage_prompt
         Written before every query, every passage.
     title
-        A passage is the ``pair`` (title, text) with ``-`` for an absent title, title and text ``joined`` by a space, or the text
-        alone (``none``).
+        A passage is the ``pair`` (title, text) with ``-`` for an absent title, title and text ``joined`` by a space, the same two
+        ``separated`` by [SEP] as one text without token types, or the text alone (``none``).
     """
 
     pooling: tuple[str, ...] = ("cls",)
@@ -125,5 +125,10 @@ class TextReader:
         prompt, title, length = self.reading.passage_prompt, self.reading.title, self.lengths["passage"]
         if title == "pair":
             return tokenize_passages(self.tokenizer, titles, texts, length, prompt)
-        whole = [f"{title} {text}" if title else text for title, text in zip(titles, texts, strict=True)] if title == "joined" else texts
+        if title == "none":
+            whole = texts
+        elif title == "joined":
+            whole = [f"{title} {text}" if title else text for title, text in zip(titles, texts, strict=True)]
+        else:
+            whole = [f"{title or ABSENT_TITLE} {self.tokenizer.sep_token} {text}" for title, text in zip(titles, texts, strict=True)]
         return tokenize_queries(self.tokenizer, [prompt + text for text in whole], length)

@@ -95,7 +95,7 @@ def _trained(experiment: Experiment, systems: list[str]) -> list[str]:
     def before(name: str) -> list[str]:
         model = experiment.models[name]
         runs = [node_of(one) for one in model.reads_runs().values()]
-        mined = [node_of(one) for one in [model.reads_negatives()] if one]
+        mined = [node_of(one) for one in model.mined_from().values()]
         return [one for one in [*training_needs(experiment, name), *runs, *mined] if one in experiment.models]
 
     return _reached([node for name in systems if (node := node_of(name)) in experiment.models], before)

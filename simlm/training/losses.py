@@ -30,7 +30,7 @@ def contrastive_loss(queries: Any, passages: Any, rows: torch.Tensor, temperatur
     temperature
         :math:`\tau`.
     terms
-        ``paper``, or ``code`` for what the authors' code sums: :math:`q \cdot d` over all passages (copies of
+        ``paper``, ``queries`` for its :math:`q \cdot d` alone, or ``code`` for what the authors' code sums: :math:`q \cdot d` over all passages (copies of
         :math:`d^+` too), and :math:`d^+ \cdot q'`, :math:`q \cdot q'`, :math:`d^+ \cdot d'^+` over the other queries and their positives.
     score
         Gives all scores of two batches; called once per term.
@@ -43,10 +43,11 @@ def contrastive_loss(queries: Any, passages: Any, rows: torch.Tensor, temperatur
     first = torch.arange(len(queries), device=rows.device) * group
     positives = passages[first]
     to_passages = score(queries, passages)
-    if terms == "paper":
+    if terms in ("paper", "queries"):
         own = torch.zeros_like(to_passages, dtype=torch.bool).scatter_(1, first[:, None], True)
         copies = rows[None, :] == rows[first][:, None]
-        scores = [to_passages.masked_fill(copies & ~own, -torch.inf), score(positives, passages).masked_fill(copies | own, -torch.inf)]
+        scores = [to_passages.masked_fill(copies & ~own, -torch.inf)]
+        scores += [score(positives, passages).masked_fill(copies | own, -torch.inf)] if terms == "paper" else []
     else:
         diagonal = torch.eye(len(queries), dtype=torch.bool, device=rows.device)
         others = [score(positives, queries), score(queries, queries), score(positives, positives)]

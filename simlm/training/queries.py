@@ -14,6 +14,7 @@ from simlm.config.stages import model_seed
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 from simlm.training.groups import Groups, groups_without_negatives, query_key, read_groups
+from simlm.training.two_lists import in_turn
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,5 @@ def training_groups(context: Context, settings: Any, store: CorpusStore) -> Grou
     folder = context.paths.root / "training"
     if settings.negatives is None:
         return groups_without_negatives(store, folder)
-    return read_groups(context.paths.negatives(settings.negatives), store, settings.hard_negatives, folder)
+    lists = [read_groups(context.paths.negatives(source), store, settings.hard_negatives, folder) for source in settings.mined_from().values()]
+    return lists[0] if len(lists) == 1 else in_turn(*lists, folder)

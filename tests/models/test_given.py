@@ -85,6 +85,39 @@ def test_the_retriever_embeds_as_its_card_says(hub, tmp_path):
     assert {"config.json", "pytorch_model.bin", "tokenizer.json"} <= {name.rpartition("/")[2] for name in record["inputs"]}, record["inputs"]
 
 
+def test_cocondensers_layout_is_read_as_its_authors_encode(hub, tmp_path):
+    """``title [SEP] text`` as one text, token types 0 everywhere, the last state of [CLS] as it is, inner products."""
+    source = hub / "Luyu/co-condenser-marco-retriever"
+    reading = {"init": str(source), "normalize": False, "similarity": "dot", "title": "separated", "query_length": 32, "passage_length": 128}
+    here = context(tmp_path, hub, distilled=reading)
+    take_over(here, "distilled")
+    folder = here.paths.model("distilled")
+    tokenizer, model = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source, use_safetensors=False).eval()
+
+    def by_hand(pieces: list[list[str]], length: int) -> torch.Tensor:
+        vectors = []
+        for parts in pieces:
+            ids = [tokenizer.cls_token_id]
+            for part in parts:
+                ids += [*tokenizer(part, add_special_tokens=False)["input_ids"], tokenizer.sep_token_id]
+            assert len(ids) <= length
+            with torch.inference_mode():
+                vectors.append(model(input_ids=torch.tensor([ids]), token_type_ids=torch.zeros(1, len(ids), dtype=torch.int64)).last_hidden_state[0, 0])
+        return torch.stack(vectors)
+
+    encoder = TextEncoder(folder, FP32)
+    passages = by_hand([["river", TEXTS[0]], ["-", TEXTS[1]]], 128)
+    torch.testing.assert_close(torch.from_numpy(encoder.passages(["river", ""], TEXTS)), passages, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.from_numpy(encoder.queries(QUERIES)), by_hand([[query] for query in QUERIES], 32), atol=1e-5, rtol=0)
+    assert not torch.allclose(passages.norm(dim=1), torch.ones(2), atol=0.1)
+    card = (folder / "README.md").read_text()
+    assert "Title and text are read as one, [SEP] between them." in card
+    from sentence_transformers import SentenceTransformer
+
+    told = SentenceTransformer(str(folder)).encode_document([f"river [SEP] {TEXTS[0]}"])
+    torch.testing.assert_close(torch.as_tensor(told), passages[:1], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(("untitled", "second"), [("text", TEXTS[1]), ("dash", f"-: {TEXTS[1]}")])
 def test_the_re_ranker_reads_pairs_as_its_card_says(hub, tmp_path, untitled, second):
     here = context(tmp_path, hub, reranker={"untitled": untitled})

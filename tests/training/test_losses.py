@@ -52,6 +52,24 @@ def naive_code(queries, passages, group) -> float:
     return total / len(queries)
 
 
+@pytest.mark.parametrize("rows", [list(range(9)), [0, 7, 8, 1, 0, 9, 2, 3, 1]])
+def test_contrastive_queries_alone(rows):
+    """Inner products of the queries with all passages of the batch, temperature 1: what DPR, coCondenser and RetroMAE are trained with."""
+    draw = np.random.default_rng(4)
+    values = [torch.tensor(draw.normal(size=(count, 6)), requires_grad=True) for count in (3, 9)]
+    loss = contrastive_loss(*values, torch.tensor(rows), 1.0, "queries")
+    loss.backward()
+    queries, passages = (value.detach().numpy() for value in values)
+    total, gradient = 0.0, np.zeros_like(queries)
+    for i, query in enumerate(queries):
+        shown = [3 * i, *(j for j in range(9) if rows[j] != rows[3 * i])]
+        weights = softmax([query @ passages[j] for j in shown])
+        total -= math.log(weights[0]) / 3
+        gradient[i] = (sum(weight * passages[j] for weight, j in zip(weights, shown)) - passages[3 * i]) / 3
+    assert loss.item() == pytest.approx(total, rel=1e-12)
+    np.testing.assert_allclose(values[0].grad.numpy(), gradient, atol=1e-12)
+
+
 @pytest.mark.parametrize(("group", "rows"), [(3, None), (1, None), (3, [0, 7, 8, 1, 0, 9, 2, 3, 1])])
 def test_contrastive_paper(group, rows):
     queries, passages = unit((3, 6), 1), unit((3 * group, 6), 2)

@@ -112,6 +112,10 @@ class System(Block):
         """The system whose hard negatives this model trains on."""
         return None
 
+    def mined_from(self) -> dict[str, str]:
+        """Field name → system, for every list of hard negatives that this model trains on."""
+        return {"negatives": source} if (source := self.reads_negatives()) else {}
+
     def reads_lexical_index(self) -> bool:
         """Whether training and use need the BM25 index."""
         return False

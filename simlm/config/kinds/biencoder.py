@@ -23,12 +23,19 @@ class BiEncoder(Training, SelectingSettings, ReadingSettings, Retriever):
     negatives: str | None = Field(
         None, description="System whose top passages give the hard negatives: `bm25` or a bi-encoder; null: only the other queries' passages."
     )
+    further_negatives: str | None = Field(
+        None,
+        description="A second system whose negatives are trained on: an epoch shows half of the queries those of `negatives` and half these, the next the "
+        "other way round, so that two epochs are one of both training sets put together (coCondenser's second round).",
+    )
     teacher: str | None = Field(None, description="Cross-encoder whose scores are distilled; null: contrastive loss alone.")
     hard_negatives: int = Field(15, ge=0, description="Hard negatives per query and step.")
     temperature: float = Field(0.02, gt=0, description="Cosines are divided by this.")
     contrastive_weight: float = Field(1.0, ge=0, description="Weight of the contrastive loss; the paper takes 0.2 beside distillation.")
-    score_terms: Literal["paper", "code"] = Field(
-        "paper", description="Scores in the softmax: `paper` (Equation 3) has q·d and d⁺·n, `code` has q·d and the q·q', d⁺·q' and d⁺·d'⁺ of the authors' code."
+    score_terms: Literal["paper", "code", "queries"] = Field(
+        "paper",
+        description="Scores in the softmax: `paper` (Equation 3) has q·d and d⁺·n, `code` has q·d and the q·q', d⁺·q' and d⁺·d'⁺ of the authors' code, "
+        "`queries` q·d alone, as DPR, coCondenser and RetroMAE are trained.",
     )
     rotation: Literal["shuffled", "offset"] = Field(
         "shuffled", description="How positives and negatives change from epoch to epoch: a seeded shuffle per query, or the authors' common offset."
@@ -47,17 +54,28 @@ class BiEncoder(Training, SelectingSettings, ReadingSettings, Retriever):
             raise ValueError("contrastive_weight 0 without a teacher leaves nothing to train")
         return self
 
+    @model_validator(mode="after")
+    def _two_lists(self) -> BiEncoder:
+        if self.further_negatives is not None and self.further_negatives == self.negatives:
+            raise ValueError(f"further_negatives {self.further_negatives} are those of 'negatives' already; name another system")
+        if self.further_negatives is not None and self.negatives is None:
+            raise ValueError("further_negatives come beside 'negatives', which are not given; name the system there")
+        return self
+
     def reads_models(self) -> dict[str, str]:
         return {"teacher": self.teacher} if self.teacher else {}
 
     def reads_negatives(self) -> str | None:
         return self.negatives
 
+    def mined_from(self) -> dict[str, str]:
+        return super().mined_from() | ({"further_negatives": self.further_negatives} if self.further_negatives else {})
+
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "teacher": ("scores",)}
+        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "further_negatives": ("mined",), "teacher": ("scores",)}
 
     def about(self) -> str:
-        parts = [f"from {self.init}", f"negatives from {self.negatives or 'the batch'}"]
+        parts = [f"from {self.init}", f"negatives from {' and '.join(self.mined_from().values()) or 'the batch'}"]
         return ", ".join([*parts, *(f"teacher {name}" for name in self.reads_models().values())])
 
     @property

@@ -23,9 +23,10 @@ class ReadingSettings(Block):
     similarity: Literal["cosine", "dot"] | None = Field(None, description=f"How a query and a passage are compared. {_OWN}, else `cosine`.")
     query_prompt: str | None = Field(None, description=f"Written before every query. {_OWN}, else nothing.", examples=["query: "])
     passage_prompt: str | None = Field(None, description=f"Written before every passage. {_OWN}, else nothing.", examples=["passage: "])
-    title: Literal["pair", "joined", "none"] | None = Field(
+    title: Literal["pair", "joined", "separated", "none"] | None = Field(
         None,
-        description="A passage is the `pair` (title, text) with `-` for an absent title, title and text `joined` by a space, or the text alone (`none`); "
+        description="A passage is the `pair` (title, text) with `-` for an absent title, title and text `joined` by a space, `separated` "
+        "by [SEP] as one text without token types and with the same `-` (coCondenser's retriever), or the text alone (`none`); "
         "null: what `init` says of itself, `joined` where only a `modules.json` of sentence-transformers speaks, else `pair`.",
     )
 

@@ -62,7 +62,8 @@ def _embedding(said: Mapping[str, Any]) -> str:
     length = "L2-normalised" if way["normalised"] else "not normalised"
     sentences = [f"The embedding of a text is the {pooled}, {layers}{length}; a passage's score is the inner product of the two embeddings."]
     sentences += [f"{what} are read after the prompt {way[key]!r}." for what, key in (("Queries", "query_prompt"), ("Passages", "passage_prompt")) if way[key]]
-    sentences += {"joined": ["Title and text are read as one."], "none": ["Titles are not read."]}.get(way["title"], [])
+    titles = {"joined": "Title and text are read as one.", "separated": "Title and text are read as one, [SEP] between them.", "none": "Titles are not read."}
+    sentences += [titles[way["title"]]] if way["title"] in titles else []
     return " ".join(sentences)
 
 
@@ -117,7 +118,8 @@ class Retriever(System):
     def card(self, said: Mapping[str, Any]) -> Card:
         sentence = f"A bi-encoder (dense retriever): one encoder for queries and passages. {_embedding(said)}"
         own = all(said.get(name, value) == value for name, value in OWN_WAY.items()) and not said.get("between")
-        example = '("title", "text of the passage")' if said.get("title", "pair") == "pair" else '"title and text of the passage"'
+        examples = {"pair": '("title", "text of the passage")', "separated": '"title [SEP] text of the passage"'}
+        example = examples.get(said.get("title", "pair"), '"title and text of the passage"')
         usage = EMBEDDING if own else AS_SAID.replace("{example}", example)
         return Card(sentence, "sentence-similarity", ("sentence-transformers", "information-retrieval", "simlm"), "sentence-transformers", usage)
 

@@ -41,3 +41,29 @@ def test_no_image_is_named_that_nobody_can_pull():
 def test_what_the_tests_with_slurm_need_stands_in_the_readme():
     reason = re.search(r'^INSTALL = "(.*)"$', (ROOT / "tests/cluster/slurm.py").read_text(encoding="utf-8"), re.MULTILINE)[1]
     assert reason in (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+
+
+def test_the_readme_can_be_read_in_one_go():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 140
+    prose = [line for line in re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines() if not line.startswith(("|", "#", "!"))]
+    plain = re.sub(r"\]\([^)]*\)", "]", "\n".join(prose))
+    long = [sentence for sentence in re.split(r"(?<=[.:!?])\s", plain) if len(sentence.split()) >= 30]
+    assert not long
+    findings = re.findall(r"^- \*\*.*$", text, re.MULTILINE)
+    assert len(findings) == 4
+    assert max(len(finding.split()) - 1 for finding in findings) <= 25
+
+
+def test_figures_of_the_readme_are_those_of_the_page_about_the_default():
+    rows = [set(re.findall(r"\d\.\d{3}", line)) for line in (ROOT / "docs/default.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    own = [
+        set(re.findall(r"\d\.\d{3}", line)) for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if re.match(r"\| `\w+` \| [*\d]", line)
+    ]
+    assert len(own) == 7
+    assert all(any(line <= row for row in rows) for line in own)
+
+
+def test_pictures_are_there_and_small():
+    for picture in re.findall(r"!\[.+\]\((docs/pictures/[\w.]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert 1_000 < (ROOT / picture).stat().st_size < 150_000

@@ -119,7 +119,7 @@ class Workload:
         passage, query = self.encoding(name), self.asking(name)
         # With a smaller micro-batch the activations are computed twice.
         passes = 4 if block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
-        looked = self.looks(name, block) * self.held_out(name) * (query + (1 + min(hard, HOLDOUT_NEGATIVES)) * passage)
+        looked = self.looks(name, block) * self.held_out(name) * (query + (1 + self._pooled(block, hard)) * passage)
         return passes * self.steps(name) * block.batch_size * (query + (1 + hard) * passage) + looked
 
     def over_pairs(self, name: str, block: Any) -> float:
@@ -128,8 +128,11 @@ class Workload:
         pair = shape.reading(SORTED * mean_cut(self.pair(name), block.max_length), first_only=True)
         chosen = (1 + block.hard_negatives) * pair if block.forward_factor > 1 else 0
         trained = block.texts * 3 * pair
-        looked = self.looks(name, block) * self.held_out(name) * (1 + min(block.hard_negatives, HOLDOUT_NEGATIVES)) * self.scoring(name)
+        looked = self.looks(name, block) * self.held_out(name) * (1 + self._pooled(block, block.hard_negatives)) * self.scoring(name)
         return self.steps(name) * block.batch_size * (chosen + trained) + looked
+
+    def _pooled(self, block: Any, hard: int) -> int:
+        return block.pooled(hard) if hasattr(block, "pooled") else min(hard, HOLDOUT_NEGATIVES)
 
     def looks(self, name: str, block: Any) -> int:
         """How often a fine-tuning looks at its held-out queries: every epoch and at the end; where it keeps the best, also at the start."""

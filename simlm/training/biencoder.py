@@ -30,9 +30,6 @@ from simlm.training.queries import TrainingQueries
 from simlm.training.teacher_scores import TeacherScores
 from simlm.training.trainer import fit
 
-HOLDOUT_NEGATIVES = 15
-"""Hard negatives per held-out query in the pool that the held-out queries are ranked against."""
-
 
 class BiEncoderTraining(nn.Module):
     """Losses of one step over the global batch.
@@ -168,7 +165,7 @@ def _collator(
 
 def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:
     """Reciprocal rank of the held-out queries' positives in the pool of all their passages."""
-    groups, n = collate.groups, min(hard_negatives(job.settings), HOLDOUT_NEGATIVES)
+    groups, n = collate.groups, job.settings.pooled(hard_negatives(job.settings))
     rows = np.stack([groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
     pool, places = np.unique(rows, return_inverse=True)
     positives = places.reshape(rows.shape)[:, 0]

@@ -24,9 +24,6 @@ from simlm.training.passage_cache import PassageCache
 from simlm.training.queries import TrainingQueries
 from simlm.training.trainer import fit
 
-HOLDOUT_NEGATIVES = 15
-"""Hard negatives that a held-out query's positive is ranked against."""
-
 
 class CrossEncoderTraining(nn.Module):
     """Loss of one step over this process's queries.
@@ -124,7 +121,7 @@ def train(context: Context, name: str) -> None:
 
 def _evaluation(job: TrainingJob, model: CrossEncoderModel, collate: PairCollator, held_out: np.ndarray) -> Any:
     """Reciprocal rank of the held-out queries' positives among some of their own negatives."""
-    n = min(job.settings.hard_negatives, HOLDOUT_NEGATIVES)
+    n = job.settings.pooled(job.settings.hard_negatives)
     rows = np.stack([collate.groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
 
     def evaluate() -> dict[str, float]:

@@ -23,7 +23,7 @@ from simlm.models.token_retriever import ENTRY, open_token_retriever
 from simlm.progress import say
 from simlm.scoring.maxsim import TokenVectors, maxsim
 from simlm.text.token_cache import PassageTokens, TokenCache
-from simlm.training.biencoder import HOLDOUT_NEGATIVES, GroupCollator, hard_negatives
+from simlm.training.biencoder import GroupCollator, hard_negatives
 from simlm.training.distributed import gather, scale_gradient, world_size
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import distillation_loss, in_batch_loss, ranking_loss
@@ -138,7 +138,7 @@ def _most_texts(settings: LateInteraction) -> int | None:
 
 def _evaluation(job: TrainingJob, model: LateInteractionModel, collate: GroupCollator, held_out: np.ndarray) -> Callable[[], dict[str, float]]:
     """Reciprocal rank of the held-out queries' positives in the pool of all their passages."""
-    groups, n = collate.groups, min(hard_negatives(job.settings), HOLDOUT_NEGATIVES)
+    groups, n = collate.groups, job.settings.pooled(hard_negatives(job.settings))
     rows = np.stack([groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
     pool, places = np.unique(rows, return_inverse=True)
     positives = torch.from_numpy(places.reshape(rows.shape)[:, :1])

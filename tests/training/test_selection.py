@@ -101,6 +101,16 @@ def test_a_resume_that_has_run_out_of_patience_trains_no_further(tmp_path, word_
     assert not Selection(job, [{"step": 10 * i, MEASURE: value} for i, value in enumerate(values[:3])]).exhausted
 
 
+def test_a_few_hard_negatives_at_least_decide(tmp_path, word_tokenizer):
+    blocks = {
+        "one": {**BLOCK, "hard_negatives": 1, "keep": "best"},
+        "plain": {**BLOCK, "hard_negatives": 1},
+        "alone": {**BLOCK, "negatives": None, "keep": "best"},
+    }
+    models = make_context(tmp_path, word_tokenizer, blocks).experiment.models
+    assert [models[name].pooled(hard) for name, hard in (("one", 1), ("one", 40), ("plain", 1), ("plain", 40), ("alone", 0))] == [3, 15, 1, 15, 0]
+
+
 def test_nothing_of_it_lies_in_the_model(tmp_path, word_tokenizer):
     context = make_context(tmp_path, word_tokenizer, {"retriever1": {**BLOCK, "steps": 5, "keep": "best"}})
     train(context, "retriever1")

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from simlm.config.base import Block
 
+POOLED = (3, 15)
+"""Fewest and most hard negatives per held-out query that decide which weights are exported; with fewer, the positives of all come first too easily."""
+
 
 class SelectingSettings(Block):
     """The held-out training queries decide, never a judged split."""
@@ -23,3 +26,8 @@ class SelectingSettings(Block):
     patience: int | None = Field(
         None, ge=1, description="With `keep: best`: the training ends after so many looks at the held-out queries without a better one; null: never early."
     )
+
+    def pooled(self, hard_negatives: int) -> int:
+        """Hard negatives per held-out query in what its positive is ranked among; ``hard_negatives`` are those of a step, 0 where none are mined."""
+        least, most = POOLED
+        return min(max(hard_negatives, least) if self.keep == "best" and self.reads_negatives() else hard_negatives, most)

@@ -73,6 +73,7 @@ def summary(manifest: dict[str, Any]) -> str:
     for name, split in manifest["splits"].items():
         lines.append(
             f"{name}: {split['queries']:,} queries, {split['judgements']:,} judgements"
+            + (f", {split['answers']:,} queries with answers" if "answers" in split else "")
             + (f", {split['without_relevant']:,} queries without a relevant passage" if split["without_relevant"] else "")
             + (f", {split['judgements_of_absent_passages']:,} judgements of passages that the corpus lacks" if split["judgements_of_absent_passages"] else "")
         )

@@ -37,7 +37,8 @@ def card_text(context: Context, name: str, lengths: dict[str, int], said: Mappin
     head = ["---", f"library_name: {about.library}", f"pipeline_tag: {about.task}", "tags:", *(f"- {tag}" for tag in about.tags), "---"]
     start = "\n".join([*head, "", f"# {name} ({experiment.name})", "", about.sentence, usage])
     if settings.made_by == "import_model":
-        return f"{start}\n## Origin\n\nThe published model `{settings.init}`, as it is; nothing was trained here.\n{metrics}"
+        source = settings.about().partition(",")[0].replace(settings.init, f"`{settings.init}`")
+        return f"{start}\n## Origin\n\nThe {source}, as it is; nothing was trained here.\n{metrics}"
     node = node_of(name)
     trained = (
         f"Model `{node}` of the experiment `{experiment.name}`, seed {model_seed(experiment, node)}{f' (method: {about.method})' if about.method else ''}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,28 @@ from simlm.config.metrics import spoken_metric
 from simlm.context import Context
 from simlm.errors import UserError
 from simlm.evaluation import gate, numbers
-from simlm.evaluation.compare import ComparisonRow, MetricRow, read_comparisons, read_metrics, read_rows
-from simlm.evaluation.results import result_rows
+from simlm.evaluation.compare import ComparisonRow, MetricRow, read_comparisons, read_metrics, read_rows, write_rows
 from simlm.evaluation.table import relevance_text
 from simlm.files import read_manifest, write_text
 from simlm.records.stages import Stage, cautions, elsewhere, read_stages
 from simlm.report import charts, tables
+from simlm.report.costs import Cost
+from simlm.report.curves import curve_charts, facts
 from simlm.report.examples import examples
-from simlm.report.formats import gather, write_results
+from simlm.report.formats import COLUMNS, Results, gather, write_results
 from simlm.report.graph import graph_svg
+from simlm.report.slices import SliceRow
 from simlm.report.steps import steps
 from simlm.report.variants import variants_section
+from simlm.report.where import in_a_sentence, panels, where
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+COST_CHARTS: tuple[tuple[str, str, Callable[[Cost], float | None]], ...] = (
+    ("Quality against time per query", "milliseconds per query", lambda cost: cost.milliseconds),
+    ("Quality against training", "minutes of training, with all that it needs", lambda cost: cost.training_seconds and cost.training_seconds / 60),
+)
+"""Title, label of the axis, the cost."""
 
 
 def write_report(context: Context) -> Path:
@@ -42,25 +51,32 @@ def write_report(context: Context) -> Path:
     comparisons = read_comparisons(paths.comparisons)
     # Not the record of an earlier report: the page would differ each time it is written.
     stages = [stage for stage in read_stages(context.experiment, paths) if stage.kind != "report"]
-    metric_charts, curve_charts = _metric_charts(context, rows), _curves(context, stages)
+    results, slices = gather(context, rows, comparisons, stages), where(context)
+    metric_charts, curves = _metric_charts(context, rows), curve_charts(context.experiment, stages)
+    cost_charts = _cost_charts(context, rows, results)
     variants = variants_section(context, rows)
-    page = render(context, rows, comparisons, stages, metric_charts, curve_charts, variants)
-    for chart in [*metric_charts, *([variants["chart"]] if variants else []), *(chart for _, group, _ in curve_charts for chart in group)]:
+    page = render(
+        context,
+        rows,
+        comparisons,
+        stages,
+        results=results,
+        variants=variants,
+        panels=panels(context, slices),
+        where_sentence=in_a_sentence(context, slices),
+        metric_charts=metric_charts,
+        cost_charts=cost_charts,
+        curves=curves,
+    )
+    for chart in [*metric_charts, *cost_charts, *([variants["chart"]] if variants else []), *curves]:
         write_text(paths.root / "plots" / f"{_file_name(chart.title)}.svg", chart.alone)
-    write_results(gather(context, rows, comparisons, stages), paths.root)
+    write_results(results, paths.root)
+    write_rows(paths.root / "slices.tsv", slices, SliceRow)
     write_text(paths.report, page)
     return paths.report
 
 
-def render(
-    context: Context,
-    rows: list[MetricRow],
-    comparisons: list[ComparisonRow],
-    stages: list[Stage],
-    metric_charts: list[charts.Chart],
-    curve_charts: list[tuple[str, list[charts.Chart], str]],
-    variants: dict[str, Any] | None = None,
-) -> str:
+def render(context: Context, rows: list[MetricRow], comparisons: list[ComparisonRow], stages: list[Stage], **sections: Any) -> str:
     """The page as one string; every text from data passes through Jinja's escaping."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -69,14 +85,14 @@ def render(
     environment.filters |= {"duration": tables.duration, "p": numbers.p_text, "figure": numbers.figure, "signed": numbers.signed, "svg": Markup}
     environment.filters |= {"spoken": spoken_metric, "interval": lambda cell: numbers.interval(cell.low, cell.high)}
     experiment = context.experiment
-    resources, manifest = tables.resource_rows(stages), _manifest(context.paths.corpus)
+    resources = tables.resource_rows([*tables.without_record(context.paths, stages), *stages])
+    manifest, verdicts = _manifest(context.paths.corpus), reproduction(context)
     values: dict[str, Any] = {
         "experiment": experiment,
         "evaluate": experiment.evaluate,
         "version": simlm.__version__,
         "style": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         "headline": headline(context, rows, comparisons),
-        "tables": {split: result_rows(rows, comparisons, split) for split in _splits(context)},
         "comparisons": comparisons,
         "queries": {row.split: row.n_queries for row in rows},
         "levels": {split: relevance_text(judged) for split, judged in experiment.evaluate.splits.items()},
@@ -84,12 +100,12 @@ def render(
         "cautions": cautions(stages),
         "small": tables.is_small(context),
         "published": published(context, rows),
-        "reproduction": reproduction(context),
-        "reproduced": gate.summary(reproduction(context)),
+        "not_comparable": {(row.split, row.published_system, row.metric): row.reason for row in verdicts if row.verdict == gate.NOT_COMPARABLE},
+        "reproduction": verdicts,
+        "reproduced": gate.summary(verdicts),
         "steps": steps(experiment, comparisons),
-        "variants": variants,
-        "metric_charts": metric_charts,
-        "curves": curve_charts,
+        "cost_columns": COLUMNS,
+        "trainings": facts(stages),
         "examples": examples(context, headline_system(experiment)),
         "resources": resources,
         "total_seconds": sum(row["seconds"] for row in resources),
@@ -105,8 +121,9 @@ def render(
         "configuration": context.paths.config.read_text(encoding="utf-8") if context.paths.config.exists() else "",
         "root": str(context.paths.root),
         "dates": _dates(stages),
+        "busy": tables.busy_seconds(stages),
     }
-    return environment.get_template("report.html").render(values)
+    return environment.get_template("report.html").render(values | sections)
 
 
 def headline(context: Context, rows: list[MetricRow], comparisons: list[ComparisonRow]) -> dict[str, Any]:
@@ -151,12 +168,6 @@ def reproduction(context: Context) -> list[gate.Verdict]:
     return read_rows(file, gate.Verdict) if file.exists() else []
 
 
-def _splits(context: Context) -> list[str]:
-    """The main split first."""
-    evaluate = context.experiment.evaluate
-    return [evaluate.main_split, *(split for split in evaluate.splits if split != evaluate.main_split)]
-
-
 def _metric_charts(context: Context, rows: list[MetricRow]) -> list[charts.Chart]:
     evaluate = context.experiment.evaluate
     made = []
@@ -168,42 +179,20 @@ def _metric_charts(context: Context, rows: list[MetricRow]) -> list[charts.Chart
     return made
 
 
-def _curves(context: Context, stages: list[Stage]) -> list[tuple[str, list[charts.Chart], str]]:
-    """Model, its charts, and a line of facts, for every training that left a curve."""
-    made = []
-    for stage in stages:
-        if stage.kind != "train" or not stage.history:
-            continue
-        groups = _groups_of(stage)
-        drawn = [charts.line_chart(f"{stage.subject}: {what}", curves) for what, curves in groups.items() if any(len(points) > 1 for points in curves.values())]
-        rates = [line["tokens_per_second"] for line in stage.history if line.get("tokens_per_second")]
-        facts = f"{stage.history[-1]['step']:,} steps in {tables.duration(stage.seconds)}"
-        if rates:
-            facts += f", {sorted(rates)[len(rates) // 2]:,.0f} tokens a second (median)"
-        # What was measured once, at the end, is a number and not a curve.
-        single = {f"{what} {name}": points[0][1] for what, curves in groups.items() for name, points in curves.items() if len(points) == 1 and what != "loss"}
-        facts += "".join(f"; {name} {value:.3f}" for name, value in single.items())
-        made.append((stage.subject, drawn, facts))
+def _cost_charts(context: Context, rows: list[MetricRow], results: Results) -> list[charts.Chart]:
+    """The main metric against what it costs, where at least two systems say what."""
+    evaluate, made = context.experiment.evaluate, []
+    table = results.splits.get(evaluate.main_split, [])
+    found = {row.system: row for row in rows if (row.split, row.metric) == (evaluate.main_split, evaluate.main_metric)}
+    for title, label, cost_of in COST_CHARTS:
+        drawn = [
+            (place, row.letter, found[row.system], cost)
+            for place, row in enumerate(table)
+            if row.system in found and (cost := cost_of(results.costs[row.system]))
+        ]
+        if len(drawn) > 1:
+            made.append(charts.cost_chart(title, drawn, label, spoken_metric(evaluate.main_metric)))
     return made
-
-
-def _groups_of(stage: Stage) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Chart → curve → points: the losses of training, the numbers of held-out data, the retrieval probe."""
-    groups: dict[str, dict[str, list[tuple[float, float]]]] = {"loss": {}, "held-out": {}, "probe": {}}
-    for line in stage.history:
-        for name, value in line.items():
-            folder, _, last = name.rpartition("/")
-            group = "probe" if folder == "probe" else "held-out" if folder else "loss" if "loss" in name else None
-            if group and isinstance(value, int | float) and math.isfinite(value):
-                groups[group].setdefault(last, []).append((line["step"], value))
-    # A loss with one part is drawn once.
-    total = groups["loss"].get("loss", [])
-    losses = {name: points for name, points in groups["loss"].items() if name == "loss" or not _alike(points, total)}
-    return {what: curves for what, curves in (groups | {"loss": losses}).items() if curves}
-
-
-def _alike(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> bool:
-    return len(one) == len(other) and all(math.isclose(y, z, rel_tol=1e-3) for (_, y), (_, z) in zip(one, other))
 
 
 def _slowest(resources: list[dict[str, Any]], most: int = 20) -> dict[str, float]:

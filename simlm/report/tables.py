@@ -7,7 +7,8 @@ from typing import Any
 from simlm.config import Experiment
 from simlm.context import Context
 from simlm.files import read_manifest
-from simlm.records.stages import Stage
+from simlm.paths import Paths
+from simlm.records.stages import Stage, read_benchmark
 
 
 def is_small(context: Context) -> bool:
@@ -41,6 +42,34 @@ def titles_used(experiment: Experiment, with_title: int | None = None) -> str:
     if hasattr(corpus, "title"):
         return {"name": "titles: the qualified name", "module": "titles: the module's path", "none": "no titles"}[corpus.title]
     return "the collection's own titles"
+
+
+AFTERWARDS = ("report", "track", "enforce_gate")
+"""Jobs that run after the page is written (or are its writing)."""
+
+
+def without_record(paths: Paths, stages: list[Stage]) -> list[Stage]:
+    """Jobs that Snakemake measured and that leave no record, such as the writing of the configuration."""
+    found = []
+    for file in sorted((paths.root / "benchmarks").glob("*.jsonl")):
+        if not paths.record(file.stem).exists() and file.stem not in AFTERWARDS:
+            found.append(Stage(file.stem, {}, benchmark=read_benchmark(file)))
+    return [stage for stage in found if stage.benchmark]
+
+
+def _span(stage: Stage) -> tuple[float, float]:
+    """First and last second of a job; a record begins after its process has started, which Snakemake's measurement includes."""
+    start, end = (moment / 1000 for moment in stage.times())
+    return min(start, end - stage.seconds), end
+
+
+def busy_seconds(stages: list[Stage]) -> float:
+    """Time in which at least one job was running: what a run took, without the pauses between its sittings."""
+    total, end = 0.0, 0.0
+    for start, stop in sorted(_span(stage) for stage in stages):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total
 
 
 def resource_rows(stages: list[Stage]) -> list[dict[str, Any]]:

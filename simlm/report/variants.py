@@ -61,14 +61,14 @@ def variants_section(context: Context, rows: list[MetricRow]) -> dict[str, Any] 
 
 def variants_chart(title: str, rows: list[VariantRow], single: dict[str, list[float]]) -> charts.Chart:
     """Average (large), its interval over queries (bar) and the seeds it is made of (rings), the first row on top."""
-    figure, axes = charts._axes(5.4, 0.9 + 0.34 * len(rows))
+    figure, axes = charts._axes(charts.WIDTH, 0.9 + 0.34 * len(rows))
     for place, row in enumerate(reversed(rows)):
         axes.plot([row.ci_low, row.ci_high], [place, place], color=charts.PALETTE[0], linewidth=2.2, solid_capstyle="round", alpha=0.45)
         axes.plot(single[row.variant], [place] * len(single[row.variant]), "o", color=charts.PALETTE[1], markersize=4.5, fillstyle="none")
         axes.plot([row.value], [place], "o", color=charts.PALETTE[0], markersize=6)
-        axes.annotate(value_figure(row.value), (row.ci_high, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9, color=charts.INK)
-    axes.set_yticks(range(len(rows)), [row.variant for row in reversed(rows)])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.margins(x=0.14)
-    axes.set_title(title, loc="left", fontsize=11, color=charts.INK)
-    return charts._finish(figure, title)
+    axes.margins(x=0.06)
+    for side, labels in ((axes, [row.variant for row in rows]), (axes.twinx(), [value_figure(row.value) for row in rows])):
+        side.set_yticks(range(len(rows)), reversed(labels))
+        side.set_ylim(-0.6, len(rows) - 0.4)
+        charts._plain(side)
+    return charts._finish(figure, axes, title)

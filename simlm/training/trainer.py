@@ -31,6 +31,15 @@ from simlm.training.selection import Selection
 from simlm.training.stopping import StopInTime
 
 
+def logging_steps(asked: int, steps: int, points: int = 20) -> int:
+    """Steps between points of the curve: those asked for, or fewer where a training of at least ``points`` steps would have fewer points.
+
+    >>> logging_steps(50, 256), logging_steps(50, 100_000), logging_steps(50, 12), logging_steps(3, 12)
+    (12, 50, 12, 3)
+    """
+    return min(asked, steps // points if steps >= points else steps)
+
+
 def fit(
     job: TrainingJob,
     module: nn.Module,
@@ -132,7 +141,7 @@ def _arguments(job: TrainingJob, steps: int) -> TrainingArguments:
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
         train_sampling_strategy="sequential",
-        logging_steps=min(settings.log_steps, steps),
+        logging_steps=logging_steps(settings.log_steps, steps),
         logging_nan_inf_filter=False,
         save_steps=settings.checkpoint_steps,
         save_total_limit=2,

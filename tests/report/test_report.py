@@ -81,7 +81,9 @@ def test_all_sections_say_what_the_files_say(written, page):
         assert f"{float(line.split(chr(9))[3]):.4f}" in text
     assert "far smaller than the paper's" in text
     assert "Losses and probe" in text
-    assert "simlm: probe" in text
+    assert "probe: MRR@10" in text
+    assert "Where does it win?" in text
+    assert "train.simlm" in text
     assert "11 queries won" in text
     assert written.experiment.corpus.path in text
     html = written.paths.report.read_text(encoding="utf-8")
@@ -101,7 +103,7 @@ def test_the_command_leaves_a_record_and_plots(made):
     assert main(["report", "--config", str(made.paths.config)]) == 0
     assert made.paths.record("report").exists()
     plots = {file.name for file in (made.paths.root / "plots").iterdir()}
-    assert {"MRR@10_on_test.svg", "simlm-loss.svg", "simlm-probe.svg"} <= plots
+    assert {"MRR@10_on_test.svg", "loss__dense_retriever_.svg", "probe-MRR@10.svg"} <= plots
 
 
 def test_cautions_of_the_stages_stand_in_the_report_and_the_summary(made, capsys):

@@ -236,7 +236,7 @@ class Training(ModelBlock):
     )
     checkpoint_steps: int = Field(1000, ge=1, description="Steps between checkpoints; a killed training goes on from the last one.")
     checkpoint_minutes: float = Field(5, gt=0, description="Minutes after which there is a checkpoint in any case; an interrupted training leaves one as well.")
-    log_steps: int = Field(50, ge=1, description="Steps between points of the loss curve.")
+    log_steps: int = Field(50, ge=1, description="Steps between points of the loss curve; fewer where a training would have less than 20 points.")
 
     @field_validator("seeds")
     @classmethod

@@ -28,7 +28,7 @@ class GivenModel(ModelBlock):
     gpus: int = Field(0, ge=0, description="GPUs asked for.")
 
     def about(self) -> str:
-        return f"published model {self.init}"
+        return f"{'model folder' if _is_folder(self.init) else 'published model'} {self.init}"
 
 
 class GivenBiEncoder(GivenModel, ReadingSettings, Retriever):
@@ -69,6 +69,15 @@ class GivenCrossEncoder(GivenModel, Reranker):
 
     def about(self) -> str:
         return f"{super().about()}, re-ranks the top {self.rerank_depth} of {self.candidates()}"
+
+
+def _is_folder(init: str) -> bool:
+    """Whether a model comes from this machine and not from a hub.
+
+    >>> _is_folder("./mine"), _is_folder("intfloat/simlm-base-msmarco-finetuned")
+    (True, False)
+    """
+    return init.startswith((".", "/", "~")) or os.path.isdir(init)
 
 
 def _says_hints(init: str) -> bool:

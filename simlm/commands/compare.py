@@ -1,72 +1,49 @@
-"""Print the table of all experiments below the results folder, beside published numbers where they apply.
+"""Print the table of all experiments below the results folder, corpus by corpus, or two systems against each other.
 
-The table is read from the experiments' files, not from MLflow, and is also written to comparison.tsv and
-comparison.md in the results folder.
+The table is read from the experiments' files, not from MLflow, with published numbers where they apply, and is also
+written to comparison.tsv and comparison.md in the results folder. Two systems, of one experiment or of two, are
+compared by paired tests on the same queries and by their settings.
 
     simlm compare
     simlm compare --results results --split dev test
+    simlm compare --against pydocs/distilled mine/distilled
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``simlm compare``."""
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER", help="folder that holds the experiments (default: results)")
-    parser.add_argument("--split", nargs="+", metavar="SPLIT", help="splits to show (default: the main split of each experiment)")
+    parser.add_argument("--split", nargs="+", metavar="SPLIT", help="splits to show (default: the main split of each experiment; of two systems, all)")
+    parser.add_argument(
+        "--against",
+        nargs=2,
+        metavar="EXPERIMENT/SYSTEM",
+        help="test one system against another on the same queries; an experiment alone stands for its headline system",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Print the table, or the two systems."""
     from simlm.progress import say
-    from simlm.report.overview import lines_of, read_experiments, write_overview
+    from simlm.report.overview import lines_of, lines_text, read_experiments, write_overview
 
     contexts, troubles = read_experiments(arguments.results)
     for trouble in troubles:
         say(f"Warning: {trouble}")
-    lines = lines_of(contexts, arguments.split)
-    if not lines:
-        from simlm.errors import UserError, nearest
+    if arguments.against:
+        from simlm.report.against import against, side_of, text
 
-        known = dict.fromkeys(split for context in contexts for split in context.experiment.evaluate.splits)
-        raise UserError(f"no experiment was judged on the split '{arguments.split[0]}'{nearest(arguments.split[0], known)} (there are {', '.join(known)})")
-    show(lines)
+        print(text(against(*(side_of(name, contexts) for name in arguments.against), arguments.split)))
+        return
+    lines = lines_of(contexts, arguments.split)
+    # A log file has no width that a table must be squeezed into.
+    print(lines_text(lines, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     table, page = write_overview(lines, arguments.results)
     say(f"Written to {table} and {page}.")
-
-
-def show(lines) -> None:
-    """Print a table whose best own value of each split and metric is bold."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from simlm.report.overview import metrics_of
-
-    console, metrics = Console(), metrics_of(lines)
-    if not console.is_terminal:
-        # A log file has no width that a table must be squeezed into.
-        console = Console(width=200)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("experiment", "system", "split"):
-        table.add_column(name, no_wrap=True)
-    for metric in metrics:
-        table.add_column(metric, justify="right", no_wrap=True)
-    table.add_column("queries", justify="right")
-    own = [line for line in lines if line.experiment != "published"]
-    best = {(line.split, metric): max(other.values.get(metric, -1.0) for other in own if other.split == line.split) for line in own for metric in metrics}
-    before = None
-    for line in lines:
-        if before not in (None, (line.experiment, line.split)):
-            table.add_section()
-        before = (line.experiment, line.split)
-        cells = [_cell(line.values.get(metric), line.experiment != "published" and best[line.split, metric]) for metric in metrics]
-        table.add_row(line.experiment, line.system, line.split, *cells, "" if line.queries is None else f"{line.queries:,}")
-    console.print(table)
-
-
-def _cell(value: float | None, best: float | bool) -> str:
-    if value is None:
-        return "–"
-    return f"[bold]{value:.4f}[/bold]" if best is not False and value >= best else f"{value:.4f}"

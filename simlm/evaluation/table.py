@@ -60,7 +60,7 @@ def metrics_text(
         queries = next(row.n_queries for row in rows if row.split == split)
         names = [f"{split} ({queries:,} queries{', ' if level else ''}{level})", *(f"{row.letter} {row.system}" for row in table)]
         drawn = [_column(metric, [row.cells.get(metric) for row in table], metric == first) for metric in metrics]
-        blocks += [columns([list(line) for line in zip(names, *some)], left=len(some) + 1) for some in _fitting(names, drawn, width)]
+        blocks += [columns([list(line) for line in zip(names, *some)], left=len(some) + 1) for some in fitting(names, drawn, width)]
     return "\n\n".join(blocks)
 
 
@@ -72,7 +72,7 @@ def _column(metric: str, cells: list[Cell | None], with_interval: bool) -> list[
     return [spoken_metric(metric).center(wide).rstrip(), *lines]
 
 
-def _fitting(names: list[str], drawn: list[list[str]], width: int | None) -> list[list[list[str]]]:
+def fitting(names: list[str], drawn: list[list[str]], width: int | None) -> list[list[list[str]]]:
     """Columns in groups that fit beside the names."""
     groups: list[list[list[str]]] = []
     left = 0

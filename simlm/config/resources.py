@@ -34,8 +34,9 @@ def asked(experiment: Experiment, job: Job) -> Asked:
         block = experiment.encoding_of(str(name))
         if stage == "encode":
             return _shared(block)
-        # Only an exact index is searched on a GPU; more threads would wait for a training beside it, and hold up the chain.
-        exact = stage == "search_index" and experiment.index_of(str(name)).factory == "Flat" and not experiment.system(str(name)).ragged
+        index, ragged = experiment.index_of(str(name)), experiment.system(str(name)).ragged
+        # Only an exact index is searched on a GPU, and only centroids are sought on one; more threads would wait for a training beside it.
+        exact = index.residual is not None and stage == "build_index" if ragged else index.factory == "Flat" and stage == "search_index"
         return Asked(block.threads, block.gpus if exact else 0)
     if stage == "train":
         return _shared(experiment.system(str(name)))

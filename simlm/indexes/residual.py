@@ -11,11 +11,13 @@ not the lock's, pylate's older index compiles C++ when it first searches, voyage
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from simlm import hardware
 from simlm.config.embedding import Index as Settings
 from simlm.config.embedding import Residual
 from simlm.digests import require_described
@@ -107,7 +109,8 @@ class ResidualIndex:
     def build(cls, shards: Shards, folder: Path, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
         """Cluster a sample of the vectors, compress all of them, and write the index."""
         assert settings.residual is not None
-        return write_index(shards, Path(folder), settings.residual, seed, threads, centroids_of(shards, settings.residual, seed, threads))
+        device = hardware.gpu()
+        return write_index(shards, Path(folder), settings.residual, seed, threads, centroids_of(shards, settings.residual, seed, threads, device), device)
 
     @classmethod
     def open(cls, place: Place, settings: Settings, device: str | None = None, verify: bool = False) -> ResidualIndex:
@@ -134,12 +137,19 @@ class ResidualIndex:
 
     def __call__(self, vectors: Vectors | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores of the best ``k`` that are found, by ``(-score, row)``; scores are MaxSim with the decompressed vectors."""
+        import faiss
+
         queries = Vectors.of(vectors)
         width, best = min(k, len(self.offsets) - 1), np.full((len(queries), k), NOTHING, np.int64)
-        for i in range(len(queries)):
+
+        def ask(i: int) -> np.ndarray:
             rows, scores = self.search(queries[i : i + 1].values, k)
-            found = np.sort(keys_of(scores, rows))[:width]
-            best[i, : len(found)] = found
+            return np.sort(keys_of(scores, rows))[:width]
+
+        # numpy works without Python's lock where it gathers and multiplies.
+        with ThreadPoolExecutor(max(1, min(faiss.omp_get_max_threads(), len(queries)))) as pool:
+            for i, found in enumerate(pool.map(ask, range(len(queries)))):
+                best[i, : len(found)] = found
         return results_of(best[:, :width])
 
     def search(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +185,7 @@ class ResidualIndex:
     def _passages_near(self, near: np.ndarray, cells: int) -> np.ndarray:
         """Passages with a vector in one of the cells nearest to each vector of the query; ``near`` has the shape (centroids, tokens)."""
         cells = min(cells, len(near))
-        chosen = np.unique(np.argpartition(-near, cells - 1, axis=0)[:cells])
+        chosen = np.unique(np.argpartition(np.ascontiguousarray(-near.T), cells - 1, axis=1)[:, :cells])
         found = np.zeros(len(self.offsets) - 1, bool)
         for first, last in zip(self.list_offsets[chosen], self.list_offsets[chosen + 1]):
             found[self.lists[first:last]] = True
@@ -215,7 +225,7 @@ def _best(rows: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
     return np.sort(rows[np.argsort(-scores, kind="stable")[:count]])
 
 
-def centroids_of(shards: Shards, settings: Residual, seed: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def centroids_of(shards: Shards, settings: Residual, seed: int, threads: int, device: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Centroids of a sample of passages, and the vectors of the sample that were held out of them for the buckets."""
     passages = min(settings.sample or usual_sample(shards.rows), shards.rows)
     chosen = np.random.default_rng(seed).choice(shards.rows, passages, replace=False)
@@ -226,12 +236,14 @@ def centroids_of(shards: Shards, settings: Residual, seed: int, threads: int) ->
         raise UserError(f"{shards.folder} has no vector of a token to learn an index from; look at the passages, or search exactly (residual: null)")
     count = min(settings.centroids or usual_centroids(shards.vectors), 2 ** int(math.log2(len(learned))))
     say(f"Clustering {len(learned):,} vectors of {passages:,} passages around {count:,} centroids.")
-    return clustered(learned, count, settings.iterations, seed, threads), held_out if len(held_out) else learned
+    return clustered(learned, count, settings.iterations, seed, threads, device), held_out if len(held_out) else learned
 
 
-def write_index(shards: Shards, folder: Path, settings: Residual, seed: int, threads: int, learned: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+def write_index(
+    shards: Shards, folder: Path, settings: Residual, seed: int, threads: int, learned: tuple[np.ndarray, np.ndarray], device: str | None = None
+) -> dict[str, Any]:
     """Compress all vectors with what :func:`centroids_of` has learned and write the index, its manifest last, which is returned."""
-    codec = ResidualCodec.fit(*learned, settings.bits, threads)
+    codec = ResidualCodec.fit(*learned, settings.bits, threads, device)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     width = -(-shards.dimension * settings.bits // 8)
@@ -241,7 +253,7 @@ def write_index(shards: Shards, folder: Path, settings: Residual, seed: int, thr
             stream.write(npy_header(np.dtype(np.uint8), (shards.vectors, width)))
             done = 0
             for first, block in progress(shards.blocks(), None, "Compressing vectors", unit="blocks"):
-                own, packed = codec.compress(block.values, threads)
+                own, packed = codec.compress(block.values, threads, device)
                 stream.write(packed.tobytes())
                 codes[done : done + len(own)] = own
                 rows = np.repeat(np.arange(first, first + len(block)), block.lengths)

@@ -14,6 +14,8 @@ from simlm.indexes.faiss_index import faiss_threads
 
 AT_ONCE = 65_536
 """Vectors that are compressed together."""
+ON_DEVICE = 8192
+"""Vectors that a device compares with all centroids at once; with 2^18 of these 8 GiB of numbers."""
 
 
 def pack(buckets: np.ndarray, bits: int) -> np.ndarray:
@@ -77,9 +79,9 @@ class ResidualCodec:
     values: np.ndarray
 
     @classmethod
-    def fit(cls, centroids: np.ndarray, sample: np.ndarray, bits: int, threads: int = 1) -> ResidualCodec:
+    def fit(cls, centroids: np.ndarray, sample: np.ndarray, bits: int, threads: int = 1, device: str | None = None) -> ResidualCodec:
         """The codec of these centroids, with buckets from the residuals of ``sample``: vectors that did not make the centroids."""
-        codes = nearest(centroids, sample, threads)
+        codes = nearest(centroids, sample, threads, device)
         residuals = (sample - centroids[codes]).ravel()
         places = np.arange(2**bits, dtype=np.float64) / 2**bits
         quantiles = np.quantile(residuals, [*places[1:], *(places + 0.5 / 2**bits)]).astype(np.float32)
@@ -90,9 +92,9 @@ class ResidualCodec:
         """Bits per number of a residual."""
         return len(self.values).bit_length() - 1
 
-    def compress(self, vectors: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def compress(self, vectors: np.ndarray, threads: int = 1, device: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Codes (int32, shape (vectors,)) and packed residuals (uint8, shape (vectors, bytes)) of fp32 vectors."""
-        codes = nearest(self.centroids, vectors, threads)
+        codes = nearest(self.centroids, vectors, threads, device)
         return codes, pack(np.searchsorted(self.borders, vectors - self.centroids[codes]), self.bits)
 
     def decompress(self, codes: np.ndarray, residuals: np.ndarray) -> np.ndarray:
@@ -101,8 +103,15 @@ class ResidualCodec:
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def nearest(centroids: np.ndarray, vectors: np.ndarray, threads: int = 1) -> np.ndarray:
-    """The centroid with the largest inner product, of each vector; int32."""
+def nearest(centroids: np.ndarray, vectors: np.ndarray, threads: int = 1, device: str | None = None) -> np.ndarray:
+    """The centroid with the largest inner product, of each vector; int32. ``device`` is torch's name of one that multiplies; None: faiss."""
+    if device is not None:
+        import torch
+
+        columns = torch.from_numpy(np.ascontiguousarray(centroids, np.float32)).to(device).T
+        parts = np.array_split(vectors, max(1, -(-len(vectors) // ON_DEVICE)))
+        found = [(torch.from_numpy(np.ascontiguousarray(part, np.float32)).to(device) @ columns).argmax(1).cpu().numpy() for part in parts]
+        return np.concatenate(found).astype(np.int32)
     import faiss
 
     index = faiss.IndexFlatIP(centroids.shape[1])
@@ -114,11 +123,29 @@ def nearest(centroids: np.ndarray, vectors: np.ndarray, threads: int = 1) -> np.
     return found
 
 
-def clustered(sample: np.ndarray, centroids: int, iterations: int, seed: int, threads: int = 1) -> np.ndarray:
-    """Unit centroids of unit vectors by spherical k-means; fp32, shape (centroids, dimension)."""
+def clustered(sample: np.ndarray, centroids: int, iterations: int, seed: int, threads: int = 1, device: str | None = None) -> np.ndarray:
+    """Unit centroids of unit vectors by spherical k-means, faiss's or on a device; fp32, shape (centroids, dimension)."""
+    if device is not None:
+        return _clustered_on_device(sample, centroids, iterations, seed, device)
     import faiss
 
     with faiss_threads(threads):
         kmeans = faiss.Kmeans(sample.shape[1], centroids, niter=iterations, seed=seed, spherical=True, max_points_per_centroid=10**9, min_points_per_centroid=1)
         kmeans.train(np.ascontiguousarray(sample, np.float32))
     return kmeans.centroids
+
+
+def _clustered_on_device(sample: np.ndarray, centroids: int, iterations: int, seed: int, device: str) -> np.ndarray:
+    """The vectors go to the device a part at a time; a centroid without a vector becomes a random one."""
+    import torch
+
+    draw = np.random.default_rng(seed)
+    found = sample[np.sort(draw.choice(len(sample), centroids, replace=False))].astype(np.float32)
+    for _ in range(iterations):
+        codes, sums = torch.from_numpy(nearest(found, sample, device=device)).to(device).long(), torch.zeros(found.shape, device=device)
+        for start in range(0, len(sample), AT_ONCE):
+            sums.index_add_(0, codes[start : start + AT_ONCE], torch.from_numpy(sample[start : start + AT_ONCE].astype(np.float32)).to(device))
+        found = torch.nn.functional.normalize(sums, dim=1).cpu().numpy()
+        empty = np.flatnonzero(~found.any(1))
+        found[empty] = sample[draw.choice(len(sample), len(empty), replace=False)]
+    return found

@@ -278,9 +278,13 @@ class Planner:
         vectors, centroids = self.counts.passages * each, self._centroids(name)
         sampled = each * min(self.counts.passages, settings.sample or usual_sample(self.counts.passages))
         compared = 2 * width * centroids * (settings.iterations * sampled + vectors)
-        cpu = self.costs.start_light + self._stored(name) * self.costs.vector_byte + compared / (1e9 * self.costs.search_gflops)
+        cpu, accelerator = self.costs.start_light + self._stored(name) * self.costs.vector_byte, 0.0
+        if self.experiment.encoding_of(name).gpus:
+            accelerator = compared / (self.accelerator.peak_tflops * 1e12 * SEARCH_SHARE)
+        else:
+            cpu += compared / (1e9 * self.costs.search_gflops)
         size = vectors * residual_bytes(settings.bits, width) + 4 * centroids * width + 8 * self.counts.passages
-        return cpu, 0, size, PROCESS + max(5 * sampled * width, 12 * vectors)
+        return cpu + accelerator, accelerator, size, PROCESS + max(5 * sampled * width, 12 * vectors)
 
     def _centroids(self, name: str) -> int:
         return self.experiment.index_of(name).residual.centroids or usual_centroids(int(self.counts.passages * self.work.vectors(name)))

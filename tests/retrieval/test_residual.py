@@ -114,6 +114,21 @@ def test_buckets_are_quantiles_and_more_bits_lose_less(bits):
     assert {1: 0.8, 2: 0.92, 4: 0.98}[bits] < mean < 1
 
 
+def test_a_device_clusters_as_well_as_faiss():
+    """torch's name of the processor stands for a GPU's."""
+    topics = unit(np.random.default_rng(6).normal(size=(30, DIMENSION)))
+    vectors = texts(200, 20, 7, topics).values
+    similar = []
+    for device in (None, "cpu"):
+        centroids = clustered(vectors, 40, 6, 1, device=device)
+        np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, rtol=1e-5)
+        codes = nearest(centroids, vectors, device=device)
+        assert np.array_equal(codes, (vectors @ centroids.T).argmax(1))
+        similar.append((vectors * centroids[codes]).sum(1).mean())
+    assert similar[1] == pytest.approx(similar[0], rel=0.02)
+    assert np.array_equal(clustered(vectors, 40, 6, 1, device="cpu"), centroids)
+
+
 def test_nearest_is_the_largest_inner_product():
     draw = np.random.default_rng(5)
     centroids, vectors = unit(draw.normal(size=(20, 6))), unit(draw.normal(size=(50, 6)))

@@ -9,6 +9,7 @@ clustered once, and compressed to 1, 2 and 4 bits with the project's own code; q
 
 * bytes per passage: all files of the index over the number of passages;
 * share of the top 10: of the exact search's first 10 passages, those among the index's first 10;
+* effort: how many centroids and candidates a query looks at; with all passages, by the first 20 queries, only compression loses anything;
 * ms per query: median of CPU time, which other work on the machine changes less than wall time; embedding the query is not in it.
 
 What a run has embedded and clustered stays in the work folder and is not made again.
@@ -18,14 +19,23 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from simlm import hardware
+from simlm.config.embedding import Index, Residual
 from simlm.corpus.store import CorpusStore, write_corpus
+from simlm.indexes import residual_codec
+from simlm.indexes.base import Place
+from simlm.indexes.late_interaction import LateInteraction
+from simlm.indexes.residual import ResidualIndex, centroids_of, write_index
 from simlm.models.folder import save_model
 from simlm.models.manifest import read_manifest
 from simlm.models.text import pad
@@ -37,6 +47,13 @@ from simlm.vectors.shards import Shards
 from simlm.vectors.vectors import Vectors
 
 SHARDS, SAMPLE, DIMENSION = 4, 2000, 128
+EFFORTS = [
+    ("PLAID's for 10", {}, 10_000),
+    ("PLAID's for 100", {"cells": 2, "least_score": 0.45, "candidates": 1024}, 10_000),
+    ("PLAID's for 1,000", {"cells": 4, "least_score": 0.4, "candidates": 4096}, 10_000),
+    ("all passages", {"cells": 10**6, "least_score": -1.0, "candidates": 10**9}, 20),
+]
+"""Name, settings of the search, and most queries that are asked so."""
 
 
 class Lengths:
@@ -55,6 +72,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder that keeps what was made")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that are read of a passage")
     parser.add_argument("--queries", type=int, default=200, help="queries that are asked")
+    parser.add_argument("--sample", type=int, default=None, help="passages that are clustered (default: what the index takes)")
+    parser.add_argument("--exact", type=int, default=20, help="queries by which the exact search is timed")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     hardware.prepare(arguments.threads)
@@ -62,7 +81,61 @@ def main() -> None:
     if not model.exists():
         narrow(arguments.model, model, store, arguments.tokens)
     vectors, queries = embedded(model, store, arguments.work / "embeddings", arguments.queries)
-    say(f"{vectors.rows:,} passages, {int(sum(m['vectors']['bytes'] for m in vectors.manifests) / 2 / vectors.dimension):,} vectors, {len(queries)} queries")
+    say(f"{vectors.rows:,} passages, {vectors.vectors / vectors.rows:.1f} vectors each; {len(queries)} queries")
+    exact, seconds = asked(LateInteraction(vectors), queries, 10, arguments.exact)
+    say(f"exact: {2 * vectors.dimension * vectors.vectors / vectors.rows:,.0f} bytes per passage in fp16, {1000 * seconds:,.0f} ms per query")
+    exact = kept(arguments.work / "exact.npy", lambda: LateInteraction(vectors)(queries, 10)[0])
+    learned = learned_once(vectors, arguments)
+    print("| bits | bytes per passage | effort | share of the exact top 10 | ms per query |\n|---|---|---|---|---|")
+    for bits in (1, 2, 4):
+        folder, settings = arguments.work / f"index-{bits}", Residual(bits=bits, sample=arguments.sample)
+        if not (folder / "manifest.json").exists():
+            write_index(vectors, folder, settings, 42, arguments.threads, learned)
+        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        size = sum(about["bytes"] for about in files.values()) / vectors.rows
+        about = vectors.manifests[0]
+        place = Place(folder, arguments.work / "embeddings", SHARDS, about["model_sha256"], about["corpus_sha256"])
+        for name, effort, count in EFFORTS:
+            index = ResidualIndex.open(place, Index(residual={**settings.model_dump(), **effort}))
+            rows, seconds = asked(index, queries, 10, min(count, len(queries)))
+            share = np.mean([np.isin(one, other).mean() for one, other in zip(exact, rows)])
+            print(f"| {bits} | {size:,.0f} | {name} | {share:.3f} | {1000 * seconds:,.1f} |", flush=True)
+
+
+def asked(index: Any, queries: Vectors, k: int, count: int) -> tuple[np.ndarray, float]:
+    """Rows found for the first ``count`` queries, asked one by one, and the median of the CPU seconds of a query."""
+    rows, seconds = [], []
+    for i in range(count):
+        start = time.process_time()
+        rows.append(index(queries[i : i + 1], k)[0][0])
+        seconds.append(time.process_time() - start)
+    return np.array(rows), float(np.median(seconds))
+
+
+def kept(file: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array that is made once."""
+    if not file.exists():
+        np.save(file, make())
+    return np.load(file)
+
+
+def learned_once(vectors: Shards, arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids and held-out vectors, the same for all bits; the nearest centroid of a block of vectors is sought once."""
+    file, known = arguments.work / "learned.npz", {}
+    if not file.exists():
+        centroids, held_out = centroids_of(vectors, Residual(sample=arguments.sample), 42, arguments.threads)
+        np.savez(file, centroids=centroids, held_out=held_out)
+    nearest = residual_codec.nearest
+
+    def once(centroids: np.ndarray, own: np.ndarray, threads: int = 1) -> np.ndarray:
+        digest = hashlib.sha256(own.tobytes()).digest()
+        if digest not in known:
+            known[digest] = nearest(centroids, own, threads)
+        return known[digest]
+
+    residual_codec.nearest = once
+    with np.load(file) as found:
+        return found["centroids"], found["held_out"]
 
 
 def corpus(source: Path, folder: Path) -> CorpusStore:

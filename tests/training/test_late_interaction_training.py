@@ -24,9 +24,12 @@ from simlm.models.text import pad
 from simlm.models.token_retriever import open_token_retriever
 from simlm.retrieval.token_encoder import TokenEncoder
 from simlm.scoring.maxsim import TokenVectors, maxsim
+from simlm.stages.score_teacher import score_teacher
+from simlm.training.biencoder import train as train_dense
+from simlm.training.groups import read_groups
 from simlm.training.late_interaction import LateInteractionTraining, train
 from simlm.training.losses import distillation_loss, in_batch_loss
-from simlm.training.teacher_scores import write_teacher_scores
+from simlm.training.teacher_scores import TeacherScores, write_teacher_scores
 
 BLOCK = {"kind": "late_interaction", "negatives": "bm25", "steps": 60, "batch_size": 16, "hard_negatives": 3, "learning_rate": 2e-3, "warmup_steps": 5}
 BLOCK |= {"query_length": 10, "passage_length": 24, "title": "joined", "dimension": 16, "threads": 1, "log_steps": 20, "temperature": 0.2}
@@ -171,6 +174,26 @@ def test_distillation_follows_the_teacher_and_goes_on_from_a_model(tmp_path, wor
         assert (scores[:, 3] >= np.quantile(scores, 0.9, axis=1)).mean() > 0.8
     first, second = (load_file(context.paths.model(name) / "1_Dense" / "model.safetensors")["linear.weight"] for name in ("late", "later"))
     torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
+
+
+def test_it_teaches_with_its_own_scores(tmp_path, word_tokenizer):
+    """What `score-teacher` writes for a student are MaxSim scores of the passages that its training visits."""
+    student = {"kind": "biencoder", "negatives": "bm25", "teacher": "late", "steps": 2, "batch_size": 8, "hard_negatives": 2, "holdout": 0}
+    student |= {"query_length": 8, "passage_length": 24, "threads": 1}
+    context = make_context(tmp_path, word_tokenizer, {"late": {**BLOCK, "steps": 2}, "student": student})
+    train(context, "late")
+    score_teacher(context, "student")
+    groups = read_groups(context.paths.negatives("bm25"), CorpusStore(context.paths.corpus), 2, tmp_path)
+    scores = TeacherScores.read(context.paths.teacher_scores("student"), "student", groups, tmp_path)
+    store, encoder = CorpusStore(context.paths.corpus), TokenEncoder(context.paths.model("late"), Precision("fp32", "test"))
+    expected = exhaustive(encoder.queries(list(store.queries("train").values())), encoder.passages(*store.texts(range(QUERIES))))
+    seen = [query for query in range(QUERIES) if scores.ends[query] > scores.starts[query]]
+    assert len(seen) == 16
+    for query in seen:
+        rows = scores.rows[scores.starts[query] : scores.ends[query]]
+        assert query in rows
+        np.testing.assert_allclose(scores.of(query, rows), expected[query][rows], atol=1e-4)
+    train_dense(context, "student")
 
 
 def test_bounded_memory_changes_nothing(tmp_path, word_tokenizer):

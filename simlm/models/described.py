@@ -50,6 +50,8 @@ class Described:
         Whether texts are lower-cased before they are tokenized.
     between
         Type and folder of the modules behind the pooling, without the last Normalize.
+    truncate
+        Numbers that are kept of a vector, the first ones, or None for all.
     """
 
     file: str
@@ -58,6 +60,7 @@ class Described:
     max_length: int | None
     lowercase: bool
     between: tuple[tuple[str, Path], ...]
+    truncate: int | None
 
 
 def is_described(folder: Path) -> bool:
@@ -71,7 +74,7 @@ def read_described(folder: Path) -> Described:
     Raises
     ------
     UserError
-        If they say something that is not built here: an unknown module, a distance that is no inner product, vectors that are cut.
+        If they say something that is not built here: an unknown module, a distance that is no inner product.
     """
     listed = (folder / MODULES).is_file()
     modules = _modules(folder) if listed else [("Transformer", folder), *_numbered(folder)]
@@ -85,20 +88,22 @@ def read_described(folder: Path) -> Described:
             raise UserError(f"{folder / MODULES} has a module {kind}, which is not built here; those behind the pooling may be Dense, LayerNorm and Normalize")
     normalize = bool(behind) and behind[-1][0] == "Normalize"
     about = _json(folder / SETTINGS, absent={})
-    query, passage = _prompts(about, folder)
+    query, passage, others = _prompts(about, folder)
     modes, includes_prompt = _pooling(modules[1][1] / "config.json") if kinds[1:] else (Reading().pooling, True)
     if not includes_prompt and (query or passage):
         raise UserError(f"{modules[1][1] / 'config.json'} leaves the prompt out of the pooling (include_prompt: false), which is not built here")
     similarity = _similarity(about, normalize, folder)
-    texts = _text_settings(transformer)
+    texts, truncate = _text_settings(transformer), _truncation(about, folder)
+    last = normalize and not (truncate and similarity == "dot")  # otherwise vectors are cut behind it and stay as long as they are
     return Described(
         MODULES if listed else "1_Pooling" if kinds[1:] else SETTINGS,
         # Cosines are inner products of normalised vectors, whether a module says so or not.
-        Reading(modes, normalize or similarity == "cosine", similarity, query, passage, "joined"),
+        Reading(modes, last or similarity == "cosine", similarity, query, passage, "joined", others),
         transformer,
         texts.get("max_seq_length"),
         bool(texts.get("do_lower_case")),
-        tuple(behind[:-1] if normalize else behind),
+        tuple(behind[:-1] if last else behind),
+        truncate,
     )
 
 
@@ -131,21 +136,30 @@ def _pooling(file: Path) -> tuple[tuple[str, ...], bool]:
     return modes, settings.get("include_prompt", True)
 
 
-def _prompts(about: dict[str, Any], folder: Path) -> tuple[str, str]:
+def _prompts(about: dict[str, Any], folder: Path) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """The prompt of queries, that of passages, and all others by name."""
     prompts = {name: text or "" for name, text in (about.get("prompts") or {}).items()}
     if not all(isinstance(text, str) for text in prompts.values()):
         raise UserError(f"{folder / SETTINGS}: a prompt is no text; download the model again")
     if not prompts.keys() & {*_OF_QUERIES, *_OF_PASSAGES}:  # a default prompt is then for any text
-        return (prompts.get(about.get("default_prompt_name"), ""),) * 2
-    return tuple(next((prompts[name] for name in names if name in prompts), "") for names in (_OF_QUERIES, _OF_PASSAGES))
+        default = prompts.get(about.get("default_prompt_name"), "")
+        return default, default, tuple(prompts.items())
+    used = [next((name for name in names if name in prompts), "") for names in (_OF_QUERIES, _OF_PASSAGES)]
+    query, passage = (prompts.get(name, "") for name in used)
+    return query, passage, tuple((name, text) for name, text in prompts.items() if name not in used)
+
+
+def _truncation(about: dict[str, Any], folder: Path) -> int | None:
+    kept = about.get("truncate_dim")
+    if kept is not None and (isinstance(kept, bool) or not isinstance(kept, int) or kept < 1):
+        raise UserError(f"{folder / SETTINGS}: truncate_dim is {kept!r}, which is no number of dimensions; download the model again")
+    return kept
 
 
 def _similarity(about: dict[str, Any], normalize: bool, folder: Path) -> str:
     kind = about.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
         raise UserError(f"{folder} is a {kind} of sentence-transformers, not a model with one vector per text")
-    if about.get("truncate_dim"):
-        raise UserError(f"{folder / SETTINGS} cuts vectors at {about['truncate_dim']} dimensions (truncate_dim), which is not built here; take the entry out")
     name = about.get("similarity_fn_name") or "cosine"
     if name in ("cosine", "dot"):
         return name

@@ -62,7 +62,7 @@ def save_model(
             reading = reading or Reading()
             written = write_sentence_transformers_files(temporary, reading, between, model.config.hidden_size, max(lengths.values()))
             digests = {module.name: [sha256_file(file) for file in sorted(module.iterdir())] for module in written}
-            described = reading.for_manifest() | ({"between": digests} if digests else {})
+            described = reading.for_manifest() | ({"prompts": dict(reading.prompts)} if reading.prompts else {}) | ({"between": digests} if digests else {})
         if write is not None:
             write(temporary)
         weights = {"sha256": sha256_file(temporary / WEIGHTS), "bytes": (temporary / WEIGHTS).stat().st_size}

@@ -95,6 +95,18 @@ class Projection(nn.Module):
         return self.activation(self.linear(vectors))
 
 
+def first_of(width: int, kept: int) -> Projection:
+    """The projection that keeps the first numbers of a vector (sentence-transformers' ``truncate_dim``).
+
+    >>> first_of(3, 2)(torch.tensor([[5.0, 6.0, 7.0]])).tolist()
+    [[5.0, 6.0]]
+    """
+    projection = Projection(width, kept, bias=False)
+    with torch.no_grad():
+        projection.linear.weight.copy_(torch.eye(kept, width))
+    return projection
+
+
 class LayerNorm(nn.Module):
     """sentence-transformers' module of that name."""
 

@@ -41,6 +41,8 @@ class Reading:
     title
         A passage is the ``pair`` (title, text) with ``-`` for an absent title, title and text ``joined`` by a space, the same two
         ``separated`` by [SEP] as one text without token types, or the text alone (``none``).
+    prompts
+        Name and text of prompts for other uses than retrieval, such as clustering: handed on, and never read here.
     """
 
     pooling: tuple[str, ...] = ("cls",)
@@ -49,6 +51,7 @@ class Reading:
     query_prompt: str = ""
     passage_prompt: str = ""
     title: str = "pair"
+    prompts: tuple[tuple[str, str], ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
     def of_manifest(cls, manifest: dict[str, Any]) -> Reading:
@@ -65,7 +68,9 @@ class Reading:
         fits = all(type(said[name]) is type(value) for name, value in default.items() if name != "pooling") and said["title"] in TITLES
         if not (fits and pooling and all(mode in POOLINGS for mode in pooling) and said["similarity"] in SIMILARITIES):
             raise UserError(f"simlm.json says of a model that it reads so: {said}, which this version does not know; import or train the model again")
-        return cls(tuple(pooling), said["normalised"], *(said[name] for name in ("similarity", "query_prompt", "passage_prompt", "title")))
+        fields = (said[name] for name in ("similarity", "query_prompt", "passage_prompt", "title"))
+        others = manifest.get("prompts")
+        return cls(tuple(pooling), said["normalised"], *fields, tuple(others.items()) if isinstance(others, dict) else ())
 
     def for_manifest(self) -> dict[str, Any]:
         """Entries of ``simlm.json``."""
@@ -88,7 +93,8 @@ class Reading:
         UserError
             If cosine is asked of vectors that are not normalised.
         """
-        given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(self) if getattr(settings, field.name) is not None}
+        fields = [field.name for field in dataclasses.fields(self) if field.compare]
+        given = {name: getattr(settings, name) for name in fields if getattr(settings, name) is not None}
         if isinstance(given.get("pooling"), str):
             given["pooling"] = (given["pooling"],)
         new = dataclasses.replace(self, **{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

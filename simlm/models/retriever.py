@@ -11,7 +11,7 @@ from simlm.models.architecture import check_sees_all, is_causal, position_limit
 from simlm.models.described import is_described, load_between, read_described
 from simlm.models.loading import fit_tokenizer, load_encoder, load_tokenizer
 from simlm.models.manifest import MANIFEST, verified_manifest
-from simlm.models.pooling import LayerNorm, Projection, VectorHead
+from simlm.models.pooling import LayerNorm, Projection, VectorHead, first_of
 from simlm.models.reading import Reading, TextReader
 from simlm.models.weights import folder_of, load_config
 
@@ -100,7 +100,9 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
     if described and (longest := described.max_length or _longest(tokenizer)):
         lengths = dict.fromkeys(LENGTHS, longest)
     modules = load_between(between)
-    _check_widths(modules, encoder.config.hidden_size * len(reading.pooling), reference)
+    width = _width_behind(modules, encoder.config.hidden_size * len(reading.pooling), reference)
+    if described and described.truncate and described.truncate < width:
+        modules.append(first_of(width, described.truncate))
     return Retriever(encoder, tokenizer, reading, modules, _lengths(lengths, settings, encoder), said_by)
 
 
@@ -119,7 +121,8 @@ def _lengths(said: dict[str, int], settings: Any, encoder: PreTrainedModel) -> d
     return found
 
 
-def _check_widths(modules: list[nn.Module], width: int, reference: str | Path) -> None:
+def _width_behind(modules: list[nn.Module], width: int, reference: str | Path) -> int:
+    """Width of the vectors behind the modules, each of which must take what the one before it gives."""
     for module in modules:
         if isinstance(module, Projection):
             wanted, after = module.linear.in_features, module.linear.out_features
@@ -130,6 +133,7 @@ def _check_widths(modules: list[nn.Module], width: int, reference: str | Path) -
                 f"{reference} has a module behind its pooling that takes vectors of {wanted} dimensions, but they have {width}; leave its pooling as it is"
             )
         width = after
+    return width
 
 
 def _lowercase(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -33,7 +33,7 @@ def write_sentence_transformers_files(folder: Path, reading: Reading, between: S
     if reading.normalize:
         write_json(behind[-1] / "config.json", {})
     prompts = {"query": reading.query_prompt, "document": reading.passage_prompt} if reading.query_prompt or reading.passage_prompt else {}
-    write_json(folder / SETTINGS, {"prompts": prompts, "similarity_fn_name": reading.similarity})
+    write_json(folder / SETTINGS, {"prompts": {**dict(reading.prompts), **prompts}, "similarity_fn_name": reading.similarity})
     return behind[: len(between)]
 
 

@@ -51,6 +51,13 @@ CASES = {
         "behind": [NORMALIZE],
     },
     "a default prompt": {"pooling": MEAN, "settings": {"prompts": {"own": "numbers of "}, "default_prompt_name": "own"}, "behind": [NORMALIZE]},
+    "cut vectors": {"pooling": MEAN, "settings": {"truncate_dim": 6}, "behind": [NORMALIZE]},
+    "cut vectors of a projection, compared by dot": {
+        "pooling": MEAN,
+        "settings": {"truncate_dim": 5, "similarity_fn_name": "dot"},
+        "behind": [dense(16, 12), NORMALIZE],
+    },
+    "cut beyond the width": {"pooling": MEAN, "settings": {"truncate_dim": 99}, "behind": [NORMALIZE]},
     "lower case": {"pooling": MEAN, "lowercase": True, "behind": [NORMALIZE]},
     "short": {"pooling": MEAN, "longest": 5, "behind": [NORMALIZE]},
 }
@@ -207,7 +214,7 @@ REFUSED = {
     "other module": ({"behind": [("CNN", {}, {})]}, "has a module CNN, which is not built here"),
     "other pooling": ({"pooling": {"pooling_mode": "median"}}, "asks for the pooling 'median'"),
     "other distance": ({"settings": {"similarity_fn_name": "euclidean"}}, "ranks by the euclidean distance"),
-    "cut vectors": ({"settings": {"truncate_dim": 8}}, "cuts vectors at 8 dimensions"),
+    "cut at nothing": ({"settings": {"truncate_dim": 0}}, "truncate_dim is 0, which is no number of dimensions"),
     "another kind": ({"settings": {"model_type": "SparseEncoder"}}, "is a SparseEncoder of sentence-transformers"),
     "no prompt pooled": ({"pooling": {**MEAN, "include_prompt": False}, "settings": {"prompts": {"query": "find "}}}, "leaves the prompt out"),
     "lengths in words": ({"longest": "long"}, "max_seq_length is 'long'"),
@@ -270,6 +277,20 @@ def test_a_copy_without_its_list_of_modules_is_read_by_its_folders(published, tm
     wanted = library.SentenceTransformer(str(source), device="cpu").encode(QUERIES, prompt_name="query")
     (source / "modules.json").unlink()
     np.testing.assert_allclose(TextEncoder(taken_over(tmp_path, source), FP32).queries(QUERIES), wanted, atol=1e-5)
+
+
+def test_prompts_for_other_uses_are_handed_on(published, tmp_path):
+    """And are no other model: neither vectors nor fingerprint depend on them. A training that starts from the copy hands them on again."""
+    prompts = {"query": "find ", "document": "", "Clustering": "group by topic: "}
+    source = published(pooling=MEAN, settings={"prompts": prompts}, behind=[NORMALIZE])
+    folder = taken_over(tmp_path, source)
+    assert json.loads((folder / "config_sentence_transformers.json").read_text())["prompts"] == prompts
+    start = open_retriever(folder)
+    assert start.reading.prompts == (("Clustering", "group by topic: "),)
+    bare = folder / "simlm.json"
+    before = model_fingerprint(folder)
+    bare.write_text(json.dumps({key: value for key, value in json.loads(bare.read_text()).items() if key != "prompts"}))
+    assert model_fingerprint(folder) == before
 
 
 def test_prompts_alone_are_read(tmp_path, tiny_encoder, word_tokenizer):

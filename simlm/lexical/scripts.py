@@ -51,12 +51,13 @@ def clusters() -> re.Pattern[str]:
 
 
 def normalised(text: str) -> str:
-    """One form for what is one text: composed letters, full-width Latin as Latin, half-width kana as kana, digits as 0 to 9.
+    """One form for what is one text: composed letters, full-width Latin as Latin, half-width kana as kana, ligatures and Arabic letters in
+    the forms of their places, as PDF files have them, as letters, digits as 0 to 9.
 
     >>> normalised("cafe\\u0301") == "café", normalised("ＡＢＣ１２３"), normalised("ｶﾞ"), normalised("१२३")
     (True, 'ABC123', 'ガ', '123')
-    >>> normalised("x²"), normalised("می\\u200cخواهم")
-    ('x²', 'می خواهم')
+    >>> normalised("x²"), normalised("می\\u200cخواهم"), normalised("ﬁnd"), normalised("ﻛﺘﺎﺏ")
+    ('x²', 'می خواهم', 'find', 'كتاب')
     """
     text = _ARABIC.sub(" ", text)  # a Persian word that is written in two
     return unicodedata.normalize("NFC", text.translate(_FORMS)).replace("\u200c", "")
@@ -67,7 +68,7 @@ class _Forms(dict[int, "str | None"]):
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
-        if 0xFF01 <= code <= 0xFF9F:
+        if 0xFF01 <= code <= 0xFF9F or 0xFB00 <= code <= 0xFDFF or 0xFE70 <= code <= 0xFEFC:
             letter = unicodedata.normalize("NFKC", letter)
         elif code > 127 and unicodedata.category(letter) == "Nd":
             letter = str(unicodedata.decimal(letter))

@@ -61,6 +61,9 @@ def train_wordpiece(store: CorpusStore, settings: Tokenizer, training_queries: l
         steps.append(normalizers.Replace(Regex(r"(?<=\w)[._]+(?=\w)|_+"), " "))
     if settings.lowercase:
         steps.append(normalizers.Lowercase())
+        if _share(raw, lambda character: character == "ς") > _LEFT_OUT:
+            # The last s of a Greek word, which no capital has: ΟΔΟΣ becomes οδοσ, and so must οδος.
+            steps.append(normalizers.Replace("ς", "σ"))
     normalizer = normalizers.Sequence([normalizers.BertNormalizer(lowercase=False, strip_accents=False), *steps])
 
     def train(alphabet: list[str]) -> Engine:

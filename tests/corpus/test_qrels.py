@@ -6,6 +6,7 @@ import gzip
 
 import pytest
 
+from simlm.cli import main
 from simlm.corpus.qrels import read_qrels
 from simlm.errors import UserError
 
@@ -32,6 +33,15 @@ def test_forms(tmp_path, form, gzipped):
     content = FORMS[form].encode()
     (tmp_path / "qrels").write_bytes(gzip.compress(content) if gzipped else content)
     assert read_qrels(tmp_path / "qrels") == {"1": {"a": 2, "b": 0}, "2": {"a": 1}}
+
+
+def test_a_run_is_judged_alike_by_every_form(tmp_path, capsys):
+    """`simlm evaluate` reads what `prepare-corpus` reads: RR is (1/2 + 1/1) / 2 for a run whose first query finds `b` before `a`."""
+    (tmp_path / "run").write_text("1 Q0 b 1 2.0 t\n1 Q0 a 2 1.0 t\n2 Q0 a 1 1.0 t\n")
+    for form, content in FORMS.items():
+        (tmp_path / "qrels").write_bytes(content.encode())
+        assert main(["evaluate", "--run", str(tmp_path / "run"), "--qrels", str(tmp_path / "qrels"), "--metrics", "MRR@10"]) == 0, form
+        assert "RR@10\t0.7500" in capsys.readouterr().out, form
 
 
 def test_json_lines_with_grades_of_three_types(tmp_path):

@@ -279,6 +279,23 @@ def test_a_copy_without_its_list_of_modules_is_read_by_its_folders(published, tm
     np.testing.assert_allclose(TextEncoder(taken_over(tmp_path, source), FP32).queries(QUERIES), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("lowers", [True, False])
+def test_a_tokenizer_keeps_its_case(tmp_path, tiny_encoder, lowers):
+    """Of a checkpoint that has only a list of words and `do_lower_case`, as BERT's first ones; in the copy too."""
+    library, source = pytest.importorskip("sentence_transformers"), tmp_path / "cased"
+    tiny_encoder.save_pretrained(source)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "apple", "Apple", "cafe", "café", "Café"]
+    (source / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": lowers}))
+    describe(source, MEAN, [NORMALIZE])
+    folder, texts = taken_over(tmp_path, source), ["Apple", "apple Café"]
+    found = TextEncoder(folder, FP32).queries(texts)
+    for place in (source, folder):
+        np.testing.assert_allclose(found, library.SentenceTransformer(str(place), device="cpu").encode(texts), atol=1e-5)
+    ids = open_retriever(folder).reader.queries(texts)
+    assert [words[token] for token in ids[1][1:-1]] == (["apple", "cafe"] if lowers else ["apple", "Café"])
+
+
 def test_prompts_for_other_uses_are_handed_on(published, tmp_path):
     """And are no other model: neither vectors nor fingerprint depend on them. A training that starts from the copy hands them on again."""
     prompts = {"query": "find ", "document": "", "Clustering": "group by topic: "}

@@ -79,6 +79,14 @@ def test_accents_and_points_that_are_no_letters_still_go(tmp_path):
         assert trained(one)["input_ids"] == trained(other)["input_ids"]
 
 
+def test_greek_capitals_and_small_letters_meet(tmp_path):
+    """Whatever the accents, which capitals lack, and the last s, for which there is one capital."""
+    trained = train_wordpiece(store_of(tmp_path / "corpus", ["η οδός της πόλης, ο δρόμος και το σχολείο"] * 20), Tokenizer(vocabulary=512), [])
+    for one, other in (("ΟΔΟΣ", "οδός"), ("Ο ΔΡΌΜΟΣ", "ο δρόμος")):
+        assert trained(one)["input_ids"] == trained(other)["input_ids"]
+        assert trained.unk_token_id not in trained(one)["input_ids"]
+
+
 def test_a_sentence_without_borders_is_not_one_unknown_word(tmp_path):
     sentence = "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย" * 5
     assert len(sentence) > 150

@@ -25,6 +25,7 @@ UNUSUAL = {
     "space": (" ", "   "),
     "marks": ("", "!!! ??? ... ---"),
     "one": ("", "x"),
+    "wiki/Path_(page)#1?a=b&c:d": ("", "an identifier with slashes"),
     "null-title": (None, "the title is null"),
     "html": ("<script>", "<b>bold</b> &amp; </script> {{ braces }} {wildcard} $(command) `ticks` %s"),
     "huge": ("", "needle " + "hay stack " * (HUGE // 10)),

@@ -220,8 +220,8 @@ def test_it_is_quick_and_asks_nobody(tmp_path, factory, code):
 @pytest.mark.parametrize("start", ["./nowhere", "~nobody/x", "/nowhere/model"])
 def test_a_start_that_does_not_exist_is_refused_for_every_kind(tmp_path, monkeypatch, capsys, kind, start):
     monkeypatch.chdir(tmp_path)
-    settings = {"bottleneck": {"encoder_corruption": "masked", "decoder_corruption": "masked", "probe": None}, "crossencoder": {"negatives": "bm25"}}
-    settings |= {"given_crossencoder": {"rerank": "bm25"}, "biencoder": {"negatives": "bm25"}}
+    settings = {"bottleneck": {"encoder_corruption": "masked", "decoder_corruption": "masked", "probe": None}, "given_crossencoder": {"rerank": "bm25"}}
+    settings |= {one: {"negatives": "bm25", "hard_negatives": 5} for one in ("biencoder", "crossencoder")}
     trained = {} if kind.startswith("given") else {"steps": 5}
     code, said = checked(tmp_path, capsys, put("models", "other", {"kind": kind, "init": start, **trained, **settings.get(kind, {})}))
     assert code == 2

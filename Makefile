@@ -7,7 +7,7 @@ CONFIG ?= config/config.yaml
 BIN   := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: all smoke test test-fast lint format schema ui setup clean help
+.PHONY: all smoke test test-fast lint format schema docs ui setup clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make smoke    run the same graph on a few hundred passages"
 	@echo "make test     run all tests           make test-fast   leave out whole chains"
 	@echo "make lint     ruff, snakefmt, snakemake --lint, derived files"
+	@echo "make docs     the documentation as a site (build/site/index.html)"
 	@echo "make ui       open MLflow on the store of the experiments"
 	@echo "make setup    only the virtual environment (.venv)"
 	@echo "Variables: CORES=8 CONFIG='config/config.yaml my-changes.yaml' PYTHON=python3.12"
@@ -56,6 +57,15 @@ format: $(STAMP)
 
 schema: $(STAMP)
 	$(BIN)/simlm schema
+
+# A small environment of its own: nothing of it is needed for anything else.
+build/docs-env: docs/site/requirements.txt
+	@$(PYTHON) -m venv $@ && $@/bin/pip install --quiet -r $< && touch $@
+
+docs: $(STAMP) build/docs-env
+	@$(BIN)/python docs/site/commands.py > build/commands.md
+	@NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
 
 ui: $(STAMP)
 	@$(BIN)/simlm ui

@@ -8,7 +8,7 @@ from typing import Any
 
 from simlm.config import Experiment, validate
 from simlm.proposal.base import Base
-from simlm.proposal.budget import Fit, fit, minutes
+from simlm.proposal.budget import LEAST_PAIRS, Fit, fit, minutes
 from simlm.proposal.choices import Plan, analyzers, enough, graph
 from simlm.proposal.data import Data, SplitFacts
 from simlm.proposal.text import Said, plain, render
@@ -42,7 +42,7 @@ def propose(data: Data, base: Base, name: str, budget: float, cores: int, gpus: 
 
     found = fit(data, base, budget, cores, gpus, reranker, lambda plan: validate(plain(blocks(plan))))
     values = blocks(found.plan)
-    return Proposal(header(data, base, found, budget, cores, gpus) + render(values), validate(plain(values)), found)
+    return Proposal(header(data, base, found, budget, cores, gpus, reranker) + render(values), validate(plain(values)), found)
 
 
 def name_of(folder: str) -> str:
@@ -106,7 +106,7 @@ def _tokenizer(data: Data, base: Base) -> Any:
     return {"vocabulary": Said(size, "trained on the passages"), "split_names": Said(data.code, "the passages hold code" if data.code else "no code")}
 
 
-def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: int) -> str:
+def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: int, reranker: bool) -> str:
     """What was seen and what it will take, as comments."""
     machine = f"{cores} cores" + (f" and {gpus} GPU" if gpus else "")
     language = {"": "a script without borders or stems", None: "a language that was not recognised"}.get(data.language, str(data.language).capitalize())
@@ -128,6 +128,9 @@ def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: 
         lines.append(
             "No fine-tuning: " + ("there is no split train." if data.train is None else f"{data.train.queries} training queries are too few to learn from.")
         )
+    elif not reranker:
+        lines.append("No re-ranker, as was asked for.")
     elif not found.plan.reranker:
-        lines.append("No re-ranker: it was not wanted, or the budget does not let it see enough pairs to know more than the lists it would sort.")
+        why = "a model from scratch teaches none" if base.start == "scratch" else f"in its share of the time it would see fewer than the {LEAST_PAIRS:,} pairs"
+        lines.append(f"No re-ranker: {why}" + ("." if base.start == "scratch" else " from which on it knows more than the lists that it sorts."))
     return "".join(f"# {line}\n" for line in lines)

@@ -122,7 +122,8 @@ def test_a_reranker_is_trained_where_it_sees_enough(tmp_path, retriever):
     assert experiment.models["fusion"].of == ["distilled", "base", "bm25"]
     found = propose(seen, base, "mine", 30, 2, 0)
     assert "reranker" not in found.experiment.models
-    assert "No re-ranker" in found.text
+    assert "No re-ranker: in its share of the time it would see fewer than the 20,000 pairs" in found.text
+    assert "No re-ranker, as was asked for." in propose(seen, base, "mine", 3600, 2, 0, reranker=False).text
 
 
 def test_more_time_is_more_steps_and_none_beyond_what_the_queries_can_teach(tmp_path, retriever):

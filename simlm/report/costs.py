@@ -11,6 +11,7 @@ from simlm.config.graph import node_of, training_needs
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.context import Context
 from simlm.files import read_json
+from simlm.models.size import parameters
 from simlm.records.stages import Stage, number
 
 WATTS_PER_CORE = 8.0
@@ -69,7 +70,7 @@ def _cost(context: Context, stages: list[Stage], name: str) -> Cost:
     own = _index_bytes(paths.index(name)) if experiment.system(name).encodes else None
     return Cost(
         name,
-        _sum(_parameters(paths.model(one)) for one in models),
+        _sum(parameters(paths.model(one)) for one in models),
         int(dimension) if dimension else None,
         own / vectors if own and vectors else None,
         index,
@@ -105,25 +106,6 @@ def _sum(values: Iterable[float | None]) -> float | None:
     """The sum; None where a part is unknown or there is none."""
     found = list(values)
     return None if not found or None in found else sum(found)
-
-
-def _parameters(folder: Path) -> int | None:
-    """Numbers in the weights of a model's folder, from the heads of the files."""
-    from safetensors import SafetensorError, safe_open
-
-    files = [file for file in sorted(folder.rglob("*.safetensors")) if file.name != "bottleneck.safetensors"]
-    total = 0
-    try:
-        for file in files:
-            with safe_open(file, "np") as weights:
-                for name in weights.keys():  # noqa: SIM118 - it is no mapping
-                    count = 1
-                    for size in weights.get_slice(name).get_shape():
-                        count *= size
-                    total += count
-    except (OSError, SafetensorError):
-        return None
-    return total if files else None
 
 
 def _index_bytes(folder: Path) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from simlm.models.heads.bag_of_words import bag_of_words_loss, cosine_weight
+from simlm.models.heads.bag_of_words import bag_of_words_loss, cls_logits, cosine_weight, word_logits
 from simlm.models.heads.decoder import decoder_layers, layers_of, position_states, read_enhanced, read_forward, text_states
 from simlm.models.heads.detection import DetectionHead
 from simlm.models.heads.language import filled_up, language_loss
@@ -170,9 +170,11 @@ class BottleneckModel(nn.Module):
             losses[f"{side}_loss"] = value if shares is None else shares[i] * value
         loss = sum(losses.values())
         if options.bag_of_words is not None:
-            value = bag_of_words_loss(self.encoder, cls, tokens, content)
+            bag = options.bag_of_words
+            logits = cls_logits(self.encoder, cls) if bag.read == "cls" else word_logits(self.encoder, states["encoder"], attention_mask)
+            value = bag_of_words_loss(logits, tokens, content, bag.share)
             losses["bag_of_words_loss"] = value if shares is None else shares[3] * value
-            loss = loss + cosine_weight(options.bag_of_words.weight, options.bag_of_words.final_weight, progress) * losses["bag_of_words_loss"]
+            loss = loss + cosine_weight(bag.weight, bag.final_weight, progress) * losses["bag_of_words_loss"]
         if options.train_generator:
             losses["generator_loss"] = generator_loss if shares is None else shares[2] * generator_loss
             loss = loss + options.generator_weight * losses["generator_loss"]

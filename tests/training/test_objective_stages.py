@@ -28,6 +28,7 @@ LOSSES = {
     "auto_encoder": {"decoder_loss"},
     "bag_of_words": {"encoder_loss", "bag_of_words_loss"},
     "retromae": {"encoder_loss", "decoder_loss"},
+    "dupmae": {"encoder_loss", "decoder_loss", "bag_of_words_loss"},
 }
 
 

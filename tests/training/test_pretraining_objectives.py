@@ -16,6 +16,7 @@ from tests.training.test_bottleneck_model import MASK, batch, bert
 
 MASKED = {"encoder_corruption": "masked", "encoder_objective": "restore_masked"}
 BOW = BagOfWords(weight=1.0, final_weight=0.1)
+DUPMAE = BagOfWords(weight=0.1, final_weight=0.1, read="tokens", share="token")
 OBJECTIVES = {
     "simlm": {},
     "encoder-decoder mlm": {**MASKED, "decoder_corruption": "masked", "decoder_objective": "restore_masked"},
@@ -26,6 +27,7 @@ OBJECTIVES = {
     "auto-encoder": {"encoder_corruption": "clean", "encoder_objective": "none", "decoder_corruption": "masked"},
     "bag of words": {**MASKED, "decoder": "none", "bag_of_words": BOW},
     "retromae": {**MASKED, "decoder": "retromae", "decoder_layers": 1, "decoder_init": "fresh"},
+    "dupmae": {**MASKED, "decoder": "retromae", "decoder_layers": 1, "decoder_init": "fresh", "bag_of_words": DUPMAE},
     "replaced encoder, masked decoder": {"decoder_corruption": "masked", "decoder_objective": "restore_masked"},
     "masked encoder, replaced decoder": {**MASKED, "decoder_objective": "detect"},
 }
@@ -116,7 +118,14 @@ def expected(model: BottleneckModel, inputs: dict, settings: dict, progress: flo
         visible = attention[:, None, :].bool() & ~inputs["hidden_from"] & ~torch.eye(12, dtype=torch.bool)
         visible[:, :, 0] = True
         total = total + loss("decoder", attend(model.decoder[0], queries, text, visible), None)
-    if "bag_of_words" in settings:
+    if settings.get("bag_of_words") is DUPMAE:
+        each = []
+        for i, (row, kept) in enumerate(zip(tokens, inputs["content"])):
+            logits = torch.stack([head(states[i, place]) for place in range(1, int(attention[i].sum()))]).amax(0)
+            logged = torch.log_softmax(logits, -1)
+            each.append(-sum(logged[word] for word in set(row[kept].tolist())) / int(kept.sum()))
+        total = total + 0.1 * torch.stack(each).mean()
+    elif "bag_of_words" in settings:
         logged = torch.log_softmax(head(states[:, 0]), -1)
         bags = [sorted(set(row[kept].tolist())) for row, kept in zip(tokens, inputs["content"])]
         weight = 0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2

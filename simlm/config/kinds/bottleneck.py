@@ -22,8 +22,14 @@ class Probe(Block):
 
 
 class BagOfWords(Block):
-    """The words of a text are predicted from its [CLS] alone, with a weight that falls along a cosine."""
+    """The words of a text are predicted from its [CLS] alone, or from all other tokens together, with a weight that falls along a cosine."""
 
+    read: Literal["cls", "tokens"] = Field(
+        "cls", description="What predicts them: [CLS], or for each word of the vocabulary the largest logit of any other token (`tokens`), as in DupMAE."
+    )
+    share: Literal["word", "token"] = Field(
+        "word", description="Weight of each distinct word of a text: one over their number (`word`), or one over all tokens (`token`), as in DupMAE's code."
+    )
     weight: float = Field(1.0, gt=0, description="Weight of the loss when training begins.")
     final_weight: float = Field(0.1, ge=0, description="Weight of the loss when training ends.")
 
@@ -139,7 +145,8 @@ class Bottleneck(Training, Pretrained):
         sides = [(self.encoder_objective, self.encoder_mask)]
         if self.decoder != "none":
             sides.append((self.decoder_objective, self.decoder_mask if self.decoder == "shallow" else self.encoder_mask))
-        return sum({"restore": self.label_fraction, "restore_masked": share}.get(objective, 0.0) for objective, share in sides)
+        bag = 1.0 if self.bag_of_words is not None and self.bag_of_words.read == "tokens" else 0.0
+        return bag + sum({"restore": self.label_fraction, "restore_masked": share}.get(objective, 0.0) for objective, share in sides)
 
     @model_validator(mode="after")
     def _generator(self) -> Bottleneck:

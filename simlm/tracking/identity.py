@@ -39,14 +39,15 @@ def parent_key(experiment: Experiment) -> str:
     return sha256_text(json.dumps(identifying_settings(experiment), sort_keys=True))[:16]
 
 
-def run_key(key: str, hardware: Mapping[str, Any]) -> str:
-    """Key of a stage's run: the stage's own, and the arithmetic that its last digits depend on where the machine was asked for it.
+def run_key(key: str, arithmetic: Mapping[str, Any]) -> str:
+    """Key of a stage's run: the stage's own, and the arithmetic that its digits depend on (``threads``, ``instructions``, ``precision``) where torch computed.
 
-    >>> run_key("abc", {"cpu": "x"}), run_key("abc", {"threads": 1, "instructions": "AVX2"}) == run_key("abc", {"threads": 2, "instructions": "AVX2"})
+    >>> one, two = ({"threads": threads, "instructions": "AVX2", "precision": "fp32"} for threads in (1, 2))
+    >>> run_key("abc", {"precision": "fp32"}), run_key("abc", one) == run_key("abc", two)
     ('abc', False)
     """
-    found = [hardware[name] for name in ("threads", "instructions") if name in hardware]
-    return sha256_text(json.dumps([key, *found]))[:16] if found else key
+    found = [arithmetic.get(name) for name in ("threads", "instructions", "precision")]
+    return sha256_text(json.dumps([key, *found]))[:16] if "instructions" in arithmetic else key
 
 
 def once(find: Callable[[], Entity | None], create: Callable[[], Entity]) -> Entity:

@@ -277,7 +277,8 @@ def _stage_params(stage: Stage) -> dict[str, str]:
 
 
 def _key(stage: Stage) -> str:
-    return identity.run_key(stage.record["key"], stage.record.get("hardware") or {})
+    precision = str(stage.record.get("notes", {}).get("precision", "")).partition(":")[0]
+    return identity.run_key(stage.record["key"], {**(stage.record.get("hardware") or {}), "precision": precision})
 
 
 def stage_tags(stage: Stage) -> dict[str, str]:

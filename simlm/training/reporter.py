@@ -144,4 +144,4 @@ def _live_mirror(job: TrainingJob) -> Any:
     from simlm.tracking.identity import run_key
     from simlm.tracking.live import LiveMirror
 
-    return LiveMirror(job.context, f"train.{job.name}", run_key(job.key, arithmetic()))
+    return LiveMirror(job.context, f"train.{job.name}", run_key(job.key, {**arithmetic(), "precision": job.precision.name}))

@@ -173,16 +173,17 @@ def test_live_points_are_not_logged_twice(few, store):
     assert len(client.get_metric_history(run_id, "loss")) == 20
 
 
-def test_other_threads_or_instructions_are_another_run(few, store):
+def test_other_threads_instructions_or_precision_are_another_run(few, store):
     file, found = few.paths.record("train.simlm"), []
-    for threads, instructions in ((1, "AVX512"), (1, "AVX512"), (2, "AVX512"), (2, "AVX2")):
+    for threads, instructions, precision in ((1, "AVX512", "fp32"), (1, "AVX512", "fp32"), (2, "AVX512", "fp32"), (2, "AVX2", "fp32"), (2, "AVX2", "bf16")):
         record = json.loads(file.read_text())
         record["hardware"] |= {"threads": threads, "instructions": instructions}
+        record["notes"]["precision"] = f"{precision}: this machine's"
         file.write_text(json.dumps(record))
         found.append(mirror(few.experiment, few.paths, store).runs)
     runs = [each["train.simlm"]["run_id"] for each in found]
     assert runs[0] == runs[1]
-    assert len(set(runs)) == len({each["train.simlm"]["key"] for each in found}) == 3
+    assert len(set(runs)) == len({each["train.simlm"]["key"] for each in found}) == 4
     assert len({each["train.distilled"]["run_id"] for each in found}) == 1
     _, _, children_now = children(few, store)
     assert children_now["train.simlm"].data.tags["simlm.hardware.instructions"] == "AVX2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -224,7 +225,10 @@ def test_a_training_stops_before_its_job_ends_and_goes_on_to_the_same_weights(tr
         assert f"simlm train: base, step {step} of 12: stopped before the end of the job's wall time" in capsys.readouterr().err
     monkeypatch.delenv("SIMLM_END_TIME")
     assert main(command) == 0
-    assert "Resuming from" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Resuming from" in said
+    assert re.search(r"^base 9/12 \(75%\)  \d+ s to go  loss ", said, re.MULTILINE), said
+    assert re.search(r"^base 12/12 \(100%\)  loss ", said, re.MULTILINE), "there is nothing to go at the end"
     first, second = weights(trained.paths.model("base")), weights(context.paths.model("base"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     curves = [read_history(paths.history("base")) for paths in (trained.paths, context.paths)]

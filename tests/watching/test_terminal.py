@@ -6,14 +6,17 @@ import io
 import json
 import logging
 import re
+import shlex
 import time
 from pathlib import Path
 
 import pytest
 
-from simlm.cli import main
+from simlm.cli import main, parser_of
+from simlm.commands.summary import next_commands
 from simlm.config import load_experiment
 from simlm.config.stages import canonical, settings_of
+from simlm.corpus.store import CorpusStore
 from simlm.paths import Paths
 from simlm.planning.remaining import Remaining
 from simlm.watching.progress import Progress, Watched, read_progress, share_done
@@ -195,3 +198,17 @@ def test_status_from_another_terminal(experiment, paths, tmp_path, capsys):
 def test_status_without_a_workflow_is_a_sentence(tmp_path, capsys):
     assert main(["status", "--config", str(ROOT / "config/smoke.yaml"), "--results", str(tmp_path)]) == 2
     assert "has said how far it is" in capsys.readouterr().err
+
+
+# what the end of a run prints
+
+
+def test_the_commands_at_the_end_can_be_typed(searchable, capsys):
+    """One per line with a remark behind it; the search is a real query of the main split, quoted for the shell."""
+    commands = [shlex.split(command, comments=True) for command in next_commands(searchable)]
+    assert [words[1] for words in commands] == ["search", "serve", "compare"]
+    assert commands[0][-1] in CorpusStore(searchable.paths.corpus).queries("test").values()
+    for words in commands:
+        parser_of(words[1]).parse_args(words[2:])
+    assert main([*commands[0][1:], "--system", "bm25"]) == 0
+    assert "swap" in capsys.readouterr().out

@@ -229,7 +229,8 @@ def expected_above(experiment: Experiment) -> list[tuple[str, str]]:
         system = experiment.system(name)
         starts = [start for start in starts_of(experiment, name) if start in judged and system.encodes]
         pairs += [(name, other) for other in (*starts[:1], *starts[-1:], *system.reads_runs().values()) if other in judged]
-        pairs += [(teacher, name) for teacher in system.reads_models().values() if teacher in judged]
+        # What is not trained has no teacher: it borrows a model.
+        pairs += [(teacher, name) for teacher in system.reads_models().values() if teacher in judged and system.trainer]
     return list(dict.fromkeys(pairs))
 
 

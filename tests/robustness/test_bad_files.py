@@ -90,7 +90,7 @@ CASES = {
     # BM25
     "BM25 manifest is another one": (copy("corpus/manifest.json", "bm25/manifest.json"), ["search-bm25", *C], ["not the manifest of a BM25 index"]),
     "BM25 with an unknown analyzer": (entry("bm25/manifest.json", "analyzer", "stemed"), ["search-bm25", *C], ["'stemed', which does not exist"]),
-    "BM25 index truncated": (cut("bm25/data.csc.index.npy"), ["search-bm25", *C], ["data.csc.index.npy is truncated"]),
+    "BM25 index truncated": (cut("bm25/data.csc.index.npy"), ["search-bm25", *C], ["data.csc.index.npy has 508 bytes instead of 848"]),
     "BM25 words are zeros": (zeros("bm25/vocab.index.json"), ["search-bm25", *C], ["bm25 is damaged", "simlm index-bm25"]),
     "BM25 array is zeros": (zeros("bm25/indptr.csc.index.npy"), ["search-bm25", *C], ["bm25 is damaged"]),
     "BM25 of another corpus": (entry("bm25/manifest.json", "corpus_sha256", "0" * 64), ["search-bm25", *C], ["made from another corpus"]),
@@ -163,7 +163,7 @@ CASES = {
     ),
     "index of another corpus": (entry("index/student/manifest.json", "corpus_sha256", "0" * 64), SEARCH, ["built from another corpus"]),
     "index manifest is another one": (copy("bm25/manifest.json", "index/student/manifest.json"), SEARCH, ["not the manifest of an index"]),
-    "index asked by hand": (cut("index/student/index.faiss"), ["search", "swap", "rows", *C], ["index.faiss is truncated"]),
+    "index asked by hand": (cut("index/student/index.faiss"), ["search", "swap", "rows", *C], ["index.faiss has 2,331 bytes instead of 3,885"]),
     # metrics and tables
     "values per query truncated": (cut("evaluation/student/test.per_query.tsv", 0.5), ["compare-systems", *C], ["test.per_query.tsv is truncated"]),
     "values of other queries": (copy("evaluation/student/dev.per_query.tsv", "evaluation/student/test.per_query.tsv"), ["compare-systems", *C], ["about other queries"]),
@@ -173,8 +173,8 @@ CASES = {
     "table is another one": (copy("evaluation/comparisons.tsv", "metrics.tsv"), ["report", *C], ["metrics.tsv is truncated or foreign"]),
     "table of all experiments": (cut("metrics.tsv", 0.49), ["compare"], ["metrics.tsv is truncated or foreign"]),
     # records, curves, the mirror's list
-    "record truncated": (cut("stages/train.student.json"), ["track", *C], ["train.student (record: cannot be read)"]),
-    "record is a list": (write("stages/evaluate.json", "[]"), ["report", *C], ["evaluate (record: cannot be read)"]),
+    "record truncated": (cut("stages/train.student.json"), ["track", *C], ["train.student.json is not what its stage wrote", "run the stage train.student again"]),
+    "record is a list": (write("stages/evaluate.json", "[]"), ["report", *C], ["evaluate.json is not what its stage wrote"]),
     "record without a key": (entry("stages/evaluate.json", "key", ...), ["track", *C], ["it has no 'key'"]),
     "record with a time that is none": (entry("stages/evaluate.json", "start", "yesterday"), ["track", *C], ["'start' is 'yesterday', which is no time"]),
     "curve without steps": (line("training/student.history.jsonl", 2, '{"loss": 1.0}'), ["track", *C], ["student.history.jsonl:2", "no step"]),

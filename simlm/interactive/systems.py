@@ -214,13 +214,15 @@ class Systems:
 
     def _fused(self, system: str) -> Searcher:
         from simlm.retrieval.fusion import fuse_rankings
+        from simlm.retrieval.weights import weights_of
 
         settings = self.experiment.system(system)
+        weights = weights_of(self.paths, system, settings)
         parts = [self.open(name) for name in settings.of]
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
             depth = max(k, self.experiment.evaluate.depth)
-            return fuse_rankings([part(query, depth)[0] for part in parts], settings.k, k)
+            return fuse_rankings([part(query, depth)[0] for part in parts], settings.k, k, weights)
 
         return search
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from simlm.errors import UserError
 from simlm.evaluation.metrics import evaluate_run, parse_metrics
+from simlm.files import read_manifest
 from simlm.retrieval.fusion import fuse_rankings
 from simlm.runs.runs import TrecRanking
 
 if TYPE_CHECKING:
     from simlm.context import Context
     from simlm.corpus.store import CorpusStore
+    from simlm.paths import Paths
 
 PARTS = 10
 """Weights are multiples of one of so many parts."""
@@ -93,6 +96,24 @@ def choose(context: Context, name: str, store: CorpusStore) -> Choice:
     best = max(found, key=found.__getitem__)  # the first of equal ones
     alone = tuple(value(tuple(float(i == j) for j in range(len(runs)))) for i in range(len(runs)))
     return Choice(best, metric, found[best], len(wanted), alone)
+
+
+def weights_of(paths: Paths, name: str, settings: Any) -> Sequence[float] | None:
+    """The weights of a fusion as its settings have them, or as they were chosen when its runs were fused; None: all count the same.
+
+    Raises
+    ------
+    UserError
+        If they are still to be chosen.
+    """
+    if not settings.learns:
+        return settings.weights
+    for label in (f"fuse.{name}", f"fuse.{name}.train"):
+        if paths.record(label).exists():
+            shape = {"metrics": {f"weight/{part}": float for part in settings.of}}
+            found = read_manifest(paths.record(label), "the record of a fusion", f"simlm fuse --model {name}", shape)["metrics"]
+            return [found[f"weight/{part}"] for part in settings.of]
+    raise UserError(f"the weights of '{name}' are not chosen yet; run simlm fuse --model {name} first")
 
 
 def _external(store: CorpusStore, runs: list[dict[str, Any]]) -> dict[int, str]:

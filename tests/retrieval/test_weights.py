@@ -19,7 +19,7 @@ from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
 from simlm.paths import Paths
 from simlm.retrieval.fusion import fuse_rankings
-from simlm.retrieval.weights import FEWEST, candidates
+from simlm.retrieval.weights import FEWEST, candidates, weights_of
 from simlm.runs.negatives import MinedQuery, MiningCounts, write_negatives
 from simlm.runs.runs import Ranking, read_train_run, read_trec_run, write_train_run, write_trec_run
 from simlm.stages.fuse import fuse
@@ -112,6 +112,19 @@ def test_the_choice_is_what_a_search_by_hand_finds(context, capsys):
     assert "good 1.0000, bad 0.0000" in record["notes"]["weights"]
     assert "on 30 held-out training queries" in record["notes"]["weights"]
     assert all(ranking.ids[0] == f"p{20 + int(ranking.query_id[6:]) % 20}" for ranking in read_trec_run(context.paths.run("fusion", "test")))
+
+
+def test_who_asks_later_gets_the_weights_that_were_chosen(context):
+    system = context.experiment.system
+    with pytest.raises(UserError, match="not chosen yet; run simlm fuse --model fusion first"):
+        weights_of(context.paths, "fusion", system("fusion"))
+    fuse(context, "fusion")
+    fuse(context, "better", ["train"])
+    assert weights_of(context.paths, "fusion", system("fusion")) == [0.6, 0.4]
+    assert weights_of(context.paths, "better", system("better")) == [0.0, 1.0]
+    given = system("fusion").model_copy(update={"weights": [1.0, 2.0]})
+    assert weights_of(context.paths, "fusion", given) == [1.0, 2.0]
+    assert weights_of(context.paths, "fusion", given.model_copy(update={"weights": None})) is None
 
 
 def test_the_better_alone_can_be_mined(context):

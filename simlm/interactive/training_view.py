@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlm.config.jobs import teacher_of
-from simlm.errors import UserError, nearest
+from simlm.errors import UserError, nearest, one_line
 
 if TYPE_CHECKING:
     from simlm.config import Experiment
@@ -143,7 +145,8 @@ def _row(file: Path, query_id: str) -> dict[str, Any] | None:
     """The line of a query in a list (Parquet), or None."""
     import pyarrow.parquet as pq
 
-    found = pq.read_table(file, filters=[("query_id", "=", query_id)]).to_pylist()
+    with _readable(file):
+        found = pq.read_table(file, filters=[("query_id", "=", query_id)]).to_pylist()
     return found[0] if found else None
 
 
@@ -151,6 +154,16 @@ def _columns(file: Path, names: tuple[str, ...], most: int) -> list[list[Any]]:
     """The first lines of some columns of a list."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(file) as source:
+    with _readable(file), pq.ParquetFile(file) as source:
         batch = next(source.iter_batches(most, columns=list(names)), None)
-    return [batch.column(name).to_pylist() if batch is not None else [] for name in names]
+        return [batch.column(name).to_pylist() if batch is not None else [] for name in names]
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UserError(f"{file} is damaged or no list of ours ({one_line(str(error))[:120]}); delete it and run the workflow again") from None

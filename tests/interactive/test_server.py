@@ -230,6 +230,11 @@ def test_what_a_training_saw(server, searchable, monkeypatch):
     assert "&lt;script&gt;" in page
     assert Tags(page).tags.count("script") == 1
     assert "train0" in get(server, "/training", {"words": "sort list"})[1]
+    searchable.paths.teacher_scores("distilled").write_bytes(b"PAR1 no list PAR1")
+    for fields in ({}, {"model": "distilled", "id": "train0"}):
+        response, page = get(server, "/training", fields)
+        assert response.status == 400
+        assert "distilled.parquet is damaged or no list of ours" in page
     for fields, sentence in (({"id": "nope"}, "there is no training query"), ({"model": "distiled"}, "did you mean"), ({"id": "train2"}, "is not in")):
         response, page = get(server, "/training", fields)
         assert response.status == 400

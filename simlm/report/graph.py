@@ -56,7 +56,7 @@ def graph_svg(experiment: Experiment) -> str:
     markers = "".join(f'<marker id="arrow-{what}" class="{what}" {shape}><path d="M0 0 8 4 0 8z"/></marker>' for what in used)
     title = "<title>The graph of models: what each one starts from, learns from and reads</title>"
     return (
-        f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" style="min-width:{width}px;max-width:{width}px" role="img">'
+        f'<svg class="graph" viewBox="0 0 {width} {height:.0f}" style="min-width:{width * 0.93:.0f}px;max-width:{width}px" role="img">'
         f"{title}<defs>{markers}</defs>{''.join(parts)}{_legend(used, height - 14)}</svg>"
     )
 

@@ -87,6 +87,7 @@ def render(context: Context, rows: list[MetricRow], comparisons: list[Comparison
     experiment = context.experiment
     resources = tables.resource_rows([*tables.without_record(context.paths, stages), *stages])
     manifest, verdicts = _manifest(context.paths.corpus), reproduction(context)
+    figures = published(context, rows)
     values: dict[str, Any] = {
         "experiment": experiment,
         "evaluate": experiment.evaluate,
@@ -99,8 +100,9 @@ def render(context: Context, rows: list[MetricRow], comparisons: list[Comparison
         "titles": tables.titles_used(experiment, manifest.get("passages", {}).get("with_title")),
         "cautions": cautions(stages),
         "small": tables.is_small(context),
-        "published": published(context, rows),
-        "not_comparable": {(row.split, row.published_system, row.metric): row.reason for row in verdicts if row.verdict == gate.NOT_COMPARABLE},
+        "published": figures,
+        "published_metrics": [metric for metric in experiment.evaluate.metrics if any(metric in row["values"] for row in figures)],
+        "not_comparable": {(row.split, row.system, row.metric, row.published_titles) for row in verdicts if row.verdict == gate.NOT_COMPARABLE},
         "reproduction": verdicts,
         "reproduced": gate.summary(verdicts),
         "steps": steps(experiment, comparisons),

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -8,10 +9,12 @@ from made_results import HOSTILE, MadeResults
 from simlm.cli import main
 from simlm.config.graph import counterparts
 from simlm.errors import UserError
-from simlm.evaluation.compare import read_comparisons
+from simlm.evaluation import gate
+from simlm.evaluation.compare import read_comparisons, read_metrics, write_rows
 from simlm.records.stages import elsewhere, read_stages
 from simlm.report.page import write_report
 from simlm.report.steps import steps
+from simlm.report.tables import busy_seconds, duration, without_record
 
 
 class Page(HTMLParser):
@@ -196,6 +199,37 @@ def test_published_figures_stand_beside_ours_on_ms_marco_alone(tmp_path, written
     assert "distilled here: " in text
     assert "titles: rocketqa, from owner/titles" in text
     assert "Published numbers" not in written.paths.report.read_text(encoding="utf-8")
+
+
+def test_figures_that_are_not_comparable_say_so_beside_the_published_ones(tmp_path):
+    splits = {"train": "msmarco-passage/train/judged", "dev": "msmarco-passage/dev/small"}
+    evaluate = {"systems": ["bm25", "retriever1", "distilled"], "splits": {"dev": {}}, "main_split": "dev"}
+    corpus = {"source": "ir_datasets", "passages": "msmarco-passage", "splits": splits, "titles": "rocketqa", "title_dataset": "owner/titles"}
+    made = MadeResults(tmp_path / "results", corpus=corpus, evaluate=evaluate)
+    verdicts = gate.verdicts(made.experiment, read_metrics(made.paths.metrics_table), json.loads((made.paths.corpus / "manifest.json").read_text()))
+    write_rows(made.paths.reproduction, verdicts, gate.Verdict)
+    first = write_report(made.context).read_text(encoding="utf-8").split('<section id="published">')[1].split("</section>")[0]
+    assert first.count(" here: ") > 3
+    assert first.count(" here: ") == first.count("not comparable</b>"), "60 passages are not MS MARCO"
+    assert "nDCG@10" not in first, "a column without a published figure"
+    write_rows(made.paths.reproduction, [replace(verdict, verdict=gate.OK, reason="-") for verdict in verdicts], gate.Verdict)
+    first = write_report(made.context).read_text(encoding="utf-8").split('<section id="published">')[1].split("</section>")[0]
+    assert "not comparable" not in first
+
+
+def test_every_measured_job_is_in_the_table_of_times_and_wall_time_is_a_duration(made):
+    (made.paths.root / "benchmarks" / "write_config.jsonl").write_text('{"s": 1.5, "max_rss": 20.0, "cpu_time": 1.0}\n')
+    (made.paths.root / "benchmarks" / "track.jsonl").write_text('{"s": 3.0}\n')
+    stages = read_stages(made.experiment, made.paths)
+    assert [stage.name for stage in without_record(made.paths, stages)] == ["write_config"], "the mirror comes after the page"
+    # Stages of 12.5 s begin one after the other, a second apart, in which their processes start: Snakemake measured 13.5 s of each.
+    spans = sorted((stage.times()[1] / 1000 - stage.seconds, stage.times()[1] / 1000) for stage in stages)
+    covered = {second for start, stop in spans for second in range(int(start * 10), int(stop * 10))}
+    assert busy_seconds(stages) == pytest.approx(len(covered) / 10, abs=0.5 * len(stages))
+    assert busy_seconds([*stages, *stages]) == busy_seconds(stages), "what runs side by side counts once"
+    html = write_report(made.context).read_text(encoding="utf-8")
+    assert "write_config" in html
+    assert f"<span>wall time</span>{duration(busy_seconds(stages))}" in html
 
 
 def test_another_relevance_level_is_said(tmp_path, capsys):

@@ -15,6 +15,7 @@ SYSTEMS = ["bm25", "retriever1", "reranker", "joint.retriever", "joint.reranker"
 OVERLAY = {
     "name": "joint",
     "models": {
+        "retriever1": {"init": "base"},
         "joint": {
             **{"kind": "joint", "init": "retriever1", "reranker_init": "reranker", "negatives": "bm25", "teacher": "reranker", "lists": "both"},
             # A re-ranker of eight steps is sure of nothing: any difference counts.

@@ -156,7 +156,7 @@ def _circumstances(stage: Stage) -> dict[str, str]:
 def _belongs(stage: Stage, experiment: Experiment) -> bool:
     if (
         stage.kind in ("train", "import_model", "encode", "build_index", "search_index", "score_teacher", "rerank", "fuse")
-        and stage.subject not in experiment.models
+        and stage.subject not in experiment.systems
     ):
         return False
     shards = re.search(r"\.\d+-of-(\d+)$", stage.name)

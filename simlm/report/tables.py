@@ -17,11 +17,11 @@ def is_small(context: Context) -> bool:
     The trained models' own ``config.json`` counts; where there is none yet, the sizes in the configuration.
     """
     experiment, sizes = context.experiment, []
-    if not any(name in experiment.models for name in experiment.evaluate.systems):
+    if not any(experiment.system(name).format for name in experiment.evaluate.systems):
         return False
     for name in experiment.evaluate.systems:
         file = context.paths.model(name) / "config.json"
-        if name in experiment.models and file.exists():
+        if file.exists():
             shape = read_manifest(file, "the configuration of a model", f"simlm train --model {name}", {})
             sizes += [shape["hidden_size"] * shape["num_hidden_layers"]] if {"hidden_size", "num_hidden_layers"} <= shape.keys() else []
     sizes = sizes or [model.size.hidden * model.size.layers for model in experiment.models.values() if getattr(model, "size", None) is not None]

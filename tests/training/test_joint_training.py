@@ -21,7 +21,10 @@ from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.crossencoder import PairScorer
+from simlm.records.stages import read_stages
+from simlm.report.tables import is_small
 from simlm.retrieval.encoder import TextEncoder
+from simlm.stages.report import write_cards
 from simlm.stages.score_teacher import score_teacher
 from simlm.stages.train import train
 from simlm.training.history import read_history
@@ -78,6 +81,16 @@ def test_both_parts_moved_and_the_curve_shows_both_losses(made):
         assert moved, part
     curve = read_history(made.paths.history("both"))
     assert {"loss", "ranking_loss", "divergence", "held_out/retriever_RR", "held_out/reranker_RR"} <= {key for line in curve for key in line}
+
+
+def test_records_cards_and_sizes_of_parts_are_found(made):
+    evaluate = {**made.experiment.evaluate.model_dump(mode="json"), "systems": ["bm25", "both.retriever", "both.reranker"]}
+    values = {**made.experiment.model_dump(mode="json"), "evaluate": evaluate}
+    context = type(made)(validate(values), made.paths)
+    assert write_cards(context) == 2
+    assert is_small(context)
+    shutil.copy(context.paths.record("train.both"), context.paths.record("rerank.both.reranker"))
+    assert {stage.name for stage in read_stages(context.experiment, context.paths)} >= {"train.both", "rerank.both.reranker"}
 
 
 def test_the_teacher_scores_every_listed_passage(made):

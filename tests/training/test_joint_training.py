@@ -89,7 +89,8 @@ def test_records_cards_and_sizes_of_parts_are_found(made):
     context = type(made)(validate(values), made.paths)
     assert write_cards(context) == 2
     assert is_small(context)
-    shutil.copy(context.paths.record("train.both"), context.paths.record("rerank.both.reranker"))
+    record = json.loads(context.paths.record("train.both").read_text())
+    context.paths.record("rerank.both.reranker").write_text(json.dumps({**record, "stage": "rerank.both.reranker"}))
     assert {stage.name for stage in read_stages(context.experiment, context.paths)} >= {"train.both", "rerank.both.reranker"}
 
 

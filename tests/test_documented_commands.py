@@ -96,7 +96,7 @@ def workflow_calls(*texts: str) -> list[str]:
 
 
 DOCUMENTED = workflow_calls(*(file.read_text(encoding="utf-8") for file in WORKFLOW_TEXTS))
-OVERLAY, STANDS_FOR = "mine.yaml", ("mine.yaml", "my-experiment.yaml", "experiment.yaml")
+OVERLAY, STANDS_FOR = "mine.yaml", ("mine.yaml", "my-experiment.yaml", "experiment.yaml", "nfcorpus.yaml")
 """Names that documents use for the reader's own configuration; the first changes a line of the default."""
 
 

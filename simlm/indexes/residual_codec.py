@@ -70,8 +70,8 @@ class ResidualCodec:
     >>> codes, residuals = codec.compress(np.array([[0.8, 0.6]], np.float32))  # nearest to the first; left over are -0.2 and 0.6
     >>> codes.tolist(), residuals.tolist()
     ([0], [[64]])
-    >>> codec.decompress(codes, residuals).round(3).tolist()  # (1 - 0.3, 0 + 0.3), made a unit vector
-    [[0.919, 0.394]]
+    >>> print(codec.decompress(codes, residuals).round(3))  # (1 - 0.3, 0 + 0.3), made a unit vector
+    [[0.919 0.394]]
     """
 
     centroids: np.ndarray

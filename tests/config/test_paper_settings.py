@@ -38,7 +38,15 @@ def test_shape_of_the_graph():
     assert needed_models(FULL) == ["simlm", "retriever1", "retriever2", "reranker", "distilled"]
     assert FULL.models["simlm"].generator == "google/electra-base-generator"
     assert FULL.models["reranker"].candidates() == "retriever2"
-    assert FULL.negatives.model_dump() == {"relevance": 1, "answers": "ignored", "depth": 200, "sample": 200, "pad_to": 210, "padding": "last", "drop_above": None}
+    assert FULL.negatives.model_dump() == {
+        "relevance": 1,
+        "answers": "ignored",
+        "depth": 200,
+        "sample": 200,
+        "pad_to": 210,
+        "padding": "last",
+        "drop_above": None,
+    }
     assert FULL.evaluate.systems == ["bm25", "retriever1", "retriever2", "reranker", "distilled"]
 
 

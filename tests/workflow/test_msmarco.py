@@ -241,7 +241,8 @@ import os, sys
 from simlm.cli import main
 config = ["--config", *sys.argv[1:]]
 steps = [["prepare-corpus"], ["index-bm25"], ["search-bm25"], ["import-model", "--model", "reranker"],
-         *[[stage, "--model", name] for name in ("distilled", "colbertv2", "cocondenser") for stage in ("import-model", "encode", "build-index", "search-index")],
+         *[[stage, "--model", name] for name in ("distilled", "colbertv2", "cocondenser")
+           for stage in ("import-model", "encode", "build-index", "search-index")],
          ["rerank", "--model", "reranker"], ["evaluate"], ["compare-systems"], ["judge-reproduction", "--gate"]]
 for step in steps:
     code = main([step[0], *config, *step[1:]])

@@ -111,7 +111,7 @@ def open_token_retriever(reference: str | Path, settings: Any = None, dropout: f
     settings
         Block of the configuration whose settings go before what the model says of itself; null leaves that.
     dropout
-        See :func:`~simlm.models.folder.load_encoder`.
+        See :func:`~simlm.models.loading.load_encoder`.
 
     Raises
     ------

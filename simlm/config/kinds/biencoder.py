@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from simlm.config.kinds.base import Training
 from simlm.config.kinds.reading import ReadingSettings
-from simlm.config.kinds.roles import Retriever
+from simlm.config.kinds.roles import ListTrained, Retriever
 from simlm.config.kinds.selecting import SelectingSettings
 
 
-class BiEncoder(Training, SelectingSettings, ReadingSettings, Retriever):
+class BiEncoder(ListTrained, Training, SelectingSettings, ReadingSettings, Retriever):
     """Dense retriever (paper sections 3.2 and 3.3)."""
 
     kind: Literal["biencoder"]
@@ -62,26 +62,8 @@ class BiEncoder(Training, SelectingSettings, ReadingSettings, Retriever):
             raise ValueError("further_negatives come beside 'negatives', which are not given; name the system there")
         return self
 
-    def reads_models(self) -> dict[str, str]:
-        return {"teacher": self.teacher} if self.teacher else {}
-
-    def reads_negatives(self) -> str | None:
-        return self.negatives
-
     def mined_from(self) -> dict[str, str]:
         return super().mined_from() | ({"further_negatives": self.further_negatives} if self.further_negatives else {})
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
         return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "further_negatives": ("mined",), "teacher": ("scores",)}
-
-    def about(self) -> str:
-        parts = [f"from {self.init}", f"negatives from {' and '.join(self.mined_from().values()) or 'the batch'}"]
-        return ", ".join([*parts, *(f"teacher {name}" for name in self.reads_models().values())])
-
-    @property
-    def texts(self) -> int:
-        # The query beside them is short.
-        return 1 + (self.hard_negatives if self.negatives else 0)
-
-    def operations(self, work: Any, name: str) -> float:
-        return work.contrastive(name, self)

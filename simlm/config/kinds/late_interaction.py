@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from simlm.config.base import Block
 from simlm.config.kinds.base import Card, Training
 from simlm.config.kinds.given import GivenModel
-from simlm.config.kinds.roles import Retriever
+from simlm.config.kinds.roles import ListTrained, Retriever
 from simlm.config.kinds.selecting import SelectingSettings
 
 _OWN = "null: what `init` says of itself"
@@ -77,7 +77,7 @@ class TokenRetriever(Retriever):
         return Card(sentence, "feature-extraction", tags, "sentence-transformers", USAGE, "ColBERTv2, arXiv 2112.01488")
 
 
-class LateInteraction(Training, SelectingSettings, TokenReadingSettings, TokenRetriever):
+class LateInteraction(ListTrained, Training, SelectingSettings, TokenReadingSettings, TokenRetriever):
     """Late interaction (ColBERTv2, arXiv 2112.01488): distilled from a re-ranker's scores of whole lists, or trained on hard negatives; MaxSim scores."""
 
     kind: Literal["late_interaction"]
@@ -117,26 +117,8 @@ class LateInteraction(Training, SelectingSettings, TokenReadingSettings, TokenRe
             raise ValueError("'query_marker' and 'passage_marker' must differ, or queries and passages would be read alike")
         return self
 
-    def reads_models(self) -> dict[str, str]:
-        return {"teacher": self.teacher} if self.teacher else {}
-
-    def reads_negatives(self) -> str | None:
-        return self.negatives
-
     def accepts(self) -> dict[str, tuple[str, ...]]:
         return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "teacher": ("scores",)}
-
-    def about(self) -> str:
-        parts = [f"from {self.init}", f"negatives from {self.negatives or 'the batch'}"]
-        return ", ".join([*parts, *(f"teacher {name}" for name in self.reads_models().values())])
-
-    @property
-    def texts(self) -> int:
-        # The query beside them is short.
-        return 1 + (self.hard_negatives if self.negatives else 0)
-
-    def operations(self, work: Any, name: str) -> float:
-        return work.contrastive(name, self)
 
 
 class GivenLateInteraction(GivenModel, TokenReadingSettings, TokenRetriever):

@@ -124,6 +124,31 @@ class Retriever(System):
         return Card(sentence, "sentence-similarity", ("sentence-transformers", "information-retrieval", "simlm"), "sentence-transformers", usage)
 
 
+class ListTrained(System):
+    """What retrievers share that are trained on a positive and mined negatives of each query, with a teacher or without.
+
+    Their settings are `init`, `negatives`, `hard_negatives` and `teacher`.
+    """
+
+    def reads_models(self) -> dict[str, str]:
+        return {"teacher": self.teacher} if self.teacher else {}
+
+    def reads_negatives(self) -> str | None:
+        return self.negatives
+
+    def about(self) -> str:
+        parts = [f"from {self.init}", f"negatives from {' and '.join(self.mined_from().values()) or 'the batch'}"]
+        return ", ".join([*parts, *(f"teacher {name}" for name in self.reads_models().values())])
+
+    @property
+    def texts(self) -> int:
+        # The query beside them is short.
+        return 1 + (self.hard_negatives if self.negatives else 0)
+
+    def operations(self, work: Any, name: str) -> float:
+        return work.contrastive(name, self)
+
+
 class Reranker(System):
     """A model that reads a query and a passage together and re-orders what another system found."""
 

@@ -83,7 +83,7 @@ def test_a_package_that_is_not_there_is_said_so(tmp_path):
     environment = {
         **os.environ,
         "IR_DATASETS_HOME": str(tmp_path / "home"),
-        "PYTHONPATH": os.pathsep.join([str(tmp_path / "hidden"), os.environ["PYTHONPATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")]),
     }
     done = subprocess.run([sys.executable, "-c", READ, json.dumps(block)], env=environment, capture_output=True, text=True, timeout=120)
     assert "UserError: 'dpr-w100/natural-questions/dev' needs a package that is not installed (This dataset requires ijson" in done.stderr

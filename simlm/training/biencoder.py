@@ -40,13 +40,24 @@ class BiEncoderTraining(nn.Module):
         Embeds queries and passages.
     temperature, contrastive_weight, terms
         See :func:`~simlm.training.losses.contrastive_loss` and the configuration of ``biencoder``.
+    distillation
+        Form and teacher's temperature of :func:`~simlm.training.losses.distillation_loss`.
     score
         Compares what ``model`` makes of queries and passages.
     """
 
-    def __init__(self, model: nn.Module, temperature: float, contrastive_weight: float = 1.0, terms: str = "paper", score: Score = dot) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        temperature: float,
+        contrastive_weight: float = 1.0,
+        terms: str = "paper",
+        score: Score = dot,
+        distillation: tuple[str, float] = ("kl", 1.0),
+    ) -> None:
         super().__init__()
         self.model, self.temperature, self.contrastive_weight, self.terms, self.score = model, temperature, contrastive_weight, terms, score
+        self.distillation = distillation
 
     def forward(
         self, queries: dict[str, torch.Tensor], passages: dict[str, torch.Tensor], rows: torch.Tensor, teacher: torch.Tensor | None = None
@@ -74,7 +85,7 @@ class BiEncoderTraining(nn.Module):
                 values["contrastive_loss"] = contrastive.detach()
                 loss = loss + self.contrastive_weight * contrastive
             if teacher is not None:
-                distillation = distillation_loss(self.score.own(query, passage) / self.temperature, gather(teacher))
+                distillation = distillation_loss(self.score.own(query, passage) / self.temperature, gather(teacher), *self.distillation)
                 values["distillation_loss"] = distillation.detach()
                 loss = loss + distillation
         return {"loss": scale_gradient(loss), **values}
@@ -138,7 +149,8 @@ def train(context: Context, name: str) -> None:
         queries = start.reader.queries(trained.texts)
         teacher = TeacherScores.read(paths.teacher_scores(name), name, trained.groups, paths.training(name).parent) if settings.teacher else None
         collate, model = _collator(job, trained.groups, queries, passages, tokenizer, teacher, start)
-        module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms)
+        options = {"distillation": (settings.distillation, settings.teacher_temperature)}
+        module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms, **options)
         # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
         whole = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
         evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None

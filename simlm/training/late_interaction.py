@@ -37,16 +37,23 @@ class LateInteractionTraining(nn.Module):
 
     Parameters
     ----------
-    temperature, list_weight, in_batch_weight, teacher_scale
+    temperature, list_weight, in_batch_weight
         See the configuration of the kind.
+    distillation
+        Form and teacher's temperature of :func:`~simlm.training.losses.distillation_loss`.
     """
 
     def __init__(
-        self, model: LateInteractionModel, temperature: float = 1.0, list_weight: float = 1.0, in_batch_weight: float = 1.0, teacher_scale: float = 1.0
+        self,
+        model: LateInteractionModel,
+        temperature: float = 1.0,
+        list_weight: float = 1.0,
+        in_batch_weight: float = 1.0,
+        distillation: tuple[str, float] = ("kl", 1.0),
     ) -> None:
         super().__init__()
         self.model, self.temperature = model, temperature
-        self.list_weight, self.in_batch_weight, self.teacher_scale = list_weight, in_batch_weight, teacher_scale
+        self.list_weight, self.in_batch_weight, self.distillation = list_weight, in_batch_weight, distillation
 
     def forward(
         self, queries: dict[str, torch.Tensor], passages: dict[str, torch.Tensor], rows: torch.Tensor, teacher: torch.Tensor | None = None
@@ -61,7 +68,7 @@ class LateInteractionTraining(nn.Module):
             if self.list_weight and len(passage) > len(query):
                 scores = maxsim.own(query, passage) / self.temperature
                 if teacher is not None:
-                    of_list, name = distillation_loss(scores, gather(teacher) * self.teacher_scale), "distillation_loss"
+                    of_list, name = distillation_loss(scores, gather(teacher), *self.distillation), "distillation_loss"
                 else:
                     of_list, name = ranking_loss(scores), "ranking_loss"
                 values[name] = of_list.detach()
@@ -115,7 +122,8 @@ def train(context: Context, name: str) -> None:
         queries = reader.queries(trained.texts)
         collate = GroupCollator(trained.groups, queries, MarkedPassages(passages, reader), start.tokenizer, settings, job.seed, teacher)
         model = start.model(_most_texts(settings))
-        module = LateInteractionTraining(model, settings.temperature, settings.list_weight, settings.in_batch_weight, settings.teacher_scale)
+        distillation = settings.distillation, settings.teacher_temperature
+        module = LateInteractionTraining(model, settings.temperature, settings.list_weight, settings.in_batch_weight, distillation)
         # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
         whole = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
         evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None

@@ -55,19 +55,29 @@ def contrastive_loss(queries: Any, passages: Any, rows: torch.Tensor, temperatur
     return functional.cross_entropy(torch.cat(scores, dim=1) / temperature, first)
 
 
-def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """KL divergence of the student from the teacher over each query's group, mean over the queries.
+def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, form: str = "kl", temperature: float = 1.0) -> torch.Tensor:
+    """How far a student's scores of each query's group are from a teacher's.
+
+    ``kl`` is KL(teacher ‖ student) over the group, mean over the queries. ``margin_mse`` (Hofstätter et al., arXiv 2010.02666, Equation 1) is the squared
+    difference between the margins of the two, a margin being the first passage's score minus another's; mean over all pairs.
 
     Parameters
     ----------
     student
         Scores divided by the student's temperature, shape (queries, group).
     teacher
-        Raw logits of the teacher, same shape; no temperature.
+        Raw scores of the teacher, same shape.
+    temperature
+        The teacher's scores are divided by it; the loss is not multiplied by its square, as the student's scores have a temperature of their own.
 
     >>> distillation_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).item()
     0.0
+    >>> distillation_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[9.0, 3.0]]), "margin_mse", 3.0).item()  # margins -1 and 2
+    9.0
     """
+    teacher = teacher / temperature
+    if form == "margin_mse":
+        return functional.mse_loss(student[:, :1] - student[:, 1:], teacher[:, :1] - teacher[:, 1:])
     return functional.kl_div(student.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True)
 
 

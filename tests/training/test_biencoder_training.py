@@ -111,6 +111,8 @@ def test_a_step_is_the_losses_of_its_embeddings(tmp_path, tiny_encoder, word_tok
     expected = distillation_loss(student, teacher) + 0.2 * contrastive_loss(q, p, rows, 0.02)
     values = BiEncoderTraining(BiEncoderModel(tiny_encoder), 0.02, 0.2)(**batch, rows=rows, teacher=teacher)
     torch.testing.assert_close(values["loss"], expected, atol=1e-5, rtol=1e-5)
+    margins = BiEncoderTraining(BiEncoderModel(tiny_encoder), 0.02, 0.0, distillation=("margin_mse", 0.1))(**batch, rows=rows, teacher=teacher)["loss"]
+    torch.testing.assert_close(margins, (student[:, 0] - student[:, 1] - torch.tensor([20.0, -15.0])).square().mean(), atol=1e-3, rtol=1e-5)
     assert int(values["tokens"]) == int(tokens[0].lengths.sum() + tokens[1].lengths.sum())
 
 

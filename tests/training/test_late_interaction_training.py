@@ -112,7 +112,7 @@ def test_a_step_is_its_losses_with_their_gradients(tiny_encoder, word_tokenizer,
     batch = {"queries": reader.queries(["swap a matrix", "sort a list"]), "passages": reader.passages([""] * 6, texts)}
     padded = {name: pad(tokens, opened.tokenizer, 8) for name, tokens in batch.items()}
     teacher = torch.tensor([[3.0, 1.0, 0.0], [0.5, 2.0, -1.0]]) if distilled else None
-    module = LateInteractionTraining(model, 0.5, 0.7, 1.3, teacher_scale=2.0)
+    module = LateInteractionTraining(model, 0.5, 0.7, 1.3, distillation=("kl", 0.5))
     values = module(**padded, rows=torch.arange(6), teacher=teacher)
     values["loss"].backward()
     found = {name: parameter.grad.clone() for name, parameter in module.named_parameters() if parameter.grad is not None}
@@ -229,7 +229,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, word_tokenizer
 @pytest.mark.parametrize(
     ("block", "sentence"),
     [
-        ({"negatives": None, "teacher": "bm25"}, "'negatives' must be given with 'teacher'"),
+        ({"negatives": None, "teacher": "bm25"}, "'negatives' and 'hard_negatives' must be given"),
         ({"negatives": None, "in_batch_weight": 0}, "nothing is left to train"),
         ({"query_marker": "[X]", "passage_marker": "[X]"}, "must differ"),
         ({"augmentation": "some"}, "augmentation"),

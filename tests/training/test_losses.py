@@ -102,6 +102,36 @@ def test_distillation():
     assert distillation_loss(torch.tensor(student), torch.tensor(teacher)).item() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_a_teacher_with_a_temperature(temperature):
+    """KL against the softmax of the teacher's scores over their temperature; 1 changes no bit."""
+    student, teacher = np.random.default_rng(7).normal(size=(4, 5)) / TAU, np.random.default_rng(8).normal(size=(4, 5)) * 3
+    expected = np.mean([kl(softmax(t / temperature), softmax(s)) for s, t in zip(student, teacher)])
+    ours = distillation_loss(torch.tensor(student), torch.tensor(teacher), temperature=temperature)
+    assert ours.item() == pytest.approx(expected, rel=1e-12)
+    as_they_are = torch.tensor(student, dtype=torch.float32), torch.tensor(teacher, dtype=torch.float32)
+    plain = torch.nn.functional.kl_div(*(scores.log_softmax(-1) for scores in as_they_are), reduction="batchmean", log_target=True)
+    assert torch.equal(distillation_loss(*as_they_are), plain)
+
+
+def test_margin_mse_is_the_formula_and_that_of_sentence_transformers():
+    from sentence_transformers.sentence_transformer.losses import MarginMSELoss
+
+    draw = np.random.default_rng(9)
+    query, passages, teacher = draw.normal(size=(4, 6)), draw.normal(size=(4, 3, 6)), draw.normal(size=(4, 3)) * 5
+    student = torch.tensor(np.einsum("qd,qpd->qp", query, passages), requires_grad=True)
+    ours = distillation_loss(student, torch.tensor(teacher), "margin_mse", 2.0)
+    margins = [((s[0] - s[n]) - (t[0] - t[n]) / 2.0) ** 2 for s, t in zip(student.tolist(), teacher.tolist()) for n in (1, 2)]
+    assert ours.item() == pytest.approx(np.mean(margins), rel=1e-12)
+    theirs = MarginMSELoss(torch.nn.Identity()).compute_loss_from_embeddings(
+        [torch.tensor(query), *torch.tensor(passages).unbind(1)], torch.tensor((teacher[:, :1] - teacher[:, 1:]) / 2.0)
+    )
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    ours.backward()
+    # Only differences within a list count.
+    np.testing.assert_allclose(student.grad.sum(1).numpy(), 0, atol=1e-12)
+
+
 def test_the_distillation_gradient_pulls_towards_the_teacher():
     student = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     distillation_loss(student, torch.tensor([[2.0, 0.0, 0.0]], dtype=torch.float64)).backward()

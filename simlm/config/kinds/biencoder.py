@@ -10,9 +10,10 @@ from simlm.config.kinds.base import Training
 from simlm.config.kinds.reading import ReadingSettings
 from simlm.config.kinds.roles import ListTrained, Retriever
 from simlm.config.kinds.selecting import SelectingSettings
+from simlm.config.kinds.teaching import DistillingSettings
 
 
-class BiEncoder(ListTrained, Training, SelectingSettings, ReadingSettings, Retriever):
+class BiEncoder(ListTrained, Training, DistillingSettings, SelectingSettings, ReadingSettings, Retriever):
     """Dense retriever (paper sections 3.2 and 3.3)."""
 
     kind: Literal["biencoder"]
@@ -48,8 +49,6 @@ class BiEncoder(ListTrained, Training, SelectingSettings, ReadingSettings, Retri
 
     @model_validator(mode="after")
     def _loss(self) -> BiEncoder:
-        if self.teacher is not None and self.negatives is None:
-            raise ValueError("a teacher scores listed negatives: 'negatives' must be given with 'teacher'")
         if self.teacher is None and self.contrastive_weight == 0:
             raise ValueError("contrastive_weight 0 without a teacher leaves nothing to train")
         return self

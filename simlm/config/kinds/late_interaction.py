@@ -12,6 +12,7 @@ from simlm.config.kinds.base import Card, Training
 from simlm.config.kinds.given import GivenModel
 from simlm.config.kinds.roles import ListTrained, Retriever
 from simlm.config.kinds.selecting import SelectingSettings
+from simlm.config.kinds.teaching import DistillingSettings
 
 _OWN = "null: what `init` says of itself"
 
@@ -77,7 +78,7 @@ class TokenRetriever(Retriever):
         return Card(sentence, "feature-extraction", tags, "sentence-transformers", USAGE, "ColBERTv2, arXiv 2112.01488")
 
 
-class LateInteraction(ListTrained, Training, SelectingSettings, TokenReadingSettings, TokenRetriever):
+class LateInteraction(ListTrained, Training, DistillingSettings, SelectingSettings, TokenReadingSettings, TokenRetriever):
     """Late interaction (ColBERTv2, arXiv 2112.01488): distilled from a re-ranker's scores of whole lists, or trained on hard negatives; MaxSim scores."""
 
     kind: Literal["late_interaction"]
@@ -90,9 +91,8 @@ class LateInteraction(ListTrained, Training, SelectingSettings, TokenReadingSett
     )
     teacher: str | None = Field(None, description="Re-ranker whose scores of a query's list are distilled; null: the positive against its hard negatives.")
     hard_negatives: int = Field(63, ge=0, description="Hard negatives per query and step; with the positive the paper's 64-way lists.")
-    teacher_scale: float = Field(1.0, gt=0, description="The teacher's scores are multiplied by this before their softmax.")
     temperature: float = Field(1.0, gt=0, description="MaxSim scores are divided by this in the losses; the paper takes them as they are.")
-    list_weight: float = Field(1.0, ge=0, description="Weight of the loss over a query's own list: KL from the teacher, or cross-entropy of the positive.")
+    list_weight: float = Field(1.0, ge=0, description="Weight of the loss over a query's own list: the teacher's, or the positive's cross-entropy.")
     in_batch_weight: float = Field(
         1.0, ge=0, description="Weight of the cross-entropy of a query's positive among all passages of the other queries of the batch; 0 leaves it out."
     )
@@ -108,8 +108,6 @@ class LateInteraction(ListTrained, Training, SelectingSettings, TokenReadingSett
 
     @model_validator(mode="after")
     def _loss(self) -> LateInteraction:
-        if self.teacher is not None and self.negatives is None:
-            raise ValueError("a teacher scores listed negatives: 'negatives' must be given with 'teacher'")
         listed = self.negatives is not None and self.hard_negatives > 0 and self.list_weight > 0
         if not listed and not self.in_batch_weight:
             raise ValueError("without listed negatives (negatives, hard_negatives, list_weight) and with in_batch_weight 0 nothing is left to train")

@@ -49,11 +49,11 @@ def read_hub(block: HubDataset) -> Collection:
             raise UserError(f"corpus.splits.{name}: '{qrels_id}' has no split '{split}'{nearest(split, there)} (there are {', '.join(there)})")
         splits[name] = Split(texts, there[split])
     facts = {"source": "hub", "id": block.id, "revision": block.revision, "qrels": qrels_id, "versions": {"datasets": metadata.version("datasets")}}
-    return Collection(_documents(passages), splits, facts)
+    return Collection(documents_of(passages), splits, facts)
 
 
-def _documents(table: Table) -> Records:
-    """(id, title, text); ``""`` where there is no title."""
+def documents_of(table: Table) -> Records:
+    """(id, title, text) of a table of passages; ``""`` where there is no title."""
     titled = table.find(("title",)) is not None
     plain = table.records(ID_COLUMNS, ("title",), TEXT_COLUMNS) if titled else table.records(ID_COLUMNS, TEXT_COLUMNS)
 

@@ -9,7 +9,7 @@ from typing import Any
 from simlm.digests import digests_below, require_described
 from simlm.errors import UserError
 from simlm.files import read_manifest as read_manifest_file
-from simlm.files import sha256_text
+from simlm.files import sha256_file, sha256_text
 
 MANIFEST = "simlm.json"
 WEIGHTS = "model.safetensors"
@@ -81,3 +81,10 @@ def identity_of(manifest: dict[str, Any]) -> str:
     if "token_reading" in manifest:
         other.append(manifest["token_reading"])
     return sha256_text(json.dumps([weights, other], sort_keys=True)) if any(other) else weights
+
+
+def foreign_identity(folder: Path) -> str:
+    """Digest of all files of a folder that this project did not write which weights, tokenizer and way of reading may depend on."""
+    endings = (".json", ".safetensors", ".bin", ".txt", ".model", ".metadata")
+    files = (file for file in sorted(folder.rglob("*")) if file.suffix in endings and file.is_file())
+    return sha256_text(json.dumps([[str(file.relative_to(folder)), sha256_file(file)] for file in files]))

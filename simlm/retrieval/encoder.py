@@ -12,7 +12,7 @@ from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
 from simlm.models.embedding import embed_tokens
 from simlm.models.loading import check_length
-from simlm.models.manifest import identity_of, verified_manifest
+from simlm.models.manifest import foreign_identity, identity_of, verified_manifest
 from simlm.models.retriever import open_retriever
 from simlm.models.text import Tokens
 
@@ -42,20 +42,30 @@ class TextEncoder:
     """Whether :meth:`embed` gives :class:`~simlm.vectors.vectors.Vectors` with any number per text instead of an array with one."""
 
     def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
+        manifest = verified_manifest(folder)
+        if manifest["kind"] != Retriever.format:
+            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
+        if not {"query", "passage"} <= manifest["lengths"].keys():
+            raise UserError(f"{folder}: its simlm.json lacks the lengths of queries and passages; run simlm train --model {Path(folder).name} again")
+        self._set_up(folder, identity_of(manifest), precision, batch_size)
+
+    @classmethod
+    def published(cls, folder: Path, precision: Precision, batch_size: int = 128) -> TextEncoder:
+        """The same of a folder that this project did not write: read as it says of itself, as the kind ``given_biencoder`` reads it."""
+        encoder = cls.__new__(cls)
+        encoder._set_up(folder, foreign_identity(folder), precision, batch_size)
+        return encoder
+
+    def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> None:
         import torch
 
         from simlm.models.biencoder import BiEncoderModel
 
-        manifest = verified_manifest(folder)
-        if manifest["kind"] != Retriever.format:
-            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
-        self.sha256: str = identity_of(manifest)
-        self.lengths: dict[str, int] = manifest["lengths"]
-        if not {"query", "passage"} <= self.lengths.keys():
-            raise UserError(f"{folder}: its simlm.json lacks the lengths of queries and passages; run simlm train --model {Path(folder).name} again")
-        self.precision, self.batch_size = precision, batch_size
         opened = open_retriever(folder)
+        self.sha256, self.lengths = sha256, opened.lengths
+        self.precision, self.batch_size = precision, batch_size
         self.reader, self.tokenizer = opened.reader, opened.tokenizer
+        self.said_by: str | None = opened.said_by
         for what in ("query", "passage"):
             check_length(opened.encoder, self.lengths[what], f"{what}_length", folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -32,10 +32,10 @@ def prepared_encoder(context: Context, name: str) -> TextEncoder:
     return open_encoder(context, name, hardware.choose_precision(context.experiment.precision))
 
 
-def open_encoder(context: Context, name: str, precision: Precision) -> TextEncoder:
-    """The encoder, as its kind says how it is opened."""
+def open_encoder(context: Context, name: str, precision: Precision, batch_size: int | None = None) -> TextEncoder:
+    """The encoder, as its kind says how it is opened; ``batch_size``: in place of the configuration's."""
     module, _, opener = context.experiment.system(name).embedder.partition(":")
-    return getattr(import_module(module), opener)(context.paths.model(name), precision, context.experiment.encoding_of(name).batch_size)
+    return getattr(import_module(module), opener)(context.paths.model(name), precision, batch_size or context.experiment.encoding_of(name).batch_size)
 
 
 def open_scorer(context: Context, name: str, precision: Precision) -> PairScorer:

@@ -11,7 +11,7 @@ import numpy as np
 from simlm.errors import UserError
 from simlm.models.embedding import embed_token_vectors
 from simlm.models.loading import check_length
-from simlm.models.manifest import identity_of, verified_manifest
+from simlm.models.manifest import foreign_identity, identity_of, verified_manifest
 from simlm.models.text import Tokens
 from simlm.models.token_retriever import ENTRY, open_token_retriever
 from simlm.vectors.vectors import Vectors
@@ -45,16 +45,25 @@ class TokenEncoder:
     ragged = True
 
     def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
-        import torch
-
         manifest = verified_manifest(folder)
         if ENTRY not in manifest:
             raise UserError(f"{folder} is a {manifest['kind']}, which has no vectors of tokens; name a late-interaction model")
-        self.sha256: str = identity_of(manifest)
+        self._set_up(folder, identity_of(manifest), precision, batch_size)
+
+    @classmethod
+    def published(cls, folder: Path, precision: Precision, batch_size: int = 128) -> TokenEncoder:
+        """The same of a folder in the layout of ColBERT's own code."""
+        encoder = cls.__new__(cls)
+        encoder._set_up(folder, foreign_identity(folder), precision, batch_size)
+        return encoder
+
+    def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> None:
+        import torch
+
         opened = open_token_retriever(folder)
         for what, length in opened.lengths.items():
             check_length(opened.encoder, length, f"{what}_length", folder)
-        self.precision, self.batch_size, self.tokenizer = precision, batch_size, opened.tokenizer
+        self.sha256, self.precision, self.batch_size, self.tokenizer = sha256, precision, batch_size, opened.tokenizer
         self._reader, self.reader = opened.reader, opened.reader.plain
         self.lengths: dict[str, int] = self.reader.lengths
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -23,6 +23,22 @@ TAKEN_APART = frozenset(["bert", "camembert", "data2vec-text", "electra", "rober
 DECODING = TAKEN_APART | {"deberta-v2", "distilbert", "modernbert", "mpnet", "nomic_bert", "roberta-prelayernorm", "xlm-roberta-xl", "xmod"}
 """Architectures of whose layers the decoder of a pre-training can be made, which runs them as the encoder does."""
 
+PACKED = (TAKEN_APART | DECODING | {"albert"}) - {"deberta-v2", "mpnet"}
+"""Architectures that read packed rows: each token's position is told to them, and they leave attention to transformers' interface."""
+
+
+def why_not_packed(architecture: str) -> str | None:
+    """Why an architecture goes on reading padded batches where rows of packed tokens are asked for; None if it reads rows.
+
+    >>> why_not_packed("bert"), why_not_packed("mpnet")
+    (None, 'a mpnet counts the distances between tokens over the whole row, and so across texts')
+    """
+    if architecture in PACKED:
+        return None
+    if architecture in ("deberta-v2", "mpnet"):
+        return f"a {architecture} counts the distances between tokens over the whole row, and so across texts"
+    return f"a {architecture} was not checked for keeping the texts of a row apart"
+
 
 def why_no_decoder(architecture: str, decoder: str) -> str | None:
     """Why a ``decoder`` of the kind ``bottleneck`` cannot be made of the layers of an architecture; None if it can.

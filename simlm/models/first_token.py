@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from simlm.models.packing import NAME as PACKED
+from simlm.models.packing import Row
+
 ARCHITECTURES = ("bert", "electra")
 """``config.model_type`` of the encoders whose layers are built as this module expects."""
 
@@ -29,7 +32,7 @@ def only_first_token(model: nn.Module) -> bool:
         Whether it applied.
     """
     body = model.base_model
-    if body.config.model_type not in ARCHITECTURES or body.config._attn_implementation not in ("eager", "sdpa") or body.config.is_decoder:
+    if body.config.model_type not in ARCHITECTURES or body.config._attn_implementation not in ("eager", "sdpa", PACKED) or body.config.is_decoder:
         return False
     layer = body.encoder.layer[-1]
     layer.forward = functools.partial(_first_token_forward, layer)
@@ -37,8 +40,10 @@ def only_first_token(model: nn.Module) -> bool:
 
 
 def _first_token_forward(
-    layer: nn.Module, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *ignored: Any, **options: Any
+    layer: nn.Module, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *ignored: Any, packed: Row | None = None, **options: Any
 ) -> torch.Tensor:
+    if packed is not None:
+        hidden_states, attention_mask = packed.padded(hidden_states), packed.mask[:, None, None]
     first = hidden_states[:, :1]
     mixed = _attend(layer.attention.self, first[:, 0], hidden_states, attention_mask, layer.training)
     return layer.feed_forward_chunk(layer.attention.output(mixed[:, None], first))

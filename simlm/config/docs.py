@@ -63,6 +63,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `authors-code.yaml` | laid over `msmarco.yaml`: what the authors' code does beside the paper |
 | `released.yaml` | the authors' checkpoints judged on MS MARCO, without training |
 | `msmarco-systems.yaml` | laid over `msmarco.yaml`: the systems that the paper compares with, with their own papers' settings (docs/systems.md) |
+| `systems.yaml` | laid over `config.yaml`: SimLM, coCondenser, RocketQAv2 and ColBERTv2 side by side, in half an hour of two cores (docs/systems.md) |
 | `objectives.yaml` | laid over `smoke.yaml`: the objectives of pre-training that the paper compares, a bag of words, RetroMAE, DupMAE and coCondenser |
 | `ablation.yaml` | laid over `config.yaml`: the ablations of SimLM's pre-training, the seven objectives with three seeds each (docs/systems.md) |
 | `msmarco-ablation.yaml` | laid over `msmarco.yaml`: the same ablations at full size |

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "embed": "vectors of new texts, with any trained or published model",
     "download": "fetch corpus, titles and published models",
     "prepare-corpus": "read passages, queries and judgements into one store",
+    "make-queries": "make training queries of the passages themselves",
     "train-tokenizer": "make the vocabulary, or fetch a published one",
     "index-bm25": "build the BM25 index, choosing the tokenisation on dev",
     "search-bm25": "search splits with BM25",

@@ -28,6 +28,11 @@ class Paths:
         return self.root / "corpus"
 
     @property
+    def prepared(self) -> Path:
+        """The store as it was read from the source, where ``corpus`` has made queries as well."""
+        return self.root / "corpus_without_made_queries"
+
+    @property
     def tokenizer(self) -> Path:
         """Folder of the tokenizer (manifest: ``tokenizer/manifest.json``)."""
         return self.root / "tokenizer"

@@ -36,6 +36,33 @@ class ExpectedCounts(Block):
     )
 
 
+class MadeQueries(Block):
+    """Training queries out of the passages themselves, for a corpus without any; judged splits stay as they are."""
+
+    query: Literal["title", "first_sentence"] = Field(
+        "title",
+        description="What the query of a passage is: its `title` or its `first_sentence`. The passage that is indexed keeps it; "
+        "`hide_query` of a retriever takes it out of what a training sees.",
+    )
+    parts: dict[str, float] = Field(
+        {"train": 0.95, "made_dev": 0.05},
+        description="Splits that the queries go into, and the share of each; a hash of the passage's id decides. They must not be splits of the source.",
+    )
+    passages: int | None = Field(100_000, ge=1, description="Make queries of at most so many passages, chosen by a hash of the id; null: of all.")
+    words: tuple[int, int] = Field((3, 40), description="Fewest and most words of a query.")
+    found_within: int | None = Field(
+        3, ge=1, description="Round trip: a query is kept only if BM25 finds its own passage among so many; null: every query is kept."
+    )
+
+    @model_validator(mode="after")
+    def _sound(self) -> MadeQueries:
+        if not self.parts or any(share <= 0 for share in self.parts.values()) or abs(sum(self.parts.values()) - 1) > 1e-6:
+            raise ValueError("parts: the shares must be positive and add up to 1")
+        if not 1 <= self.words[0] <= self.words[1]:
+            raise ValueError(f"words: the fewest ({self.words[0]}) must be at least 1 and not more than the most ({self.words[1]})")
+        return self
+
+
 class CorpusBlock(Block):
     """What every source shares."""
 
@@ -59,6 +86,9 @@ class CorpusBlock(Block):
         examples=[{"test": True}],
     )
     partition: Partition | None = Field(None, description="For collections with one set of queries: cut it into parts, which take the place of the split.")
+    made_queries: MadeQueries | None = Field(
+        None, description="Make training queries of the passages, for a corpus that has none (docs/own-data.md says what they are worth)."
+    )
 
     def source_splits(self) -> list[str]:
         """Splits that the source itself has."""
@@ -76,11 +106,15 @@ class CorpusBlock(Block):
         """The split of the source that a split of the store is cut from, or is."""
         return self.partition.of if self.partition and split in self.partition.parts else split
 
-    def split_names(self) -> list[str]:
-        """Splits of the corpus store: those of the source, the one that is cut replaced by its parts."""
+    def prepared_splits(self) -> list[str]:
+        """Splits that are read: those of the source, the one that is cut replaced by its parts."""
         if not self.partition:
             return self.source_splits()
         return [*(name for name in self.source_splits() if name != self.partition.of), *self.partition.parts]
+
+    def split_names(self) -> list[str]:
+        """Splits of the corpus store: those that are read, and those whose queries are made."""
+        return [*self.prepared_splits(), *(self.made_queries.parts if self.made_queries else ())]
 
     @model_validator(mode="after")
     def _known_splits(self) -> CorpusBlock:
@@ -90,13 +124,15 @@ class CorpusBlock(Block):
         if partition and (double := sorted(set(partition.parts) & {name for name in source if name != partition.of})):
             raise ValueError(f"partition.parts: '{double[0]}' is also the name of a split; choose another")
         for name, most in self.max_queries.items():
-            if name not in self.split_names():
-                raise ValueError(f"max_queries: there is no split '{name}'{nearest(name, self.split_names())} (there are {', '.join(self.split_names())})")
+            if name not in (there := self.prepared_splits()):
+                raise ValueError(f"max_queries: there is no split '{name}'{nearest(name, there)} (there are {', '.join(there)})")
             if most < 1:
                 raise ValueError(f"max_queries: '{name}' must keep at least 1 query, not {most}")
         for name in self.exclude_query if isinstance(self.exclude_query, dict) else ():
-            if name not in self.split_names():
-                raise ValueError(f"exclude_query: there is no split '{name}'{nearest(name, self.split_names())} (there are {', '.join(self.split_names())})")
+            if name not in (there := self.prepared_splits()):
+                raise ValueError(f"exclude_query: there is no split '{name}'{nearest(name, there)} (there are {', '.join(there)})")
+        if double := sorted(set(self.made_queries.parts if self.made_queries else ()) & set(self.prepared_splits())):
+            raise ValueError(f"made_queries.parts: '{double[0]}' is also a split of the source; give the made queries another name")
         for name in self.expected.queries:
             if name not in source:
                 raise ValueError(f"expected.queries: there is no split '{name}'{nearest(name, source)} (there are {', '.join(source)})")
@@ -167,7 +203,7 @@ class IrDatasets(CorpusBlock):
 
     def has_answers(self, split: str) -> bool:
         source = self.source_of(split)
-        return source in self.questions or self.splits[source].startswith(f"{WITH_ANSWERS}/")
+        return source in self.questions or self.splits.get(source, "").startswith(f"{WITH_ANSWERS}/")
 
     @model_validator(mode="after")
     def _each_split_once(self) -> IrDatasets:

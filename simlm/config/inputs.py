@@ -116,6 +116,11 @@ class _Asked:
         return {f"record {job.label}": self.paths.record(job.label) for job in jobs(self.experiment, self.shards)}
 
 
+def _read_corpus(ask: _Asked) -> Path:
+    """Folder of the store that is read from the source: the corpus, or what it is made of where queries are made."""
+    return ask.paths.prepared if ask.experiment.corpus.made_queries else ask.paths.corpus
+
+
 def _read_by_training(ask: _Asked) -> Inputs:
     """The corpus, and what the model's kind starts from; of a teacher a training reads the scores, not the weights."""
     name, paths = str(ask.name), ask.paths
@@ -224,7 +229,8 @@ class _Files(NamedTuple):
 
 FILES: dict[str, _Files] = {
     "download": _Files(None, lambda ask, _: [ask.paths.inputs]),
-    "prepare_corpus": _Files(lambda ask: {str(file): file for file in corpus_files(ask.experiment)}, lambda ask, _: [*ask.corpus.values()]),
+    "prepare_corpus": _Files(lambda ask: {str(file): file for file in corpus_files(ask.experiment)}, lambda ask, _: [_read_corpus(ask) / "manifest.json"]),
+    "make_queries": _Files(lambda ask: {"corpus": _read_corpus(ask) / "manifest.json"}, lambda ask, _: [*ask.corpus.values()]),
     "train_tokenizer": _Files(
         lambda ask: {**ask.corpus, **ask.outside("init", ask.experiment.tokenizer.init, "tokenizer")}, lambda ask, _: [ask.paths.tokenizer / "manifest.json"]
     ),

@@ -71,6 +71,7 @@ def _models_where(fits: Callable[[System], bool]) -> Callable[[Experiment], list
 STAGES: dict[str, Callable[[Experiment], list[str]] | None] = {
     "download": None,
     "prepare_corpus": None,
+    "make_queries": None,
     "train_tokenizer": None,
     "index_bm25": None,
     "search_bm25": None,
@@ -147,6 +148,8 @@ def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
     models, runs, on_train = needed_models(experiment), systems_with_runs(experiment), searched_for_training(experiment)
     found = [Job("download")] if remote_inputs(experiment) else []
     found.append(Job("prepare_corpus"))
+    if experiment.corpus.made_queries:
+        found.append(Job("make_queries"))
     if any(experiment.models[name].made_by == "train" and experiment.models[name].pretrained for name in models):
         found.append(Job("train_tokenizer"))
     searched = LEXICAL in runs or LEXICAL in on_train

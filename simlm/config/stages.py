@@ -87,6 +87,13 @@ def _encode(experiment: Experiment, name: str) -> dict[str, Any]:
     return {**experiment.encoding_of(name).model_dump(mode="json", include={"batch_size", "dtype"}), "precision": experiment.precision}
 
 
+def _make_queries(experiment: Experiment, _: str | None) -> dict[str, Any]:
+    made, lexical = experiment.corpus.made_queries, experiment.bm25
+    if made is None:
+        return {}
+    return {**made.model_dump(mode="json"), "analyzer": lexical.analyzers[0], **lexical.model_dump(mode="json", include={"k1", "b", "titles"})}
+
+
 def _train_tokenizer(experiment: Experiment, _: str | None) -> dict[str, Any]:
     block = experiment.tokenizer
     # A published tokenizer is taken as it is: what says how to train one is not read.
@@ -142,7 +149,8 @@ def _judge(experiment: Experiment, _: str | None) -> dict[str, Any]:
 
 _SETTINGS: dict[str, Any] = {
     "download": lambda e, _: remote_inputs(e),
-    "prepare_corpus": lambda e, _: e.corpus.model_dump(mode="json"),
+    "prepare_corpus": lambda e, _: e.corpus.model_dump(mode="json", exclude={"made_queries"}),
+    "make_queries": _make_queries,
     "train_tokenizer": _train_tokenizer,
     "index_bm25": _index_bm25,
     "search_bm25": lambda e, _: {},

@@ -93,18 +93,23 @@ def write_corpus(
         manifest = {
             "source": source,
             "passages": facts,
-            "splits": {name: _write_split(temporary, split, writer.own[name], exclude_query) for name, split in judged.items()},
+            "splits": {name: write_split(temporary, split, writer.own[name], exclude_query) for name, split in judged.items()},
             "queries_in_several_splits": _shared_queries(judged),
             "expected": {"passages": expected.passages, "queries": expected.queries},
             "dropped": {"passages_over_max": writer.left_out, **dropped_before_cut, **dropped()},
         }
-        parts: list[Any] = [facts["sha256"], {name: split["sha256"] for name, split in manifest["splits"].items()}]
-        excluding = sorted(name for name, split in manifest["splits"].items() if split["own_passages"]["left_out"])
-        # Runs made without the queries' own passages are of another corpus than runs with them.
-        manifest["sha256"] = sha256_text(json.dumps([*parts, excluding] if excluding else parts, sort_keys=True))
-        manifest["files"] = describe(temporary)
-        write_json(temporary / MANIFEST, manifest)
+        write_manifest(temporary, manifest)
     return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Give a store that is otherwise whole its manifest, with the digest of its content."""
+    parts: list[Any] = [manifest["passages"]["sha256"], {name: split["sha256"] for name, split in manifest["splits"].items()}]
+    excluding = sorted(name for name, split in manifest["splits"].items() if split["own_passages"]["left_out"])
+    # Runs made without the queries' own passages are of another corpus than runs with them.
+    manifest["sha256"] = sha256_text(json.dumps([*parts, excluding] if excluding else parts, sort_keys=True))
+    manifest["files"] = describe(folder)
+    write_json(folder / MANIFEST, manifest)
 
 
 def _read_splits(splits: dict[str, tuple[Iterable | None, ...]], max_queries: dict[str, int], cut: tuple[str, dict[str, float]] | None, expected: Expected):
@@ -144,7 +149,8 @@ def _note_absent(judged: dict[str, JudgedSplit], places: dict[str, Callable[[str
             )
 
 
-def _write_split(folder: Path, split: JudgedSplit, own: OwnPassages, exclude: str | bool | dict[str, bool]) -> dict[str, Any]:
+def write_split(folder: Path, split: JudgedSplit, own: OwnPassages, exclude: str | bool | dict[str, bool]) -> dict[str, Any]:
+    """Write queries, judgements and answers of a split into a store; returns what the manifest says of it."""
     wanted = exclude.get(split.name, "auto") if isinstance(exclude, dict) else exclude
     queries = "".join(f"{query}\t{text}\n" for query, text in split.queries.items())
     qrels = "".join(_qrels_lines(split))

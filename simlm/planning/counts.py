@@ -166,7 +166,7 @@ def _judged_queries(folder: Path, stem: str) -> int:
 
 
 def _limited(block: CorpusBlock, counts: Counts) -> Counts:
-    """What partition, ``max_queries`` and ``max_passages`` leave."""
+    """What partition, ``max_queries`` and ``max_passages`` leave, and the queries that are made of the passages."""
     queries = dict(counts.queries)
     if block.partition:
         whole = queries.pop(block.partition.of)
@@ -178,4 +178,7 @@ def _limited(block: CorpusBlock, counts: Counts) -> Counts:
         # A query stays only if a relevant passage does; those of limited splits were asked for.
         room = max(1, passages - sum(queries[name] for name in block.max_queries))
         queries = {name: number if name in block.max_queries else min(number, room) for name, number in queries.items()}
+    if made := block.made_queries:
+        number = min(passages, made.passages or passages)
+        queries |= {name: max(1, round(number * share)) for name, share in made.parts.items()}
     return replace(counts, passages=passages, queries=queries)

@@ -148,6 +148,13 @@ class Planner:
         disk = self._words * 6.2 + 24 * self.counts.passages + 90 * queries
         return self.costs.start_light + parsing + self._words * self.costs.corpus_word, 0, disk, PROCESS + 40 * self.counts.passages + 1_200 * queries
 
+    def _make_queries(self, _: str) -> tuple[float, float, float, float]:
+        made = self.experiment.corpus.made_queries
+        queries = min(self.counts.passages, made.passages or self.counts.passages) if made else 0
+        index = self._words * self.costs.bm25_index_word + self._bm25_queries(queries) if made and made.found_within else 0
+        memory = PROCESS + 20 * self._words * POSTINGS_PER_WORD + self._terms + 1_200 * queries
+        return self.costs.start_light + queries * self.counts.words * self.costs.corpus_word + index, 0, 250 * queries, memory
+
     def _train_tokenizer(self, _: str) -> tuple[float, float, float, float]:
         given = self.experiment.tokenizer.init is not None
         words = 0 if given else self._words * self.costs.vocabulary_word

@@ -20,9 +20,10 @@ def prepare_corpus(context: Context) -> None:
     from simlm.corpus.prepare import prepare_corpus as read_and_write
 
     block, paths = context.experiment.corpus, context.paths
+    folder = paths.prepared if block.made_queries else paths.corpus
     with context.record("prepare_corpus") as record:
-        manifest = read_and_write(block, paths.corpus)
-        record.outputs["manifest"] = paths.corpus / "manifest.json"
+        manifest = read_and_write(block, folder)
+        record.outputs["manifest"] = folder / "manifest.json"
         record.metrics = {"passages": manifest["passages"]["count"], **{f"queries/{name}": split["queries"] for name, split in manifest["splits"].items()}}
         record.notes = {"corpus_sha256": manifest["sha256"], "source": manifest["source"], "dropped": _all_dropped(manifest)}
         if own := [own_sentence(name, split) for name, split in manifest["splits"].items() if split["own_passages"]["left_out"]]:
@@ -32,7 +33,7 @@ def prepare_corpus(context: Context) -> None:
         if manifest["queries_in_several_splits"]:
             record.caution(f"{manifest['queries_in_several_splits']:,} query ids stand in more than one split; a test query that was trained on proves nothing")
     print(summary(manifest))
-    print(f"corpus: {paths.corpus}")
+    print(f"corpus: {folder}")
 
 
 MANY = 0.01

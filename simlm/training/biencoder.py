@@ -24,6 +24,7 @@ from simlm.scoring.dot import dot
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.training.distributed import gather, scale_gradient
 from simlm.training.groups import Groups
+from simlm.training.hidden import HiddenQueries
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import contrastive_loss, distillation_loss
 from simlm.training.queries import TrainingQueries
@@ -102,6 +103,8 @@ class GroupCollator:
         Tokens of the corpus, by row.
     teacher
         Scores to distil, or None.
+    hidden
+        Positives that are read without their query, or None.
     """
 
     def __init__(
@@ -113,16 +116,20 @@ class GroupCollator:
         settings: BiEncoder,
         seed: int,
         teacher: TeacherScores | None = None,
+        hidden: HiddenQueries | None = None,
     ) -> None:
         self.groups, self.queries, self.passages, self.tokenizer = groups, queries, passages, tokenizer
-        self.settings, self.seed, self.teacher = settings, seed, teacher
+        self.settings, self.seed, self.teacher, self.hidden = settings, seed, teacher, hidden
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
         n, rotation = hard_negatives(self.settings), self.settings.rotation
         rows = np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
+        passages = self.passages.take(rows.reshape(-1))
+        if self.hidden is not None:
+            passages = self.hidden.put(passages, items, rows[:, 0])
         batch = {
             "queries": pad(self.queries.take([query for _, query in items]), self.tokenizer, MULTIPLE),
-            "passages": pad(self.passages.take(rows.reshape(-1)), self.tokenizer, MULTIPLE),
+            "passages": pad(passages, self.tokenizer, MULTIPLE),
             "rows": torch.from_numpy(rows.reshape(-1)),
         }
         if self.teacher is not None:
@@ -148,7 +155,7 @@ def train(context: Context, name: str) -> None:
         job.record.notes["queries"] = trained.counts
         queries = start.reader.queries(trained.texts)
         teacher = TeacherScores.read(paths.teacher_scores(name), name, trained.groups, paths.training(name).parent) if settings.teacher else None
-        collate, model = _collator(job, trained.groups, queries, passages, tokenizer, teacher, start)
+        collate, model = _collator(job, trained, queries, passages, tokenizer, teacher, start)
         options = {"distillation": (settings.distillation, settings.teacher_temperature)}
         module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms, **options)
         # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
@@ -160,19 +167,31 @@ def train(context: Context, name: str) -> None:
         job.export(start.encoder, tokenizer, lengths=start.lengths, reading=start.reading, between=model.head.between, write=write)
 
 
+def _hidden(job: TrainingJob, trained: TrainingQueries, start: Retriever) -> HiddenQueries:
+    hidden = HiddenQueries(job.settings.hide_query, job.seed, trained.texts, trained.groups.keys, job.store, start.reader.passages)
+    looked = trained.seen[:1000].tolist()
+    share = hidden.standing(looked, np.array([trained.groups.positives_of(query)[0] for query in looked]))
+    said = f"{share:.0%} of the training queries stand word for word in their passage, and are taken out of it at {job.settings.hide_query:.0%} of the visits"
+    job.record.notes["hidden queries"] = said
+    say(f"{said} (hide_query)")
+    return hidden
+
+
 def hard_negatives(settings: BiEncoder) -> int:
     """Hard negatives per query and step; none where no system is mined."""
     return settings.hard_negatives if settings.negatives else 0
 
 
 def _collator(
-    job: TrainingJob, groups: Groups, queries: Tokens, passages: PassageTokens, tokenizer: Any, teacher: TeacherScores | None, start: Retriever
+    job: TrainingJob, trained: TrainingQueries, queries: Tokens, passages: PassageTokens, tokenizer: Any, teacher: TeacherScores | None, start: Retriever
 ) -> tuple[GroupCollator, BiEncoderModel]:
     settings = job.settings
     share = settings.batch_size // processes.count()
     bounded = settings.micro_batch_size is not None and settings.micro_batch_size < share
     most_texts = settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
-    return GroupCollator(groups, queries, passages, tokenizer, settings, job.seed, teacher), BiEncoderModel(start.encoder, most_texts, start.head)
+    hidden = _hidden(job, trained, start) if settings.hide_query else None
+    collate = GroupCollator(trained.groups, queries, passages, tokenizer, settings, job.seed, teacher, hidden)
+    return collate, BiEncoderModel(start.encoder, most_texts, start.head)
 
 
 def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:
@@ -190,7 +209,12 @@ def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator,
                 embed_tokens(model, tokens, collate.tokenizer, device=device, batch_size=256, multiple=MULTIPLE)
                 for tokens in (collate.queries.take(held_out), collate.passages.take(pool))
             )
+            own = collate.hidden and embed_tokens(
+                model, collate.hidden.views(held_out, rows[:, 0]), collate.tokenizer, device=device, batch_size=256, multiple=MULTIPLE
+            )
         scores = query @ passage.T
+        if own is not None:
+            scores[np.arange(len(scores)), positives] = (query * own).sum(1)
         scores[np.stack(others) & (np.arange(len(pool)) != positives[:, None])] = -np.inf
         ranks = (scores >= scores[np.arange(len(scores)), positives][:, None]).sum(1)
         return {"held_out/RR": float(np.mean(1 / ranks))}

@@ -65,6 +65,30 @@ rule prepare_corpus:
         simlm("prepare_corpus")
 
 
+# Without made queries the store is whole as it was read.
+if EXPERIMENT.corpus.made_queries:
+
+    rule make_queries:
+        input:
+            reads("make_queries"),
+        output:
+            writes("make_queries"),
+        log:
+            log_of("make_queries"),
+        benchmark:
+            benchmark_of("make_queries")
+        priority: URGENT
+        threads: threads("make_queries")
+        resources:
+            **needs("make_queries"),
+        params:
+            **reasons("make_queries"),
+        message:
+            "Making queries of the passages"
+        shell:
+            simlm("make_queries")
+
+
 rule train_tokenizer:
     input:
         reads("train_tokenizer"),

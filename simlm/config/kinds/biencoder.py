@@ -44,6 +44,13 @@ class BiEncoder(ListTrained, Training, DistillingSettings, SelectingSettings, Re
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout of hidden states and attention while this model is trained; null: what the initial model's configuration says."
     )
+    hide_query: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the visits at which a query that stands word for word in its positive is taken out of it: a title or a sentence of the passage "
+        "that `corpus.made_queries` has made a query of (inverse cloze task: 0.9). Only the training reads the passage so.",
+    )
     query_length: int = Field(32, ge=4, description="Longest query in tokens.")
     passage_length: int = Field(144, ge=8, description="Longest (title, passage) in tokens.")
 

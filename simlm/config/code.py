@@ -49,7 +49,8 @@ def code_of(experiment: Experiment, stage: str, name: str | None = None) -> str:
     if stage == "rerank" and name is not None:
         names.append(experiment.system(experiment.system(name).sorter(name)).scorer)
     if stage == "score_teacher" and name is not None:
-        names.append(experiment.system(str(experiment.models[name].reads_models()["teacher"])).scorer)
+        teachers = [experiment.system(teacher) for field, teacher in experiment.models[name].reads_models().items() if field.startswith("teacher")]
+        names += [teacher.scorer for teacher in teachers if teacher.scores]
     return _fingerprint_once(f"simlm.stages.{stage}", *WHOLE.get(stage, ()), *(found.partition(":")[0] for found in names if found))
 
 

@@ -44,6 +44,8 @@ def cautions(experiment: Experiment) -> Iterator[str]:
         At the first value that cannot work, with its place.
     """
     for name in experiment.models:
+        for field, sentence in experiment.models[name].mistakes():
+            raise GraphError(("models", name, field), sentence)
         yield from _start(experiment, name)
         yield from _unjudged(experiment, name)
         _check_decoder(experiment, name)

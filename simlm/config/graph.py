@@ -81,7 +81,8 @@ def training_needs(experiment: Experiment, name: str) -> list[str]:
     model = experiment.models[name]
     mined = [one for source in model.mined_from().values() for one in made_runs_behind(experiment, source)]
     needs = [model.initial(), *model.reads_models().values(), *mined]
-    return [node_of(need) for need in needs if need in experiment.systems and node_of(need) in experiment.models]
+    nodes = [node_of(need) for need in needs if need in experiment.systems]
+    return [node for node in nodes if node in experiment.models and experiment.models[node].trainer]
 
 
 def training_order(experiment: Experiment) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from simlm.config.code import code_of
 from simlm.config.experiment import Experiment
 from simlm.config.graph import folders_of, scored_by, trainings_behind
-from simlm.config.jobs import Job, is_reproduction, jobs, runs_made, shards_of, teacher_of
+from simlm.config.jobs import Job, is_reproduction, jobs, runs_made, shards_of, teachers_of
 from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.local_files import corpus_files, model_files
@@ -95,8 +95,10 @@ class _Asked:
         return [(system, split) for system in self.experiment.evaluate.systems for split in self.splits]
 
     def model(self, field: str = "model", name: str | None = None) -> Inputs:
-        """The manifest of a model of the graph (by default the job's own), or the files of one outside."""
+        """The manifest of a model of the graph (by default the job's own) or the files in its place, or the files of one outside."""
         name = name or str(self.name)
+        if name in self.experiment.systems and (files := self.experiment.system(name).reads_files()):
+            return {f"{field}/{what}": file for what, file in files.items()}
         return {field: self.paths.model(name) / "simlm.json"} if name in self.experiment.systems else self.outside(field, name)
 
     def outside(self, field: str, name: str | None, what: What = "model") -> Inputs:
@@ -127,21 +129,22 @@ def _read_by_training(ask: _Asked) -> Inputs:
     model, found = ask.experiment.models[name], ask.corpus
     if model.pretrained:
         found["tokenizer"] = paths.tokenizer / "manifest.json"
+    teachers = teachers_of(model)
     starts = {"init": model.initial(), **model.reads_models()}
     for field, other in starts.items():
-        if other and field != "teacher":
+        if other and field not in teachers:
             found |= ask.model(field, other)
     found |= {field: paths.negatives(source) for field, source in model.mined_from().items()}
-    if teacher_of(model):
+    if teachers:
         found["teacher_scores"] = paths.teacher_scores(name)
     return found | ask.hints(name)
 
 
 def _read_by_teacher(ask: _Asked) -> Inputs:
-    student = ask.experiment.models[str(ask.name)]
-    teacher = str(teacher_of(student))
-    negatives = {field: ask.paths.negatives(source) for field, source in student.mined_from().items()}
-    return {**ask.corpus, **ask.model("teacher", teacher), **negatives, **ask.hints(teacher)}
+    student, found = ask.experiment.models[str(ask.name)], ask.corpus
+    for field, teacher in teachers_of(student).items():
+        found |= {**ask.model(field, teacher), **ask.hints(teacher)}
+    return found | {field: ask.paths.negatives(source) for field, source in student.mined_from().items()}
 
 
 def _read_by_mining(ask: _Asked) -> Inputs:

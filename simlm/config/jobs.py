@@ -55,9 +55,16 @@ class Job(NamedTuple):
         return " ".join(words)
 
 
-def teacher_of(system: System) -> str | None:
-    """The model whose scores are distilled into this one."""
-    return system.reads_models().get("teacher")
+def teachers_of(system: System) -> dict[str, str]:
+    """Field → system whose scores are distilled into this one."""
+    return {field: name for field, name in system.reads_models().items() if field.partition("[")[0] == "teacher"}
+
+
+def teacher_scores_all(experiment: Experiment, student: str) -> bool:
+    """Whether a student's teachers score all listed passages, because the scores decide what is visited, or only those that its training visits."""
+    model = experiment.models[student]
+    drops = getattr(model, "teacher_drop_above", None) is not None
+    return model.teacher_scores_all or drops or any(experiment.system(name).teaches for name in teachers_of(model).values())
 
 
 def _where(fits: Callable[[System], bool]) -> Callable[[Experiment], list[str]]:
@@ -76,7 +83,7 @@ STAGES: dict[str, Callable[[Experiment], list[str]] | None] = {
     "index_bm25": None,
     "search_bm25": None,
     "mine_negatives": _where(lambda system: system.mined),
-    "score_teacher": _models_where(lambda model: teacher_of(model) is not None),
+    "score_teacher": _models_where(lambda model: bool(teachers_of(model))),
     "train": _models_where(lambda model: model.made_by == "train"),
     "import_model": _models_where(lambda model: model.made_by == "import_model"),
     "encode": encoders,
@@ -164,6 +171,6 @@ def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
             found += [Job("build_index", name), Job("search_index", name)]
     found += [Job("fuse", name, "train") for name in reversed(on_train) if experiment.system(name).runs_by == "fuse"]
     found += [Job("mine_negatives", name) for name in mined_systems(experiment)]
-    found += [Job("score_teacher", name) for name in models if teacher_of(experiment.models[name])]
+    found += [Job("score_teacher", name) for name in models if teachers_of(experiment.models[name])]
     found += [Job(str(stage), name) for name in runs if (stage := experiment.system(name).runs_by) not in ("search_index", "search_bm25")]
     return [*found, Job("evaluate"), Job("compare_systems"), *([Job("judge_reproduction")] if is_reproduction(experiment) else [])]

@@ -13,6 +13,8 @@ def outline(experiment: Experiment) -> str:
     """One line per model and part, in the order of training: what it is and what it reads."""
     models, systems = experiment.models, experiment.systems
     order = list(dict.fromkeys([*needed_models(experiment), *(node_of(name) for name in systems_with_runs(experiment) if node_of(name) in models)]))
+    handed = {node_of(edge.source) for edge in edges(experiment) if node_of(edge.target) in order and edge.source in systems}
+    order += [name for name in models if name in handed and name not in order]
     unused = [name for name in models if name not in order]
     shown = [name for node in [*order, *unused] for name in systems if node_of(name) == node]
     width, kinds = max(map(len, shown)), max(12, *(len(systems[name].kind) for name in shown))
@@ -20,8 +22,9 @@ def outline(experiment: Experiment) -> str:
     for name in shown:
         into = [edge for edge in edges(experiment) if edge.target == name]
         reads = ", ".join(f"part of {edge.source}" if edge.what == "part" else f"{edge.what} {edge.source}" for edge in into)
+        files = ", ".join(map(str, systems[name].reads_files().values()))
         note = "  (not needed by evaluate.systems; built only when asked for)" if name in unused else ""
-        lines.append(f"  {name:<{width}}  {systems[name].kind:<{kinds}}  {reads or 'from scratch'}{note}")
+        lines.append(f"  {name:<{width}}  {systems[name].kind:<{kinds}}  {reads or files or 'from scratch'}{note}")
     return "\n".join(lines)
 
 

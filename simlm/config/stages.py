@@ -7,7 +7,7 @@ from typing import Any
 
 from simlm.config.experiment import Experiment
 from simlm.config.graph import compared_pairs, trainings_behind
-from simlm.config.jobs import Job, runs_made, teacher_of
+from simlm.config.jobs import Job, runs_made, teacher_scores_all, teachers_of
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.published import published_file
 from simlm.config.remote import remote_inputs
@@ -66,10 +66,11 @@ def _import_model(experiment: Experiment, name: str) -> dict[str, Any]:
 
 def _score_teacher(experiment: Experiment, name: str) -> dict[str, Any]:
     student = experiment.models[name]
-    if student.teacher_scores_all:
-        return {**student.mined_from(), "teacher": teacher_of(student), "precision": experiment.precision}
+    teachers = {**teachers_of(student), **({"weights": student.teacher_weights} if getattr(student, "teacher_weights", None) else {})}
+    if teacher_scores_all(experiment, name):
+        return {**student.mined_from(), **teachers, "precision": experiment.precision}
     visits = {key: getattr(student, key) for key in SCHEDULE if hasattr(student, key)}
-    return {**visits, "teacher": teacher_of(student), "seed": model_seed(experiment, name), "precision": experiment.precision}
+    return {**visits, **teachers, "seed": model_seed(experiment, name), "precision": experiment.precision}
 
 
 def _index_bm25(experiment: Experiment, _: str | None) -> dict[str, Any]:

@@ -139,13 +139,13 @@ class CorpusStore:
             If the corpus has no passage of that id.
         """
         names = list(dict.fromkeys(ids))
-        row_of = self._known_rows(names)
+        row_of = self.known_rows(names)
         missing = next((name for name in names if name not in row_of), None)
         if missing is not None:
             raise UserError(f"{self.folder} has no passage with the id '{missing}'; was the file that names it made from another corpus?")
         return [row_of[one] for one in ids]
 
-    def _known_rows(self, ids: Sequence[str]) -> dict[str, int]:
+    def known_rows(self, ids: Sequence[str]) -> dict[str, int]:
         """Id → row of those ids that the corpus has."""
         wanted = pa.array(ids, pa.string())
         if not len(wanted):
@@ -229,7 +229,7 @@ class CorpusStore:
         self._split_file("queries", split, ".tsv")
         if not self.manifest["splits"][split].get("own_passages", {}).get("left_out"):
             return {}
-        return self._known_rows(list(self.queries(split)))
+        return self.known_rows(list(self.queries(split)))
 
     def positives(self, split: str, relevance: int = 1) -> dict[str, list[int]]:
         """Query id → sorted rows of the passages whose grade is at least ``relevance``; queries without any in the corpus are left out.
@@ -240,7 +240,7 @@ class CorpusStore:
         names = list(dict.fromkeys(passage for passages in relevant.values() for passage in passages))
         # Older manifests do not count them: those corpora have all judged passages.
         absent = self.manifest["splits"][split].get("judgements_of_absent_passages", 0)
-        row_of = self._known_rows(names) if absent else dict(zip(names, self.rows(names)))
+        row_of = self.known_rows(names) if absent else dict(zip(names, self.rows(names)))
         own = self.own_rows(split)
         rows = {query: sorted({row_of[passage] for passage in passages if passage in row_of} - {own.get(query)}) for query, passages in relevant.items()}
         return {query: own for query, own in rows.items() if own}

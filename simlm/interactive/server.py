@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from simlm.config.graph import headline_system
-from simlm.config.jobs import teacher_of
+from simlm.config.jobs import teachers_of
 from simlm.errors import UserError
 from simlm.hardware import keep_freed_memory
 from simlm.interactive.page import Column, MapPage, Page, TrainingPage, render, render_map, render_training
@@ -305,7 +305,7 @@ class Handler(BaseHTTPRequestHandler):
             students=there,
             student=student,
             source=str(model.reads_negatives()) if model else "",
-            teacher=teacher_of(model) if model else None,
+            teacher=" and ".join(teachers_of(model).values()) if model else None,
             words=words,
             queries=queries,
             looked_at=LOOKED_AT,

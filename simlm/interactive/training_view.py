@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simlm.config.jobs import teacher_of
+from simlm.config.jobs import teachers_of
 from simlm.errors import UserError, nearest, one_line
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class TrainingQuery:
 def students(experiment: Experiment) -> list[str]:
     """Models trained on mined negatives, those with a teacher first, the last of the chain before the others."""
     names = [name for name, model in experiment.models.items() if model.reads_negatives()]
-    return sorted(names, key=lambda name: (teacher_of(experiment.models[name]) is None, -names.index(name)))
+    return sorted(names, key=lambda name: (not teachers_of(experiment.models[name]), -names.index(name)))
 
 
 class TrainingView:

@@ -9,7 +9,7 @@ from functools import cached_property
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
 from simlm.config.graph import LEXICAL, folders_of, needed_runs
-from simlm.config.jobs import Job, jobs, runs_made
+from simlm.config.jobs import Job, jobs, runs_made, teachers_of
 from simlm.config.metrics import by_answers
 from simlm.config.resources import Asked
 from simlm.hardware import cpu_has_bf16
@@ -326,11 +326,14 @@ class Planner:
 
     def _score_teacher(self, student: str) -> tuple[float, float, float, float]:
         block = self.experiment.models[student]
-        teacher, pairs = block.teacher, self.work.teacher_pairs(student)
-        shape = self.work.shape(teacher)
-        cpu, accelerator = self._compute(pairs * self.work.scoring(teacher), shape.hidden, False, min(1, block.gpus))
-        cpu += self.costs.start_torch + min(self.counts.passages, pairs) * self.counts.words * self.costs.tokenize_word
-        return cpu, accelerator, 8 * pairs, TORCH + 4 * shape.parameters() + 200 * MIB + 24 * self.counts.passages + 700 * self.counts.queries.get("train", 0)
+        pairs, cpu, accelerator, weights = self.work.teacher_pairs(student), self.costs.start_torch, 0.0, 0.0
+        # What hands on scores from a file computes nothing.
+        for teacher in [name for name in teachers_of(block).values() if self.experiment.system(name).scores]:
+            shape = self.work.shape(teacher)
+            own, other = self._compute(pairs * self.work.scoring(teacher), shape.hidden, False, min(1, block.gpus))
+            cpu, accelerator, weights = cpu + own, accelerator + other, max(weights, 4 * shape.parameters())
+            cpu += min(self.counts.passages, pairs) * self.counts.words * self.costs.tokenize_word
+        return cpu, accelerator, 8 * pairs, TORCH + weights + 200 * MIB + 24 * self.counts.passages + 700 * self.counts.queries.get("train", 0)
 
     def _rerank(self, name: str) -> tuple[float, float, float, float]:
         block = self.experiment.system(name)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from simlm.config import Experiment
+from simlm.config.jobs import teacher_scores_all
 from simlm.planning.counts import Counts
 from simlm.planning.lengths import QUERY_WORDS, longest, mean_cut, tokens_of
 from simlm.planning.shapes import Known, Shape, shape_of
@@ -187,7 +188,7 @@ class Workload:
         block, queries = self.experiment.models[student], self.train_queries(student)
         epochs = self.steps(student) * block.batch_size / queries
         listed = max(self.experiment.negatives.sample, self.experiment.negatives.pad_to)
-        if block.teacher_scores_all:
+        if teacher_scores_all(self.experiment, student):
             return queries * (1.0 + listed)
         # One positive per query; in an epoch that does not end only some queries are visited.
         return queries * min(1.0, epochs) * (1 + min(listed, block.hard_negatives * max(1.0, epochs)))

@@ -20,6 +20,7 @@ from simlm.report import charts, tables
 from simlm.report.costs import Cost
 from simlm.report.curves import curve_charts, facts
 from simlm.report.examples import examples
+from simlm.report.false_negatives import false_negatives
 from simlm.report.formats import COLUMNS, Results, gather, write_results
 from simlm.report.graph import graph_svg
 from simlm.report.slices import SliceRow
@@ -106,6 +107,7 @@ def render(context: Context, rows: list[MetricRow], comparisons: list[Comparison
         "reproduction": verdicts,
         "reproduced": gate.summary(verdicts),
         "steps": steps(experiment, comparisons),
+        "false_negatives": false_negatives(experiment, stages),
         "cost_columns": COLUMNS,
         "trainings": facts(stages),
         "examples": examples(context, headline_system(experiment)),

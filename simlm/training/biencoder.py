@@ -28,6 +28,7 @@ from simlm.training.hidden import HiddenQueries
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import contrastive_loss, distillation_loss
 from simlm.training.queries import TrainingQueries
+from simlm.training.taught import with_teacher
 from simlm.training.teacher_scores import TeacherScores
 from simlm.training.trainer import fit
 
@@ -152,9 +153,9 @@ def train(context: Context, name: str) -> None:
         say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
         job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
         trained = TrainingQueries.of(context, settings, job.seed, job.store)
+        trained, teacher = with_teacher(job, trained)
         job.record.notes["queries"] = trained.counts
         queries = start.reader.queries(trained.texts)
-        teacher = TeacherScores.read(paths.teacher_scores(name), name, trained.groups, paths.training(name).parent) if settings.teacher else None
         collate, model = _collator(job, trained, queries, passages, tokenizer, teacher, start)
         options = {"distillation": (settings.distillation, settings.teacher_temperature)}
         module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms, **options)

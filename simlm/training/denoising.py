@@ -48,10 +48,10 @@ def certainty(listed: np.ndarray, labelled: np.ndarray, scale: str) -> np.ndarra
     """
     from scipy.special import expit
 
-    return expit(np.asarray(listed, np.float64) - (np.max(labelled) if scale == "margin" else 0.0))
+    return expit(np.asarray(listed, np.float64) - (np.fmax.reduce(labelled) if scale == "margin" else 0.0))
 
 
-def denoised(groups: Groups, teacher: TeacherScores, settings: Denoising, n: int, folder: Path) -> tuple[Groups, DenoisingCounts]:
+def denoised(groups: Groups, teacher: TeacherScores, settings: Denoising, n: int, folder: Path, whole: bool = True) -> tuple[Groups, DenoisingCounts]:
     """The lists of ``groups`` as a teacher's scores leave them; the same queries under the same numbers.
 
     A listed passage above ``settings.positive`` becomes a positive, one below ``settings.negative`` stays a negative, what
@@ -63,17 +63,20 @@ def denoised(groups: Groups, teacher: TeacherScores, settings: Denoising, n: int
         Negatives of a list; a query that keeps fewer has no denoised list, that is no negatives in the result.
     folder
         Where the lists are kept while the process runs.
+    whole
+        Whether every listed passage must have a score; otherwise one without is left out, as those of which the teacher is not sure.
 
     Raises
     ------
     UserError
-        If a listed passage was not scored.
+        If a passage was not scored that must be.
     """
+    scores = teacher.of if whole else teacher.known
     counts, positives, negatives = DenoisingCounts(), Spill(np.int32, folder), Spill(np.int32, folder)
     lengths = np.zeros((2, len(groups)), np.int64)
     for query in range(len(groups)):
         labelled, listed = groups.positives_of(query), groups.negatives_of(query)
-        sure = certainty(teacher.of(query, listed), teacher.of(query, labelled), settings.scale)
+        sure = certainty(scores(query, listed), scores(query, labelled), settings.scale)
         kept, more = listed[sure < settings.negative], listed[sure > settings.positive]
         counts.listed += len(listed)
         counts.kept += len(kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,17 @@ class Groups:
         """
         count = min(wanted, len(self) // 10)
         return np.sort(np.argsort(uniform(seed, HOLDOUT, self.keys[:, None], 1)[:, 0], kind="stable")[:count])
+
+    def where(self, positives: np.ndarray, negatives: np.ndarray) -> Groups:
+        """The same queries under the same numbers with a part of their lists: masks of all positives and of all negatives."""
+        places = [np.concatenate([[0], np.cumsum(kept)]) for kept in (positives, negatives)]
+        return replace(
+            self,
+            positives=self.positives[positives],
+            positive_offsets=places[0][self.positive_offsets],
+            negatives=self.negatives[negatives],
+            negative_offsets=places[1][self.negative_offsets],
+        )
 
     def _lists(self, seed: int, query: int, rotation: str) -> _Lists:
         return _Lists(seed, int(self.keys[query]), self.positives_of(query), self.negatives_of(query), rotation)

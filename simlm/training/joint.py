@@ -37,11 +37,9 @@ from simlm.training.listwise import listwise_divergence
 from simlm.training.losses import ranking_loss
 from simlm.training.passage_cache import PassageCache
 from simlm.training.queries import TrainingQueries
+from simlm.training.selection import MEASURE
 from simlm.training.teacher_scores import TeacherScores
 from simlm.training.trainer import fit
-
-HOLDOUT_NEGATIVES = 15
-"""Listed negatives that a held-out query's positive is ranked against."""
 
 
 class JointTraining(nn.Module):
@@ -214,11 +212,12 @@ def _lists(job: TrainingJob, trained: TrainingQueries) -> tuple[Lists, TrainingQ
         return Lists(trained.groups), trained
     folder, denoise = paths.training(job.name).parent, settings.denoise or Denoising()
     scores = TeacherScores.read(paths.teacher_scores(job.name), job.name, trained.groups, folder)
-    clean, counts = denoised(trained.groups, scores, denoise, settings.hard_negatives, folder)
+    from_files = any(job.context.experiment.system(teacher).teaches for teacher in settings.teachers().values())
+    clean, counts = denoised(trained.groups, scores, denoise, settings.hard_negatives, folder, not from_files)
     job.record.notes["denoised"] = dataclasses.asdict(counts)
-    queries = len(trained.groups)
+    queries, teachers = len(trained.groups), " and ".join(settings.teachers().values())
     say(
-        f"{settings.teacher} is sure of {counts.kept:,} of {counts.listed:,} listed negatives and takes {counts.positives:,} for positives; "
+        f"{teachers} is sure of {counts.kept:,} of {counts.listed:,} listed negatives and takes {counts.positives:,} for positives; "
         f"{queries - counts.without_list:,} of {queries:,} queries have a denoised list"
     )
     lists = Lists(trained.groups, clean, settings.lists == "denoised")
@@ -237,8 +236,11 @@ def _lists(job: TrainingJob, trained: TrainingQueries) -> tuple[Lists, TrainingQ
 
 
 def _evaluation(job: TrainingJob, module: JointTraining, collate: ListCollator, held_out: np.ndarray) -> Any:
-    """Reciprocal rank of the held-out queries' positives among some of their listed negatives, by either model."""
-    n = min(job.settings.hard_negatives, HOLDOUT_NEGATIVES)
+    """Reciprocal rank of the held-out queries' positives among some of their listed negatives, by either model, and the mean of the two.
+
+    One state of the training is exported for both, as they were trained by each other.
+    """
+    n = job.settings.pooled(job.settings.hard_negatives)
     rows = np.stack([collate.lists.plain.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
 
     def evaluate() -> dict[str, float]:
@@ -250,8 +252,9 @@ def _evaluation(job: TrainingJob, module: JointTraining, collate: ListCollator, 
             )
         found = module.score.own(torch.from_numpy(query), torch.from_numpy(passage)).numpy()
         sorted_again = PairScorer(module.reranker, collate.joiner, job.precision).score_tokens(collate.join(held_out, rows)).reshape(rows.shape)
-        return {
+        values = {
             f"held_out/{what}_RR": float(np.mean(1 / (scores >= scores[:, :1]).sum(1))) for what, scores in (("retriever", found), ("reranker", sorted_again))
         }
+        return {**values, MEASURE: float(np.mean(list(values.values())))}
 
     return evaluate

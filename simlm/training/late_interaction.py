@@ -28,7 +28,7 @@ from simlm.training.distributed import gather, scale_gradient, world_size
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import distillation_loss, in_batch_loss, ranking_loss
 from simlm.training.queries import TrainingQueries
-from simlm.training.teacher_scores import TeacherScores
+from simlm.training.taught import with_teacher
 from simlm.training.trainer import fit
 
 
@@ -117,8 +117,8 @@ def train(context: Context, name: str) -> None:
         say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
         job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
         trained = TrainingQueries.of(context, settings, job.seed, store)
+        trained, teacher = with_teacher(job, trained)
         job.record.notes["queries"] = trained.counts
-        teacher = TeacherScores.read(paths.teacher_scores(name), name, trained.groups, paths.training(name).parent) if settings.teacher else None
         queries = reader.queries(trained.texts)
         collate = GroupCollator(trained.groups, queries, MarkedPassages(passages, reader), start.tokenizer, settings, job.seed, teacher)
         model = start.model(_most_texts(settings))

@@ -76,13 +76,13 @@ def listed_passages(groups: Groups, folder: Path) -> tuple[np.ndarray, np.ndarra
 
 
 def score_visited(
-    scorer: PairScorer, store: CorpusStore, query_ids: list[str], texts: list[str], rows: np.ndarray, offsets: np.ndarray, folder: Path, hints: Any = None
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield (query id, rows, raw logits) for every query that has rows; ``rows`` and ``offsets`` as :func:`visited_passages` gives them.
+    scorer: PairScorer, store: CorpusStore, texts: list[str], rows: np.ndarray, offsets: np.ndarray, folder: Path, hints: Any = None
+) -> Iterator[np.ndarray]:
+    """Yield the raw logits of each query's rows, in turn; ``rows`` and ``offsets`` as :func:`visited_passages` gives them.
 
     Parameters
     ----------
-    query_ids, texts
+    texts
         Of all queries, by number.
     hints
         A :class:`simlm.lexical.hints.LexicalHints` if the scorer reads them.
@@ -94,9 +94,7 @@ def score_visited(
         repeated = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
         scores = scorer.score_pairs(queries, repeated, passages.take(own), hints and hints(repeated, own))
         for query in range(first, last):
-            place = slice(offsets[query] - offsets[first], offsets[query + 1] - offsets[first])
-            if place.stop > place.start:
-                yield query_ids[query], own[place], scores[place]
+            yield scores[offsets[query] - offsets[first] : offsets[query + 1] - offsets[first]]
 
 
 def _chunks(offsets: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -75,16 +75,40 @@ class TeacherScores:
         UserError
             If one of them was not scored.
         """
+        scores = self.known(query, passages)
+        if np.isnan(scores).any():
+            missing = int(np.asarray(passages)[np.isnan(scores)][0])
+            name = self.groups.query_ids[query]
+            raise UserError(f"{self.source} has no score of passage {missing} for query '{name}'; run simlm score-teacher --model {self.student} again")
+        return scores
+
+    def known(self, query: int, passages: np.ndarray) -> np.ndarray:
+        """As :meth:`of`, with NaN for passages that were not scored."""
         start, end = self.starts[query], self.ends[query]
         own = self.rows[start:end]
         places = np.searchsorted(own, passages)
         found = places < len(own)
         found[found] = own[places[found]] == np.asarray(passages)[found]
-        if not found.all():
-            missing = int(np.asarray(passages)[~found][0])
-            name = self.groups.query_ids[query]
-            raise UserError(f"{self.source} has no score of passage {missing} for query '{name}'; run simlm score-teacher --model {self.student} again")
-        return self.scores[start:end][places]
+        scores = np.full(len(places), np.nan, np.float32)
+        scores[found] = self.scores[start:end][places[found]]
+        return scores
+
+
+def scored_lists(query_ids: list[str], rows: np.ndarray, offsets: np.ndarray, scores: Iterable[np.ndarray]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(query id, rows, scores) of every query that has rows with a score.
+
+    Parameters
+    ----------
+    scores
+        Of each query's rows, query by query; NaN where there is none.
+
+    >>> list(scored_lists(["a", "b"], np.array([4, 5, 6]), np.array([0, 2, 3]), [np.array([0.5, np.nan]), np.array([np.nan])]))
+    [('a', array([4]), array([0.5]))]
+    """
+    for query, values in enumerate(scores):
+        own, there = rows[offsets[query] : offsets[query + 1]], ~np.isnan(values)
+        if there.any():
+            yield query_ids[query], own[there], values[there]
 
 
 def write_teacher_scores(path: Path, scored: Iterable[tuple[str, np.ndarray, np.ndarray]], about: dict[str, Any]) -> int:

@@ -8,7 +8,7 @@ epoch holds about as many of both. Two epochs are one of theirs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,10 @@ class TwoLists(Groups):
 
     def visited(self, seed: int, epochs: Iterable[int], query: int, n: int, rotation: str) -> np.ndarray:
         return np.unique(np.concatenate([self.visit(seed, epoch, query, n, rotation) for epoch in epochs]))
+
+    def where(self, positives: np.ndarray, negatives: np.ndarray) -> TwoLists:
+        places = np.concatenate([[0], np.cumsum(negatives)])
+        return replace(super().where(positives, negatives), middles=places[self.middles])
 
 
 def in_turn(first: Groups, second: Groups, folder: Path) -> TwoLists:

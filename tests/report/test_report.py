@@ -12,6 +12,7 @@ from simlm.errors import UserError
 from simlm.evaluation import gate
 from simlm.evaluation.compare import read_comparisons, read_metrics, write_rows
 from simlm.records.stages import elsewhere, read_stages
+from simlm.report.false_negatives import FalseNegatives, false_negatives
 from simlm.report.page import write_report
 from simlm.report.steps import steps
 from simlm.report.tables import busy_seconds, duration, without_record
@@ -266,3 +267,20 @@ def test_trainings_that_ran_elsewhere_are_named(made, capsys):
     assert "train.control ran elsewhere" in page
     assert main(["summary", "--config", str(made.paths.config)]) == 0
     assert "train.control ran elsewhere than the newest stage: torch 2.12.0" in capsys.readouterr().out
+
+
+def test_the_page_says_how_many_negatives_are_probably_right(tmp_path):
+    made = MadeResults(tmp_path / "results", negatives={"drop_above": 0.95})
+    made.stage("mine_negatives.retriever2", metrics={"compared": 400, "close": 30, "dropped_close": 30})
+    made.stage("score_teacher.distilled", metrics={"negatives_compared": 200, "negatives_above": 20, "negatives_close": 25})
+    rows = false_negatives(made.experiment, read_stages(made.experiment, made.paths))
+    of_teacher = FalseNegatives("retriever2", "reranker", "distilled", 200, 0.1, 0.125, None)
+    assert rows == [FalseNegatives("retriever2", "retriever2", "", 400, None, 0.075, 30), of_teacher]
+    write_report(made.context)
+    page = made.paths.report.read_text()
+    section = page.partition('<section id="negatives">')[2].partition("</section>")[0]
+    assert all(text in section for text in ("7.5%", "10.0%", "12.5%", "reranker", "retriever2"))
+
+
+def test_a_page_of_no_counted_negatives_has_no_such_section(written):
+    assert 'id="negatives"' not in written.paths.report.read_text()

@@ -36,7 +36,7 @@ def make_context(root: Path, tokenizer: Any, models: dict[str, dict[str, Any]]) 
         listed = [MinedQuery(f"q{i}", np.array([i]), np.array(_close(i, pairs))) for i in range(QUERIES)]
         write_negatives(paths.negatives(source), listed, {"corpus_sha256": store.sha256}, MiningCounts(queries=QUERIES))
     for block in models.values():
-        if block["kind"] != "fusion":
+        if block["kind"] not in ("fusion", "given_scores"):
             block.setdefault("init", str(root / "base"))
     values = {
         "name": "tiny",

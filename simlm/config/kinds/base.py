@@ -6,7 +6,8 @@ Everything else asks these attributes and methods and never the name of a kind, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
@@ -24,6 +25,7 @@ ROLES = {
     "pretrained": "a pre-trained language model",
     "encodes": "a retriever that embeds texts",
     "scores": "a re-ranker",
+    "teaches": "a file of scores",
     "mined": "a system whose runs can be mined",
     "retrieves": "a system that retrieves",
 }
@@ -69,6 +71,8 @@ class System(Block):
     """Whether the model embeds queries and passages, so that it has an index and others can start from it."""
     scores: ClassVar[bool] = False
     """Whether the model reads a query and a passage together, so that it re-ranks and teaches."""
+    teaches: ClassVar[bool] = False
+    """Whether it hands on scores from elsewhere (:meth:`reads_files`), which can be distilled as those of a model that ``scores`` can."""
     mined: ClassVar[bool] = False
     """Whether it searches the training queries as well, so that hard negatives can be mined from it."""
 
@@ -131,6 +135,14 @@ class System(Block):
     def reads_splits(self) -> dict[str, str]:
         """Field (nested ones with dots) → split of the corpus that is read beside ``train``."""
         return {}
+
+    def reads_files(self) -> dict[str, Path]:
+        """Name → file outside the experiment that stands in the place of a model folder; a change of it reruns what reads the system."""
+        return {}
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Field and what is wrong with it, where files at hand show it before anything runs."""
+        yield from ()
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
         """Field name → roles (keys of :data:`ROLES`) of which the named system must have one."""

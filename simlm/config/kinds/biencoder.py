@@ -10,7 +10,7 @@ from simlm.config.kinds.base import Training
 from simlm.config.kinds.reading import ReadingSettings
 from simlm.config.kinds.roles import ListTrained, Retriever
 from simlm.config.kinds.selecting import SelectingSettings
-from simlm.config.kinds.teaching import DistillingSettings
+from simlm.config.kinds.teaching import TEACHERS, DistillingSettings
 
 
 class BiEncoder(ListTrained, Training, DistillingSettings, SelectingSettings, ReadingSettings, Retriever):
@@ -29,7 +29,6 @@ class BiEncoder(ListTrained, Training, DistillingSettings, SelectingSettings, Re
         description="A second system whose negatives are trained on: an epoch shows half of the queries those of `negatives` and half these, the next the "
         "other way round, so that two epochs are one of both training sets put together (coCondenser's second round).",
     )
-    teacher: str | None = Field(None, description="Cross-encoder whose scores are distilled; null: contrastive loss alone.")
     hard_negatives: int = Field(15, ge=0, description="Hard negatives per query and step.")
     temperature: float = Field(0.02, gt=0, description="Cosines are divided by this.")
     contrastive_weight: float = Field(1.0, ge=0, description="Weight of the contrastive loss; the paper takes 0.2 beside distillation.")
@@ -72,4 +71,4 @@ class BiEncoder(ListTrained, Training, DistillingSettings, SelectingSettings, Re
         return super().mined_from() | ({"further_negatives": self.further_negatives} if self.further_negatives else {})
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "further_negatives": ("mined",), "teacher": ("scores",)}
+        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "further_negatives": ("mined",), **dict.fromkeys(self.teachers(), TEACHERS)}

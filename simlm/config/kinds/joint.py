@@ -12,6 +12,8 @@ from simlm.config.embedding import Encoding, Index
 from simlm.config.kinds.base import Card, System, Training, Untitled
 from simlm.config.kinds.reading import ReadingSettings
 from simlm.config.kinds.roles import Reranker, Retriever
+from simlm.config.kinds.selecting import SelectingSettings
+from simlm.config.kinds.teaching import TEACHERS, TeacherSettings
 
 METHOD = "RocketQAv2, arXiv 2110.07367"
 
@@ -109,7 +111,7 @@ class JointReranker(Reranker):
         return super().card(said)._replace(method=METHOD)
 
 
-class Joint(Training, ReadingSettings):
+class Joint(Training, TeacherSettings, SelectingSettings, ReadingSettings):
     """Dynamic listwise distillation: retriever and re-ranker score the same lists, each with a loss of its own (RocketQAv2, sections 3.2 and 3.3)."""
 
     kind: Literal["joint"]
@@ -123,7 +125,11 @@ class Joint(Training, ReadingSettings):
     reranker_init: str = Field(description="What the re-ranker starts from: a re-ranker of the graph or an encoder, a Hugging Face id or a local folder.")
     negatives: str = Field(description="System whose top passages make the lists: `bm25` or a retriever.")
     hard_negatives: int = Field(7, ge=1, description="Passages of a list beside its positive (127 in the paper, 7 in its ablation).")
-    teacher: str | None = Field(None, description="Re-ranker whose scores denoise the lists; needed for denoised ones.")
+    teacher: str | list[str] | None = Field(
+        None,
+        description="Re-ranker, late-interaction model or file of scores (`given_scores`) whose scores denoise the lists, or several, whose scores are "
+        "averaged; needed for denoised ones.",
+    )
     denoise: Denoising | None = Field(None, description="How; null: its defaults where there is a teacher.")
     lists: Literal["undenoised", "denoised", "both"] = Field(
         "undenoised",
@@ -166,7 +172,10 @@ class Joint(Training, ReadingSettings):
     )
     index: Index | None = Field(None, description="The index of the retriever's vectors; what is left out, and null, is as in the experiment's `index`.")
     holdout: int = Field(
-        200, ge=0, description="Training queries kept out (at most a tenth), whose lists are looked at beside the curve; nothing is selected by it."
+        200,
+        ge=0,
+        description="Training queries kept out (at most a tenth): the mean reciprocal ranks of both models in their lists are shown beside the curve, and "
+        "`keep: best` goes by the mean of the two.",
     )
 
     @model_validator(mode="after")
@@ -175,6 +184,8 @@ class Joint(Training, ReadingSettings):
             raise ValueError(f"lists: {self.lists} needs a 'teacher', the re-ranker whose scores denoise them")
         if self.lists == "undenoised" and (self.teacher or self.denoise):
             raise ValueError("a 'teacher' or 'denoise' only matters for denoised lists; set lists: both or denoised, or leave it out")
+        if len(self.teachers()) > 1 and self.denoise and self.denoise.scale == "logit":
+            raise ValueError("the average of several teachers is no logit; set denoise: {scale: margin}")
         return self
 
     def parts(self) -> dict[str, System]:
@@ -186,7 +197,7 @@ class Joint(Training, ReadingSettings):
         }
 
     def reads_models(self) -> dict[str, str]:
-        return {"reranker_init": self.reranker_init, **({"teacher": self.teacher} if self.teacher else {})}
+        return {"reranker_init": self.reranker_init, **self.teachers()}
 
     def reads_negatives(self) -> str | None:
         return self.negatives
@@ -196,7 +207,7 @@ class Joint(Training, ReadingSettings):
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
         starts = ("pretrained", "encodes")
-        return {"init": starts, "reranker_init": (*starts, "scores"), "negatives": ("mined",), "teacher": ("scores",)}
+        return {"init": starts, "reranker_init": (*starts, "scores"), "negatives": ("mined",), **dict.fromkeys(self.teachers(), TEACHERS)}
 
     def about(self) -> str:
         return f"retriever from {self.init}, re-ranker from {self.reranker_init}, lists from {self.negatives}"

@@ -12,7 +12,7 @@ from simlm.config.kinds.base import Card, Training
 from simlm.config.kinds.given import GivenModel
 from simlm.config.kinds.roles import ListTrained, Retriever
 from simlm.config.kinds.selecting import SelectingSettings
-from simlm.config.kinds.teaching import DistillingSettings
+from simlm.config.kinds.teaching import TEACHERS, DistillingSettings
 
 _OWN = "null: what `init` says of itself"
 
@@ -89,7 +89,6 @@ class LateInteraction(ListTrained, Training, DistillingSettings, SelectingSettin
     negatives: str | None = Field(
         None, description="System whose top passages give the hard negatives: `bm25` or a retriever; null: only the other queries' passages."
     )
-    teacher: str | None = Field(None, description="Re-ranker whose scores of a query's list are distilled; null: the positive against its hard negatives.")
     hard_negatives: int = Field(63, ge=0, description="Hard negatives per query and step; with the positive the paper's 64-way lists.")
     temperature: float = Field(1.0, gt=0, description="MaxSim scores are divided by this in the losses; the paper takes them as they are.")
     list_weight: float = Field(1.0, ge=0, description="Weight of the loss over a query's own list: the teacher's, or the positive's cross-entropy.")
@@ -116,7 +115,7 @@ class LateInteraction(ListTrained, Training, DistillingSettings, SelectingSettin
         return self
 
     def accepts(self) -> dict[str, tuple[str, ...]]:
-        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), "teacher": ("scores",)}
+        return {"init": ("pretrained", "encodes"), "negatives": ("mined",), **dict.fromkeys(self.teachers(), TEACHERS)}
 
 
 class GivenLateInteraction(GivenModel, TokenReadingSettings, TokenRetriever):

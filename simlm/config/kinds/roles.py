@@ -101,7 +101,7 @@ class Retriever(System):
             elif field == "negatives":
                 parts.append(f"hard negatives from {new or 'the batch alone'} instead of {old or 'the batch alone'}")
             elif field == "teacher":
-                parts.append(f"distils {new}" if new else f"without the teacher {old}")
+                parts.append(f"distils {_named(new)}" if new else f"without the teacher {_named(old)}")
             else:
                 parts.append(f"{field} {_short(old)} → {_short(new)}")
         return "; ".join(parts)
@@ -127,11 +127,11 @@ class Retriever(System):
 class ListTrained(System):
     """What retrievers share that are trained on a positive and mined negatives of each query, with a teacher or without.
 
-    Their settings are `init`, `negatives`, `hard_negatives` and `teacher`.
+    Their settings are `init`, `negatives`, `hard_negatives` and those of a teacher (:mod:`simlm.config.kinds.teaching`).
     """
 
     def reads_models(self) -> dict[str, str]:
-        return {"teacher": self.teacher} if self.teacher else {}
+        return self.teachers()
 
     def reads_negatives(self) -> str | None:
         return self.negatives
@@ -232,6 +232,10 @@ def other_settings(new: System, old: System) -> list[str]:
 def relatedness(system: System, other: System) -> int:
     """Number of fields of ``compared_by`` in which two systems differ."""
     return len(_differences(system, other, system.compared_by))
+
+
+def _named(names: str | list[str]) -> str:
+    return names if isinstance(names, str) else " and ".join(names)
 
 
 def _short(value: Any) -> str:

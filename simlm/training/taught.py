@@ -1,0 +1,95 @@
+"""What a teacher's scores leave of the lists that a student is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simlm.config.jobs import teacher_scores_all, teachers_of
+from simlm.errors import UserError
+from simlm.progress import say
+from simlm.training.false_negatives import as_probable
+from simlm.training.queries import TrainingQueries
+from simlm.training.teacher_scores import TeacherScores
+
+if TYPE_CHECKING:
+    from simlm.training.job import TrainingJob
+
+FEW = 0.1
+"""Share of the training queries left out from which a caution is due."""
+
+
+@dataclass
+class TaughtCounts:
+    """What was left out.
+
+    Attributes
+    ----------
+    without_positive, without_negative
+        Queries none of whose positives, or none of whose negatives, has a score (or stays); they are not trained on.
+    unscored
+        Listed passages of the other queries that have no score.
+    close
+        Negatives of all queries that are trained on which the teacher gives nearly the positive's probability (``teacher_drop_above``).
+    """
+
+    without_positive: int = 0
+    without_negative: int = 0
+    unscored: int = 0
+    close: int = 0
+
+
+def with_teacher(job: TrainingJob, trained: TrainingQueries) -> tuple[TrainingQueries, TeacherScores | None]:
+    """The scores of a student's teacher, if it has one, and what of its queries and lists they leave to be trained on.
+
+    Raises
+    ------
+    UserError
+        If the scores cannot be read, or leave nothing.
+    """
+    names, paths = list(teachers_of(job.settings).values()), job.context.paths
+    if not names:
+        return trained, None
+    folder = paths.training(job.name).parent
+    scores = TeacherScores.read(paths.teacher_scores(job.name), job.name, trained.groups, folder)
+    if not teacher_scores_all(job.context.experiment, job.name):
+        return trained, scores
+    left, counts = scored_only(trained, scores, job.settings.teacher_drop_above)
+    job.record.notes["scored by the teacher"] = asdict(counts)
+    lost, who = counts.without_positive + counts.without_negative, " and ".join(names)
+    sentence = (
+        f"{who} scores a positive and a negative of {len(left.seen):,} of {len(trained.seen):,} training queries; {counts.without_positive:,} without a scored "
+        f"positive and {counts.without_negative:,} without a scored negative are left out, and {counts.unscored:,} passages of the others' lists"
+    )
+    if (share := job.settings.teacher_drop_above) is not None:
+        sentence += f"; so are {counts.close:,} negatives with {share:.0%} of the positive's probability or more"
+    if not len(left.seen):
+        raise UserError(f"{job.place}.teacher: nothing is left to train on: {sentence}; let it score what negatives/*.parquet lists, or take another teacher")
+    say(f"{sentence}.")
+    if lost > FEW * len(trained.seen):
+        job.record.caution(f"{job.name}: {sentence}")
+    return left, scores
+
+
+def scored_only(trained: TrainingQueries, scores: TeacherScores, drop_above: float | None = None) -> tuple[TrainingQueries, TaughtCounts]:
+    """The queries that are trained on with what is scored of their lists, without negatives that are probably right answers.
+
+    Those held out keep whole lists, for nothing of theirs is distilled.
+    """
+    groups, counts, seen = trained.groups, TaughtCounts(), []
+    kept = np.ones(len(groups.positives), bool), np.ones(len(groups.negatives), bool)
+    for query in trained.seen.tolist():
+        right, wrong = scores.known(query, groups.positives_of(query)), scores.known(query, groups.negatives_of(query))
+        close = np.zeros(len(wrong), bool) if drop_above is None else as_probable(wrong, right, drop_above)
+        labelled, listed = ~np.isnan(right), ~np.isnan(wrong) & ~close
+        counts.without_positive += not labelled.any()
+        counts.without_negative += bool(labelled.any() and not listed.any())
+        if labelled.any() and listed.any():
+            seen.append(query)
+            counts.unscored += int((~labelled).sum() + np.isnan(wrong).sum())
+            counts.close += int(close.sum())
+            kept[0][groups.positive_offsets[query] : groups.positive_offsets[query + 1]] = labelled
+            kept[1][groups.negative_offsets[query] : groups.negative_offsets[query + 1]] = listed
+    return replace(trained, groups=groups.where(*kept), seen=np.array(seen, np.int64)), counts

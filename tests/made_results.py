@@ -19,6 +19,7 @@ from simlm.files import sha256_file, sha256_text, write_json, write_text
 from simlm.paths import Paths
 
 HOSTILE = '<script>alert("x")</script> & "quotes" שלום 🙂 </style>'
+SPEED = {"tokens_per_second": 14_250.0, "padded_tokens_per_second": 15_000.0, "padding": 0.05, "waited": 0.125}
 TRAINED = {"batch_size": 8, "learning_rate": 1e-3}
 
 
@@ -114,8 +115,8 @@ class MadeResults:
             "stage": name, "key": sha256_text(name)[:16], "settings": settings,
             "inputs": {} if name == "prepare_corpus" else {"corpus": {"path": str(corpus), "sha256": sha256_file(corpus)}},
             "outputs": {"file": {"path": str(output), **(of_file(output) if output.exists() else {"bytes": 123, "sha256": sha256_text("o")})}},
-            "metrics": {"steps": 200, "loss": 1.25, "held_out/RR": 0.5} if kind == "train" else {"queries": 20},
-            "notes": {"precision": "fp32: the CPU lacks bf16 instructions", "dropped": {"no positive": 2}},
+            "metrics": {"steps": 200, "loss": 1.25, "held_out/RR": 0.5, **SPEED} if kind == "train" else {"queries": 20},
+            "notes": {"precision": "fp32: the CPU lacks bf16 instructions", "dropped": {"no positive": 2}, **({"binds": "host"} if kind == "train" else {})},
             "start": self.clock.isoformat(), "end": (self.clock + timedelta(seconds=seconds)).isoformat(), "seconds": seconds, "peak_memory_mib": 512.5,
             "environment": {"simlm": "0.1.0", "python": "3.11.2", "torch": "2.13.0"}, "git": {"commit": "0" * 40, "dirty": False},
             "hardware": {"cpu": "Some CPU", "cores": 2, "memory_gib": 6.0, "system": "Linux"},

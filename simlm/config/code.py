@@ -30,9 +30,9 @@ WHOLE: dict[str, tuple[str, ...]] = {
 
 PLUMBING = (
     "simlm.cli", "simlm.commands", "simlm.config", "simlm.context", "simlm.corpus.passage_file", "simlm.corpus.writer", "simlm.damage", "simlm.devices",
-    "simlm.digests", "simlm.durable", "simlm.errors", "simlm.files", "simlm.hub", "simlm.launch", "simlm.locks", "simlm.machine", "simlm.models.card",
-    "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.processes", "simlm.progress", "simlm.records.record", "simlm.tracking",
-    "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
+    "simlm.digests", "simlm.durable", "simlm.errors", "simlm.files", "simlm.hub", "simlm.launch", "simlm.locks", "simlm.machine", "simlm.metering",
+    "simlm.models.card", "simlm.models.sentence_transformers_files", "simlm.paths", "simlm.planning.utilisation", "simlm.processes", "simlm.progress",
+    "simlm.records.record", "simlm.tracking", "simlm.training.checkpoints", "simlm.training.history", "simlm.walltime",
 )  # fmt: skip
 """Modules whose change cannot change what a stage computes that merely imports them: settings are compared by value,
 files by their digests, and the rest only reports. What reads the corpus store is none of them, nor is what chooses precision and attention; what

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlm import metering
+
 if TYPE_CHECKING:
     import torch
 
@@ -100,6 +102,7 @@ def in_pieces(batch: dict[str, torch.Tensor], most_texts: int | None = None) -> 
         longest = min(width, int(rounded_up(lengths[indices[0]])))
         chosen = torch.from_numpy(indices).to(device)
         pieces.append({name: value[chosen, :longest] for name, value in batch.items()})
+    metering.read(int(lengths.sum()), sum(piece["input_ids"].numel() for piece in pieces))
     order = np.concatenate(cut) if cut else np.zeros(0, np.int64)
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))

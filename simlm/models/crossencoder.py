@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from simlm import metering
 from simlm.config.kinds.roles import Reranker
 from simlm.errors import UserError
 from simlm.hardware import Precision
@@ -117,7 +118,12 @@ class PairScorer:
         with torch.inference_mode(), autocast:
             for indices in cut_by_tokens(pairs.lengths, BATCH_TOKENS):
                 batch = {name: value.to(device) for name, value in pad(pairs.take(indices), self.joiner.tokenizer, MULTIPLE).items()}
-                yield indices, self.model.score(batch).cpu().numpy()
+                metering.read(int(pairs.lengths[indices].sum()), batch["input_ids"].numel())
+                with metering.computing() as piece:
+                    logits = self.model.score(batch)
+                    piece.all_told()
+                    values = logits.cpu().numpy()
+                yield indices, values
 
 
 def keep_hardest(scores: torch.Tensor, forward_factor: int) -> torch.Tensor:

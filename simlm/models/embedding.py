@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlm import metering
 from simlm.models.batches import cut_by_length
 from simlm.models.text import Tokens, pad
 
@@ -39,7 +40,11 @@ def embed_tokens(
     """
     vectors = np.empty((0, 0), np.float32)
     for chosen, batch in _batches(tokens, tokenizer, device, batch_size, multiple):
-        found = forward(batch).float().cpu().numpy()
+        metering.read(int(tokens.lengths[chosen].sum()), batch["input_ids"].numel())
+        with metering.computing() as piece:
+            own = forward(batch).float()
+            piece.all_told()
+            found = own.cpu().numpy()
         if not len(vectors):
             vectors = np.empty((len(tokens), found.shape[1]), np.float32)
         vectors[chosen] = found
@@ -58,8 +63,10 @@ def embed_token_vectors(
     """The same for a model with vectors per token: those that count of each text, fp32, shape (tokens, width) each."""
     vectors = [np.empty((0, 0), np.float32)] * len(tokens)
     for chosen, batch in _batches(tokens, tokenizer, device, batch_size, multiple):
-        found = forward(batch)
-        counted = found.values[found.mask].float().cpu().numpy()
+        with metering.computing() as piece:
+            found = forward(batch)
+            piece.all_told()
+            counted = found.values[found.mask].float().cpu().numpy()
         for text, own in zip(chosen.tolist(), np.split(counted, np.cumsum(found.mask.sum(1).cpu().numpy())[:-1])):
             vectors[text] = own
     return vectors
@@ -69,4 +76,5 @@ def _batches(
     tokens: Tokens, tokenizer: PreTrainedTokenizerFast, device: torch.device, batch_size: int, multiple: int
 ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
     for chosen in cut_by_length(tokens.lengths, most_texts=batch_size):
-        yield chosen, {name: values.to(device, non_blocking=True) for name, values in pad(tokens.take(chosen), tokenizer, multiple=multiple).items()}
+        batch = pad(tokens.take(chosen), tokenizer, multiple=multiple)
+        yield chosen, {name: values.to(device, non_blocking=True) for name, values in batch.items()}

@@ -18,6 +18,7 @@ from simlm.damage import stated
 from simlm.digests import digests_below
 from simlm.errors import UserError
 from simlm.files import sealed, sha256_text, write_json, write_text
+from simlm.metering import binds, sentence
 from simlm.paths import Paths
 from simlm.progress import say
 from simlm.walltime import Clock
@@ -143,6 +144,18 @@ class StageRecord:
         """Tell the user of something that is no mistake but may spoil the figures; report and summary repeat it."""
         self.notes.setdefault("cautions", []).append(sentence)
         say(f"caution: {sentence}")
+
+    def say_speed(self, metrics: dict[str, float] | None = None) -> None:
+        """Say how busy the device was, by ``metrics`` that are added to those of the stage or by these, and note what binds.
+
+        Neither belongs to the stage's key.
+        """
+        self.metrics |= metrics or {}
+        said = sentence(self.metrics)
+        if said:
+            say(f"{self.stage}: {said}.")
+            bound = binds(*(self.metrics.get(name) for name in ("waited", "late", "peak_share")))
+            self.notes |= {"binds": bound} if bound else {}
 
     @property
     def key(self) -> str:

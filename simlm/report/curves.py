@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 from simlm.config.metrics import spoken_metric
@@ -29,23 +28,16 @@ class Facts:
     model: str
     steps: int
     seconds: float
-    tokens_per_second: float | None
 
     @property
     def text(self) -> str:
         """As a sentence of the page."""
-        speed = f", {self.tokens_per_second:,.0f} tokens a second (median)" if self.tokens_per_second else ""
-        return f"{self.model}: {self.steps:,} steps in {duration(self.seconds)}{speed}"
+        return f"{self.model}: {self.steps:,} steps in {duration(self.seconds)}"
 
 
 def facts(stages: list[Stage]) -> list[Facts]:
-    """Steps, time and speed of every training that left a curve."""
-    found = []
-    for stage in stages:
-        if stage.kind == "train" and stage.history:
-            rates = [line["tokens_per_second"] for line in stage.history if line.get("tokens_per_second")]
-            found.append(Facts(stage.subject, stage.history[-1]["step"], stage.seconds, median(rates) if rates else None))
-    return found
+    """Steps and time of every training that left a curve."""
+    return [Facts(stage.subject, stage.history[-1]["step"], stage.seconds) for stage in stages if stage.kind == "train" and stage.history]
 
 
 def curves(experiment: Experiment, stages: list[Stage]) -> dict[str, dict[str, Points]]:

@@ -126,6 +126,7 @@ def render(context: Context, rows: list[MetricRow], comparisons: list[Comparison
         "root": str(context.paths.root),
         "dates": _dates(stages),
         "busy": tables.busy_seconds(stages),
+        "speeds": tables.speeds(stages),
     }
     return environment.get_template("report.html").render(values | sections)
 

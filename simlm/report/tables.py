@@ -7,6 +7,7 @@ from typing import Any
 from simlm.config import Experiment
 from simlm.context import Context
 from simlm.files import read_manifest
+from simlm.metering import sentence
 from simlm.paths import Paths
 from simlm.records.stages import Stage, read_benchmark
 
@@ -84,6 +85,15 @@ def resource_rows(stages: list[Stage]) -> list[dict[str, Any]]:
         row["memory"] = max(row["memory"], stage.peak_memory_mib or 0.0)
         row["measured"] &= bool(stage.benchmark)
     return list(rows.values())
+
+
+def speeds(stages: list[Stage]) -> dict[str, str]:
+    """How busy the device was in trainings, encodings and scorings, in words; of the shards of an encoding the one that took longest speaks."""
+    found: dict[str, str] = {}
+    for stage in sorted(stages, key=lambda stage: stage.seconds):
+        if said := sentence(stage.record.get("metrics", {})):
+            found[f"{stage.kind}.{stage.subject}"] = said
+    return {name: found[name] for stage in stages if (name := f"{stage.kind}.{stage.subject}") in found}
 
 
 def duration(seconds: float) -> str:

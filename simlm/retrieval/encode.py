@@ -24,6 +24,7 @@ from simlm.ahead import ahead
 from simlm.config.code import fingerprint
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
+from simlm.metering import meter
 from simlm.models.text import Tokens
 from simlm.progress import progress, say
 from simlm.text.token_cache import PART, TokenCache, tokenizer_digest
@@ -219,7 +220,7 @@ def _write_blocks(part: Shard, encoder: TextEncoder, cache: TokenCache) -> tuple
     missing = [block for block in part.blocks() if block[0] not in done][processes.rank() :: processes.count()]
     journal_file = part.journal if processes.is_main() else part.journal.with_name(f"{part.journal.name}-{processes.rank()}")
     start, clock = time.monotonic(), Clock.of_this_job()
-    with part.files.writing() as files, open(journal_file, "a", encoding="utf-8") as journal:
+    with meter().working(), part.files.writing() as files, open(journal_file, "a", encoding="utf-8") as journal:
         if not processes.is_main():
             journal.write(json.dumps({"key": part.key}) + "\n")
         tokens = tokens_of_blocks(encoder, cache, missing)
@@ -227,6 +228,7 @@ def _write_blocks(part: Shard, encoder: TextEncoder, cache: TokenCache) -> tuple
             if first != missing[0][0]:  # whatever the time, an attempt gets on by a block
                 clock.check(f"shard {part.manifest.stem}, before row {first:,}")
             digest = files.write(first, Vectors.of(encoder.embed(own)))
+            meter().units += len(own)
             journal.write(json.dumps({"first": first, "sha256": digest}) + "\n")
             journal.flush()
             clock.piece_done()

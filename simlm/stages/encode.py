@@ -26,6 +26,8 @@ def encode(
     from simlm import hardware, processes
     from simlm.config.jobs import runs_made
     from simlm.corpus.store import CorpusStore
+    from simlm.metering import metered
+    from simlm.planning.utilisation import known
     from simlm.progress import say
     from simlm.retrieval.encode import encode_shard, shard_rows
     from simlm.retrieval.prepared import prepared_encoder, vectors_of_queries
@@ -44,7 +46,7 @@ def encode(
     threads, precision = hardware.granted(experiment.encoding_of(name).threads), encoder.precision
     say(f"Encoding with {name}: {threads} threads, {precision.name} ({precision.reason}), {encoder.device.type}.")
     for shard in which:
-        with context.record("encode", name, f"{shard}-of-{shards}") as record:
+        with context.record("encode", name, f"{shard}-of-{shards}") as record, metered(known(context, name, "encoding")) as meter:
             manifest = encode_shard(encoder, store, paths.tokens, paths.shard_manifest(name, shard, shards), shard, shards, experiment.encoding_of(name).dtype)
             record.metrics |= {"passages": manifest["rows"], "passages_per_second": manifest["passages_per_second"]}
             record.notes |= {
@@ -53,6 +55,7 @@ def encode(
                 "processes": processes.count(),
                 "resumed_rows": manifest["resumed_rows"],
             }
+            record.say_speed(meter.metrics)
             record.outputs["manifest"] = paths.shard_manifest(name, shard, shards)
         say(f"Shard {shard} of {shards}: {manifest['rows']:,} passages, {manifest['passages_per_second']:,.0f} passages/s.")
     if 1 in which and processes.is_main():

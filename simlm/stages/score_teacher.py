@@ -33,6 +33,8 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a retriev
     from simlm.config.jobs import teacher_scores_all, teachers_of
     from simlm.config.stages import model_seed
     from simlm.corpus.store import CorpusStore
+    from simlm.metering import metered
+    from simlm.planning.utilisation import known
     from simlm.progress import say
     from simlm.training.biencoder import hard_negatives
     from simlm.training.false_negatives import Estimate
@@ -47,7 +49,8 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a retriev
     teachers, folder = list(teachers_of(settings).values()), paths.root / "training"
     record, store = context.record("score_teacher", student), CorpusStore(paths.corpus)
     threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
-    with record:
+    own = [teacher for teacher in teachers if experiment.system(teacher).scores]
+    with record, metered(known(context, own[0], "scoring") if len(own) == 1 else None) as meter:
         trained = TrainingQueries.of(context, settings, seed, store)
         groups, seen = trained.groups, trained.seen
         if teacher_scores_all(experiment, student):
@@ -59,11 +62,13 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a retriev
         said = f"{threads} threads, {precision.name} ({precision.reason})"
         say(f"{' and '.join(teachers)} {'scores' if len(teachers) == 1 else 'score'} {len(rows):,} of {listed:,} listed pairs for {student}: {said}.")
         given = [_scores(context, teacher, store, trained, rows, offsets, precision, record) for teacher in teachers]
-        scores = given[0] if len(given) == 1 else averaged(given, offsets, settings.teacher_weights, folder)
         about = {"student": student, "teacher": settings.teacher, "teacher_sha256": _fingerprints(context, teachers), "corpus_sha256": store.sha256}
         estimate = Estimate()
-        lists = scored_lists(groups.query_ids, rows, offsets, estimate.watching(scores, groups, rows, offsets))
-        pairs = write_teacher_scores(paths.teacher_scores(student), lists, about)
+        with meter.working():
+            scores = given[0] if len(given) == 1 else averaged(given, offsets, settings.teacher_weights, folder)
+            lists = scored_lists(groups.query_ids, rows, offsets, estimate.watching(scores, groups, rows, offsets))
+            meter.units = pairs = write_teacher_scores(paths.teacher_scores(student), lists, about)
+        record.say_speed(meter.metrics)
         if estimate.compared:
             record.notes["false negatives"] = estimate.sentence(" and ".join(teachers))
             say(f"{record.notes['false negatives']}.")

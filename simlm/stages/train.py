@@ -30,9 +30,12 @@ def train(
     for a caller that may not learn that the stage has ended (a killed workflow) and asks again.
     """
     from simlm import processes
+    from simlm.metering import metered
+    from simlm.planning.utilisation import known
     from simlm.training import checkpoints
 
     module, _, function = str(context.experiment.models[name].trainer).partition(":")
-    getattr(importlib.import_module(module), function)(context, name)
+    with metered(known(context, name, "training")):
+        getattr(importlib.import_module(module), function)(context, name)
     if processes.is_main():
         (checkpoints.keep_last if keep_checkpoint else checkpoints.release)(context.paths.training(name))

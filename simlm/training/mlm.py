@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from simlm import metering
 from simlm.config.kinds import MaskedLanguageModel
 from simlm.context import Context
 from simlm.hardware import attention_implementation
@@ -45,9 +46,11 @@ class MaskedLanguageModelling(nn.Module):
         ``token_types`` holds ``token_type_ids`` where the architecture reads them.
         ``shares`` (1,) is the weight of this mean in that of the whole step, see :func:`~simlm.training.distributed.put_shares`.
         """
+        real = attention_mask.sum()
+        metering.read(real, input_ids.numel())
         states = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, **token_types).last_hidden_state
         states = head_states(self.model, states.reshape(-1, states.shape[-1])[places])
-        return {"loss": shares[0] * linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": attention_mask.sum()}
+        return {"loss": shares[0] * linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": real}
 
 
 class MaskingCollator:

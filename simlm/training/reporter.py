@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from simlm import processes
+from simlm import metering, processes
 from simlm.errors import UserError
 from simlm.progress import say, span
 from simlm.training import checkpoints
@@ -45,14 +46,15 @@ class Reporter(TrainerCallback):
         self.job, self.history, self.steps = job, history, steps
         self.evaluate, self.every, self.selection = evaluate, every, selection
         self.last: dict[str, float] = {}
+        self.speeds: dict[str, list[float]] = {}
         for line in history.kept if history else ():
             self._remember({name: value for name, value in line.items() if name != "step"})
         self.live = _live_mirror(job)
-        self.began, self.first_step = time.monotonic(), 0
+        self.began, self.first_step, self.restored = time.monotonic(), 0, 0
         self._reset(0)
 
     def _reset(self, step: int) -> None:
-        self.averages, self.since, self.since_step = Averages(), time.monotonic(), step
+        self.averages, self.since, self.since_step, self.restored = Averages(), time.monotonic(), step, 0
 
     def resume(self, checkpoint: Path, device: torch.device) -> None:
         """Go on with the averages as they were when the checkpoint was written."""
@@ -60,6 +62,7 @@ class Reporter(TrainerCallback):
         state = (checkpoints.read_stamp(checkpoint) or {}).get("averages")
         if state:
             self.averages.restore(state, device)
+            self.restored = self.averages.tokens
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.averages.calls:
@@ -86,12 +89,18 @@ class Reporter(TrainerCallback):
         elapsed = max(1e-9, time.monotonic() - self.since)
         values = {"loss": means.pop("loss"), "learning_rate": logs.get("learning_rate"), "grad_norm": float(logs.get("grad_norm") or 0.0), **means}
         values["examples_per_second"] = round(self.job.settings.batch_size * (state.global_step - self.since_step) / elapsed, 1)
+        figures = metering.meter().take(elapsed, state.global_step - self.since_step)
         if self.averages.tokens:
-            values["tokens_per_second"] = round(self.averages.tokens / elapsed, 1)
+            rate = max(0, self.averages.tokens - self.restored) / elapsed
+            values |= {"tokens_per_second": round(rate, 1), "padded_tokens_per_second": round(rate / (1 - figures.padding), 1), **figures.curve}
         self._write(state.global_step, values)
         self._reset(state.global_step)
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.piece = metering.meter().begin()
+
     def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        metering.meter().end(self.piece)
         if state.global_step == self.steps:
             control.should_log = True  # the curve ends with the training, not with the last multiple of log_steps
         if self.evaluate is None or model is None:
@@ -109,7 +118,7 @@ class Reporter(TrainerCallback):
         before = time.monotonic()
         training = model.training
         model.eval()
-        with torch.random.fork_rng(devices=[] if not torch.cuda.is_available() else None), torch.inference_mode():
+        with torch.random.fork_rng(devices=[] if not torch.cuda.is_available() else None), torch.inference_mode(), metering.paused():
             values = self.evaluate()
         model.train(training)
         over = self.selection is not None and self.selection.look(step, values, model)
@@ -119,6 +128,17 @@ class Reporter(TrainerCallback):
 
     def _remember(self, values: dict[str, Any]) -> None:
         self.last |= {name: value for name, value in values.items() if value is not None}
+        for name in metering.SPEEDS:
+            if name in values:
+                self.speeds.setdefault(name, []).append(values[name])
+
+    @property
+    def speed(self) -> dict[str, float]:
+        """Medians over the curve of what it says about speed, and the share of padding."""
+        found = {name: round(median(values), 3) for name, values in self.speeds.items()}
+        if found.get("padded_tokens_per_second"):
+            found["padding"] = round(1 - found["tokens_per_second"] / found["padded_tokens_per_second"], 3)
+        return found
 
     def _write(self, step: int, values: dict[str, Any]) -> None:
         if self.history is None:

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from simlm import processes
+from simlm import metering, processes
 from simlm.errors import UserError
 from simlm.models.dropout import use_byte_dropout
 from simlm.training import checkpoints
@@ -98,7 +98,7 @@ def fit(
         reporter.resume(resume, arguments.device)
     start = time.monotonic()
     if selection is None or not selection.exhausted:
-        with saving:
+        with saving, metering.metered():
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     for end in (saving, stopping):
         end.check(job.name, steps)
@@ -107,7 +107,8 @@ def fit(
     if selection is not None:
         steps = trainer.state.global_step or checkpoints.step_of(resume)
         selection.restore(module, steps)
-    job.record.metrics |= {"steps": steps, "train_seconds": round(time.monotonic() - start, 2), "examples": examples, **reporter.last}
+    job.record.metrics |= {"steps": steps, "train_seconds": round(time.monotonic() - start, 2), "examples": examples, **reporter.last, **reporter.speed}
+    job.record.say_speed()
     return steps
 
 

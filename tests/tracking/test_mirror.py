@@ -51,6 +51,7 @@ def test_the_mirror_holds_what_the_files_say(made, store):
     assert run.data.tags["simlm.input.corpus"] == stage.record["inputs"]["corpus"]["sha256"]
     assert run.data.tags["mlflow.source.git.commit"] == "0" * 40
     assert run.data.metrics["system/peak_memory_mib"] == 800.0
+    assert (run.data.metrics["padding"], run.data.metrics["waited"], run.data.tags["simlm.note.binds"]) == (0.05, 0.125, "host")
     stored = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"record.json", "outputs.json", "simlm.history.jsonl", "train.simlm.log", "train.simlm.jsonl"} <= stored
 

@@ -69,3 +69,10 @@ def test_training_teaching_and_reranking_with_hints(tmp_path, word_tokenizer):
     after = next(iter(read_run(paths.run("reranker", "dev"), store)))
     expected = scorer.score(text, *store.texts(np.arange(6)), LexicalHints(index, [text])(np.zeros(6, np.int64), np.arange(6)))
     assert after.passages[:6].tolist() == np.lexsort((np.arange(6), -expected)).tolist()
+
+    hints, rows = LexicalHints(index, [text])(np.zeros(6, np.int64), np.arange(6)), np.arange(6)
+    lengths = scorer.joiner.join(scorer.queries([text] * 6), scorer.passages(*store.texts(rows)), hints).lengths
+    width = -(-int(lengths.max()) // 8) * 8
+    said = json.loads(paths.record("rerank.reranker").read_text())["metrics"]
+    assert said["padding"] == round(1 - lengths.sum() / (6 * width), 3), "the six pairs are padded to the longest, in multiples of 8"
+    assert 0 <= said["waited"] < 1

@@ -20,7 +20,9 @@ from simlm.config import load_experiment
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore, write_corpus
 from simlm.errors import UserError
+from simlm.metering import SPEEDS
 from simlm.paths import Paths
+from simlm.records.record import stage_key
 from simlm.stages.train import train
 from simlm.stages.train_tokenizer import train_tokenizer
 from simlm.text.token_cache import TokenCache
@@ -106,12 +108,27 @@ def test_history_has_losses_rates_and_the_probe(trained: Context) -> None:
     lines = read_history(trained.paths.history("simlm"))
     losses = [line for line in lines if "loss" in line]
     assert [line["step"] for line in losses] == [3, 6, 9, 12]
-    assert all({"encoder_loss", "decoder_loss", "learning_rate", "grad_norm", "tokens_per_second"} <= line.keys() for line in losses)
+    assert all(
+        {"encoder_loss", "decoder_loss", "learning_rate", "grad_norm", "tokens_per_second", "padded_tokens_per_second", "waited"} <= line.keys()
+        for line in losses
+    )
     assert losses[-1]["loss"] == pytest.approx(losses[-1]["encoder_loss"] + losses[-1]["decoder_loss"], rel=1e-4)
     probes = [line for line in lines if "probe/RR@10" in line]
     assert [line["step"] for line in probes] == [6, 12]
     assert {"held_out/encoder_loss", "held_out/decoder_loss", "probe/R@50"} <= probes[0].keys()
     assert losses[-1]["loss"] < losses[0]["loss"]
+
+
+def test_record_says_how_busy_the_device_was(trained: Context) -> None:
+    record = json.loads(trained.paths.record("train.base").read_text())
+    metrics, lines = record["metrics"], [line for line in read_history(trained.paths.history("base")) if "loss" in line]
+    for name in ("tokens_per_second", "padded_tokens_per_second", "waited"):
+        assert metrics[name] == pytest.approx(float(np.median([line[name] for line in lines])), abs=1e-3)
+    assert metrics["padding"] == pytest.approx(1 - metrics["tokens_per_second"] / metrics["padded_tokens_per_second"], abs=1e-3)
+    assert 0 <= metrics["waited"] < 1
+    assert "peak_share" not in metrics, "what a processor's peak is, nobody says"
+    digests = {name: entry["sha256"] for name, entry in record["inputs"].items()}
+    assert record["key"] == stage_key(record["stage"], record["settings"], digests), "it is no part of what the model is known by"
 
 
 def test_the_history_ends_with_the_training(tmp_path) -> None:
@@ -234,7 +251,8 @@ def test_a_training_stops_before_its_job_ends_and_goes_on_to_the_same_weights(tr
     curves = [read_history(paths.history("base")) for paths in (trained.paths, context.paths)]
     for curve in curves:
         for line in curve:
-            line.pop("examples_per_second"), line.pop("tokens_per_second")
+            for name in SPEEDS:
+                line.pop(name, None)
     assert curves[0] == curves[1]
 
 

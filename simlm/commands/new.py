@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="MODEL", help="start: a folder or a Hugging Face id, of a retriever or an encoder (default: everything from scratch)")
     parser.add_argument("--budget", default="20m", metavar="TIME", help="time from the first job to the last, such as 20m or 2h (default: 20m)")
     parser.add_argument("--no-reranker", action="store_true", help="train no re-ranker, even where there is time for one")
+    parser.add_argument(
+        "--no-made-queries", action="store_true", help="where there are no training queries, make none of the passages either: nothing is trained"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the configuration (default: the folder's name, .yaml, here)")
     parser.add_argument("--name", help="name of the experiment (default: the folder's)")
     parser.add_argument("--cores", type=int, metavar="N", help="cores to plan for (default: this machine's)")
@@ -43,6 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{output} exists already; give another file with --output, or remove it")
     base = bases.look(arguments.base) if arguments.base else bases.scratch()
     data = datas.look(Path(arguments.folder).expanduser(), base.tokens)
+    if not arguments.no_made_queries:
+        data = datas.with_made_queries(data)
     found = propose(data, base, name, budget, arguments.cores or available_cores(), arguments.gpus, not arguments.no_reranker)
     cautions = before_running(found.experiment)
     write_text(output, found.text)

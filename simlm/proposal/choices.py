@@ -123,11 +123,11 @@ def graph(data: Data, base: Base, plan: Plan, cores: int, gpus: int) -> dict[str
         models |= _from_scratch(data, base, plan, given)
     source = _partner(data, base)
     if source == "candidates":
+        which = "BM25 and the start together" if data.made else "The better of BM25 and the start, or both together, as training queries say"
         models["candidates"] = Said(
-            {"kind": "fusion", "of": ["bm25", "base"], "weights": "auto"},
-            "The better of BM25 and the start, or both together, as training queries say: hard negatives"
-            + (" and the passages to re-rank" if plan.reranker else "") + " come from here",
-        )  # fmt: skip
+            {"kind": "fusion", "of": ["bm25", "base"], **_weights(data)},
+            f"{which}: hard negatives" + (" and the passages to re-rank" if plan.reranker else "") + " come from here",
+        )
     if not enough(data):
         return _untrained(models, base, data)
     start = {"retriever": "base", "encoder": base.reference, "scratch": "simlm"}[base.start]
@@ -139,11 +139,15 @@ def graph(data: Data, base: Base, plan: Plan, cores: int, gpus: int) -> dict[str
         taught.value["teacher"] = Said("reranker", "it reads query and passage together, and hands on what it sees")
         models["distilled"], best = taught, "distilled"
     parts = [best, *(["base"] if base.start == "retriever" else []), "bm25"]
-    models["fusion"] = Said(
-        {"kind": "fusion", "of": parts, "weights": "auto"},
-        "Usually the best of all: what meaning and words find together, weighed on training queries that nothing was trained on",
-    )
+    weighed = "each with the same weight: made queries stand in their passages, so that they would choose BM25" if data.made else (
+        "weighed on training queries that nothing was trained on"
+    )  # fmt: skip
+    models["fusion"] = Said({"kind": "fusion", "of": parts, **_weights(data)}, f"Usually the best of all: what meaning and words find together, {weighed}")
     return models
+
+
+def _weights(data: Data) -> dict[str, Any]:
+    return {} if data.made else {"weights": "auto"}
 
 
 def _untrained(models: dict[str, Any], base: Base, data: Data) -> dict[str, Any]:
@@ -205,6 +209,8 @@ def _retriever(data: Data, base: Base, plan: Plan, start: str, source: str, own:
         )
     block["negatives"] = source
     block["hard_negatives"] = Said(plan.hard, "beside the other queries' passages; each costs a passage more per query and step")
+    if data.made:
+        block["hide_query"] = Said(0.9, "the training reads a passage without the query that was made of it, or it would learn to find equal words")
     block |= _training(data, base, plan, name, rate, recipe.why)
     block["temperature"] = recipe.temperature
     dropout = RECIPES[base.start].dropout

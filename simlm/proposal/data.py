@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from simlm.config.corpora import BeirFolder, CorpusBlock, HubDataset
+from simlm.config.corpora import BeirFolder, CorpusBlock, HubDataset, MadeQueries
 from simlm.corpus.hub import JUDGED
 from simlm.corpus.prepare import open_source
 from simlm.corpus.qrels import ENDINGS
@@ -103,6 +103,11 @@ class Data:
         return self.splits.get("train")
 
     @property
+    def made(self) -> MadeQueries | None:
+        """How the training queries are made, where they are made of the passages."""
+        return self.block.made_queries
+
+    @property
     def dev(self) -> str | None:
         return "dev" if "dev" in self.splits else None
 
@@ -110,6 +115,24 @@ class Data:
     def judged(self) -> list[str]:
         """Splits to judge: all but ``train``."""
         return [name for name in self.splits if name != "train"]
+
+
+TITLED = 0.5
+"""Share of the passages that must have a title for titles to be what queries are made of."""
+
+KEPT = 0.9
+"""Share of the titles or first sentences that are usually fit to be queries and find their passage again."""
+
+
+def with_made_queries(data: Data) -> Data:
+    """The same folder with training queries that are made of its passages; as it is where it has a split ``train`` of its own."""
+    if data.train is not None:
+        return data
+    titled = data.titled >= TITLED
+    made = MadeQueries(query="title" if titled else "first_sentence", parts={"train": 1.0})
+    queries = round(KEPT * min(data.passages, made.passages or data.passages) * (data.titled if titled else 1))
+    train = SplitFacts("", queries, queries, queries, 1, 0, 0.0)
+    return replace(data, block=data.block.model_copy(update={"made_queries": made}), splits={"train": train, **data.splits})
 
 
 PERCENTILES = (50, 75, 90, 95, 99)

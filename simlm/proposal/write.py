@@ -40,6 +40,7 @@ def propose(data: Data, base: Base, name: str, budget: float, cores: int, gpus: 
     def blocks(plan: Plan) -> dict[str, Any]:
         return configuration(data, base, plan, name, cores, gpus)
 
+    reranker = reranker and not data.made
     found = fit(data, base, budget, cores, gpus, reranker, lambda plan: validate(plain(blocks(plan))))
     values = blocks(found.plan)
     return Proposal(header(data, base, found, budget, cores, gpus, reranker) + render(values), validate(plain(values)), found)
@@ -65,7 +66,7 @@ def configuration(data: Data, base: Base, plan: Plan, name: str, cores: int, gpu
     block = data.block.model_dump(mode="json", exclude_defaults=True)
     return {
         "name": name,
-        "corpus": block | {"source": data.block.source, "splits": Said(data.block.splits, _splits(data))},
+        "corpus": block | {"source": data.block.source, "splits": Said(data.block.splits, _splits(data)), **_made(data)},
         "tokenizer": _tokenizer(data, base),
         "bm25": {"analyzers": analyzers(data), **({"select_on": data.dev} if data.dev else {})},
         **({"negatives": NEGATIVES} if enough(data) else {}),
@@ -92,8 +93,25 @@ def _judged(facts: SplitFacts) -> Any:
     )
 
 
+WORTH = (
+    "they ask as the passages are written and not as people ask, so that what they teach is worth less than a few hundred judged queries, and may be worth "
+    "nothing: look whether the retriever is above its start and BM25 (docs/own-data.md)"
+)
+"""What made queries are worth, in a sentence."""
+
+
+def _made(data: Data) -> dict[str, Any]:
+    made = data.made
+    if made is None:
+        return {}
+    what = {"title": "the title of a passage is its query", "first_sentence": "the first sentence of a passage is its query"}[made.query]
+    why = f"there are no training queries, so that {what}, where BM25 finds the passage again with it; {WORTH}"
+    return {"made_queries": Said(made.model_dump(mode="json", include={"query", "parts", "found_within"}), why)}
+
+
 def _splits(data: Data) -> str:
-    said = [f"{name}: {facts.queries:,} queries, {facts.judgements:,} judgements" for name, facts in data.splits.items()]
+    judged = {name: facts for name, facts in data.splits.items() if name in data.block.splits}
+    said = [f"{name}: {facts.queries:,} queries, {facts.judgements:,} judgements" for name, facts in judged.items()]
     if own := [name for name, facts in data.splits.items() if facts.own > facts.queries / 2]:
         said.append(f"in {' and '.join(own)} queries are passages themselves, and are left out of their own results")
     return "; ".join([*said, *(f"left out: {sentence}" for sentence in data.left_out)])
@@ -124,10 +142,14 @@ def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: 
     ]  # fmt: skip
     if found.wall > 1.1 * budget:
         lines.append("        That is more than the budget: a smaller base, fewer passages (corpus.max_passages) or a larger budget would help.")
+    if data.made:
+        lines.append(f"Training queries are made of the passages ({data.made.query}), because there are none: {WORTH}. --no-made-queries leaves them out.")
     if not enough(data):
         lines.append(
             "No fine-tuning: " + ("there is no split train." if data.train is None else f"{data.train.queries} training queries are too few to learn from.")
         )
+    elif data.made:
+        lines.append("No re-ranker: reading query and passage together, it would learn that the query stands in the passage.")
     elif not reranker:
         lines.append("No re-ranker, as was asked for.")
     elif not found.plan.reranker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from simlm.cli import main
+from simlm.config import load_experiment
 from simlm.config.jobs import jobs
 from simlm.models.folder import save_model
 from simlm.planning.timeline import timeline
@@ -174,6 +176,28 @@ def test_without_training_queries_nothing_is_trained(tmp_path, retriever):
     alone = propose(seen, scratch(), "mine", 1200, 2, 0)
     assert alone.experiment.models == {}
     assert [job.stage for job in jobs(alone.experiment)] == ["prepare_corpus", "index_bm25", "search_bm25", "evaluate", "compare_systems"]
+
+
+def test_training_queries_are_made_of_the_passages(tmp_path, retriever, monkeypatch, capsys):
+    """Half of the passages of the folder have a title; where fewer have one it is their first sentence."""
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "mine", queries={"test": 30})
+    assert main(["new", "mine", "--base", str(retriever), "--budget", "1h", "--cores", "2"]) == 0
+    assert "made of the passages (title), because there are none" in capsys.readouterr().out
+    experiment = load_experiment(Path("mine.yaml"))
+    made = experiment.corpus.made_queries
+    assert (made.query, made.parts, experiment.corpus.split_names()) == ("title", {"train": 1.0}, ["test", "train"])
+    assert list(experiment.models) == ["base", "candidates", "retriever", "fusion"]  # a re-ranker would see the query in the passage
+    assert experiment.models["retriever"].hide_query == 0.9
+    assert [experiment.models[name].weights for name in ("candidates", "fusion")] == [None, None]
+    assert list(experiment.evaluate.splits) == ["test"]
+    assert "make_queries" in {job.stage for job in jobs(experiment)}
+    assert main(["new", "mine", "--base", str(retriever), "--no-made-queries", "--output", "none.yaml"]) == 0
+    assert load_experiment(Path("none.yaml")).corpus.made_queries is None
+    seen = datas.look(tmp_path / "mine", lambda text: len(text.split()))
+    assert datas.with_made_queries(replace(seen, titled=0.4)).made.query == "first_sentence"
+    own = datas.look(folder_of(tmp_path / "judged"), lambda text: len(text.split()))
+    assert datas.with_made_queries(own) is own
 
 
 def test_tables_and_time(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch import nn
 
-from simlm.config.kinds import BiEncoder, Bottleneck
+from simlm.config.kinds import Bottleneck
 from simlm.context import Context
 from simlm.errors import UserError
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions, labelled_positions
@@ -201,7 +201,8 @@ def split_holdout(passages: int, settings: Bottleneck) -> tuple[np.ndarray, np.n
 def _evaluation(job: TrainingJob, model: BottleneckModel, texts: _Texts, tokenizer, held_out: np.ndarray):
     """Losses on the held-out texts, and the retrieval probe."""
     settings = job.settings
-    queries = min((block.query_length for block in job.context.experiment.models.values() if isinstance(block, BiEncoder)), default=32)
+    searched = [block for block in job.context.experiment.models.values() if block.encodes and not block.ragged]
+    queries = min((block.query_length for block in searched if block.query_length), default=32)
     probe = RetrievalProbe(job.store, tokenizer, settings.probe, queries, settings.max_length, job.seed) if settings.probe and job.is_main else None
 
     def evaluate() -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 Logits of every token over the vocabulary are the largest tensor of pre-training (2,048 passages × 144 tokens ×
 30,522 words are 36 GB in fp32). Here they exist for one chunk of tokens at a time, forward and backward in one
-pass, which also keeps them in the CPU's cache.
+pass, which with a small vocabulary also keeps them in the CPU's cache.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ IGNORED = -100
 """Label of rows that only fill up a batch."""
 _CHUNK_ELEMENTS = {"cpu": 1 << 21}
 _CHUNK_ELEMENTS_ELSEWHERE = 1 << 27
+FEWEST_ROWS = 512
+"""Rows of a chunk whatever the vocabulary: each chunk adds to the gradient of all word embeddings, which takes longer than its products if it has few."""
 
 
 def rows_at_once(device: torch.device, words: int) -> int:
     """Rows of logits over ``words`` words that exist at once: few enough for the cache of a CPU, enough to keep a GPU busy.
 
-    >>> rows_at_once(torch.device("cpu"), 30522), rows_at_once(torch.device("cuda"), 30522)
-    (68, 4397)
+    >>> rows_at_once(torch.device("cpu"), 2048), rows_at_once(torch.device("cpu"), 30522), rows_at_once(torch.device("cuda"), 30522)
+    (1024, 512, 4397)
     """
-    return max(1, _CHUNK_ELEMENTS.get(device.type, _CHUNK_ELEMENTS_ELSEWHERE) // words)
+    return max(FEWEST_ROWS, _CHUNK_ELEMENTS.get(device.type, _CHUNK_ELEMENTS_ELSEWHERE) // words)
 
 
 def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ import numpy as np
 from simlm.config.embedding import Index as Settings
 from simlm.files import write_json
 from simlm.indexes.base import BlockSearch, Place, best_keys
-from simlm.indexes.keys import keys_of, keys_of_tensors, results_of
+from simlm.indexes.keys import keys_of_tensors, results_of
+from simlm.indexes.nearest import Blocks, nearest
 from simlm.vectors.shards import Shards
 from simlm.vectors.vectors import Vectors
 
@@ -47,7 +47,7 @@ class ShardedSearch:
     block
         Vectors read at once.
     device
-        torch's name of the device that multiplies, such as ``cuda``; None: faiss on the processor.
+        torch's name of the device that multiplies, such as ``cuda``; None: the processor, with as many threads as faiss has.
     """
 
     blocks_at_once, reads_shards = 32, True
@@ -70,29 +70,11 @@ class ShardedSearch:
         """Rows and scores of the best ``k``, by ``(-score, row)``; shape (queries, k or all there are)."""
         blocks = ((first, Vectors.of(block).values) for first, block in self.shards.blocks(self.block))
         queries = np.ascontiguousarray(Vectors.of(vectors).values, np.float32)
-        return results_of(_search_on_device(blocks, queries, k, self.device) if self.device else _search_on_processor(blocks, queries, k))
+        if self.device:
+            return results_of(_search_on_device(blocks, queries, k, self.device))
+        import faiss
 
-
-Blocks = Iterable[tuple[int, np.ndarray]]
-"""First row and fp32 vectors of consecutive blocks."""
-
-
-def _search_on_processor(blocks: Blocks, queries: np.ndarray, k: int) -> np.ndarray:
-    best = np.zeros((len(queries), 0), np.int64)
-    for first, block in blocks:
-        found = best_keys(_nearest(block, first), queries, k, len(block))
-        best = np.sort(np.concatenate([best, found], axis=1), axis=1)[:, :k]
-    return best
-
-
-def _nearest(block: np.ndarray, first: int) -> BlockSearch:
-    import faiss
-
-    def search(queries: np.ndarray, wanted: int) -> np.ndarray:
-        scores, rows = faiss.knn(queries, block, wanted, faiss.METRIC_INNER_PRODUCT)
-        return np.sort(keys_of(scores, np.where(rows < 0, -1, rows + first)), axis=1)
-
-    return search
+        return results_of(nearest(blocks, queries, min(k, self.shards.rows), faiss.omp_get_max_threads()))
 
 
 def _search_on_device(blocks: Blocks, queries: np.ndarray, k: int, device: str) -> np.ndarray:

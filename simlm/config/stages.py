@@ -53,10 +53,15 @@ def _runs(experiment: Experiment, job: Job) -> dict[str, int]:
     return {f"{split} (mined)" if mined else split: experiment.negatives.depth if mined else experiment.evaluate.depth for split, mined in made}
 
 
+def _arithmetic(experiment: Experiment) -> dict[str, Any]:
+    """How models are computed; packing is named where it is asked for."""
+    return {"precision": experiment.precision, **({"packing": True} if experiment.packing else {})}
+
+
 def _train(experiment: Experiment, name: str) -> dict[str, Any]:
     model = experiment.models[name]
     block = model.model_dump(mode="json", exclude=set(model.not_trained))
-    return {**block, "seed": model_seed(experiment, name), "precision": experiment.precision}
+    return {**block, "seed": model_seed(experiment, name), **_arithmetic(experiment)}
 
 
 def _import_model(experiment: Experiment, name: str) -> dict[str, Any]:
@@ -68,9 +73,9 @@ def _score_teacher(experiment: Experiment, name: str) -> dict[str, Any]:
     student = experiment.models[name]
     teachers = {**teachers_of(student), **({"weights": student.teacher_weights} if getattr(student, "teacher_weights", None) else {})}
     if teacher_scores_all(experiment, name):
-        return {**student.mined_from(), **teachers, "precision": experiment.precision}
+        return {**student.mined_from(), **teachers, **_arithmetic(experiment)}
     visits = {key: getattr(student, key) for key in SCHEDULE if hasattr(student, key)}
-    return {**visits, **teachers, "seed": model_seed(experiment, name), "precision": experiment.precision}
+    return {**visits, **teachers, "seed": model_seed(experiment, name), **_arithmetic(experiment)}
 
 
 def _index_bm25(experiment: Experiment, _: str | None) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def _index_bm25(experiment: Experiment, _: str | None) -> dict[str, Any]:
 
 
 def _encode(experiment: Experiment, name: str) -> dict[str, Any]:
-    return {**experiment.encoding_of(name).model_dump(mode="json", include={"batch_size", "dtype"}), "precision": experiment.precision}
+    return {**experiment.encoding_of(name).model_dump(mode="json", include={"batch_size", "dtype"}), **_arithmetic(experiment)}
 
 
 def _make_queries(experiment: Experiment, _: str | None) -> dict[str, Any]:
@@ -115,8 +120,8 @@ def _search_index(experiment: Experiment, name: str) -> dict[str, Any]:
     index = experiment.index_of(name)
     if experiment.system(name).ragged:
         searched = index.residual and index.residual.model_dump(mode="json", include=index.residual.searching)
-        return {"residual": searched, "precision": experiment.precision}
-    return {**index.model_dump(mode="json", include={"nprobe", "ef_search"}), "precision": experiment.precision}
+        return {"residual": searched, **_arithmetic(experiment)}
+    return {**index.model_dump(mode="json", include={"nprobe", "ef_search"}), **_arithmetic(experiment)}
 
 
 def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def _rerank(experiment: Experiment, name: str) -> dict[str, Any]:
     return {
         **model.model_dump(mode="json", include={"scored_by", "rerank", "rerank_depth"}),
         "depth": experiment.evaluate.depth,
-        "precision": experiment.precision,
+        **_arithmetic(experiment),
     }
 
 

@@ -83,8 +83,15 @@ def rounded_up(lengths: np.ndarray) -> np.ndarray:
     return np.maximum(-(-np.asarray(lengths) // MULTIPLE), 1) * MULTIPLE
 
 
-def in_pieces(batch: dict[str, torch.Tensor], most_texts: int | None = None) -> tuple[list[dict[str, torch.Tensor]], torch.Tensor]:
+def in_pieces(batch: dict[str, torch.Tensor], most_texts: int | None = None, by_length: bool = True) -> tuple[list[dict[str, torch.Tensor]], torch.Tensor]:
     """Cut a padded batch by length.
+
+    Parameters
+    ----------
+    most_texts
+        Largest piece in texts.
+    by_length
+        False: only ``most_texts`` cuts, and the order stays, for an encoder that does not compute padding (:mod:`simlm.models.packing`).
 
     Returns
     -------
@@ -94,7 +101,11 @@ def in_pieces(batch: dict[str, torch.Tensor], most_texts: int | None = None) -> 
     """
     import torch
 
-    width, device = batch["input_ids"].shape[1], batch["input_ids"].device
+    (texts, width), device = batch["input_ids"].shape, batch["input_ids"].device
+    if not by_length:
+        size = most_texts or max(1, texts)
+        pieces = [{name: value[start : start + size] for name, value in batch.items()} for start in range(0, texts, size)]
+        return pieces, torch.arange(texts, device=device)
     lengths = batch["attention_mask"].sum(1).cpu().numpy()
     cut = cut_by_length(lengths, most_texts=most_texts, fewest=FEWEST_ON_GPU if device.type == "cuda" else FEWEST)
     pieces = []

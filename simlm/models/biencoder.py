@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from simlm.models.batches import in_pieces
 from simlm.models.first_token import only_first_token
+from simlm.models.packing import is_packed
 from simlm.models.pooling import VectorHead
 
 
@@ -41,8 +42,8 @@ class BiEncoderModel(nn.Module):
         return self.head(self.encoder(**piece).last_hidden_state, piece["attention_mask"])
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Embeddings of a padded batch, forwarded in pieces of similar length; in the batch's order."""
-        pieces, places = in_pieces(batch, self.most_texts)
+        """Embeddings of a padded batch, forwarded in pieces of similar length, or as rows; in the batch's order."""
+        pieces, places = in_pieces(batch, self.most_texts, by_length=not is_packed(self.encoder))
         if self.most_texts is not None and torch.is_grad_enabled():
             parts = [checkpoint(self.embed, piece, use_reentrant=False) for piece in pieces]
         else:

@@ -17,6 +17,7 @@ from simlm.models.batches import MULTIPLE, cut_by_tokens, in_pieces
 from simlm.models.first_token import only_first_token
 from simlm.models.loading import fit_tokenizer, load_tokenizer, load_trained_classifier
 from simlm.models.manifest import verified_manifest
+from simlm.models.packing import is_packed, use_packing
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
 
@@ -44,8 +45,8 @@ class CrossEncoderModel(nn.Module):
         return self.classifier(**piece).logits[:, 0].float()
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Raw logits of a padded batch, forwarded in pieces of similar length; in the batch's order."""
-        pieces, places = in_pieces(batch)
+        """Raw logits of a padded batch, forwarded in pieces of similar length, or as a row; in the batch's order."""
+        pieces, places = in_pieces(batch, by_length=not is_packed(self.classifier))
         return torch.cat([self.score(piece) for piece in pieces])[places]
 
 
@@ -88,6 +89,10 @@ class PairScorer:
             model.cuda()
         joiner = PairJoiner(tokenizer, manifest["lengths"]["pair"], manifest.get("untitled", "text"))
         return cls(model, joiner, precision, manifest.get("lexical_hints", False))
+
+    def pack(self) -> str | None:
+        """Read rows of packed tokens from now on; see :func:`~simlm.models.packing.use_packing`."""
+        return use_packing(self.model.classifier)
 
     def queries(self, texts: Sequence[str]) -> Tokens:
         """Tokens of queries."""

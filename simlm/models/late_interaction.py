@@ -129,6 +129,10 @@ def punctuation_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     return sorted({piece[0] for piece in pieces if piece} - {tokenizer.unk_token_id})
 
 
+NOT_PACKED = "late interaction reads the states of tokens that no other token looks at, which a row does not have"
+"""Why rows of packed tokens (:mod:`simlm.models.packing`) are not for this model: [MASK] fills queries up without being looked at."""
+
+
 class LateInteractionModel(nn.Module):
     """Vectors of the tokens of padded batches.
 

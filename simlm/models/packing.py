@@ -232,6 +232,10 @@ def is_packed(model: nn.Module) -> bool:
 
 def _enter(body: nn.Module, positional: tuple[torch.Tensor, ...], given: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
     """Padded ids or states become a row's, with positions of their own."""
+    for part in body.modules():
+        # A decoder's layers are copies of the encoder's, with copies of its configuration; with another attention all texts would mix.
+        if getattr(part, "config", None) is not None:
+            part.config._attn_implementation = NAME
     given = {**dict(zip(("input_ids", "attention_mask"), positional)), **given}
     row = Row.of(given.pop("attention_mask"))
     for name in ("input_ids", "token_type_ids", "inputs_embeds"):

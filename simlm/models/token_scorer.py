@@ -12,6 +12,7 @@ import torch
 from simlm.errors import UserError
 from simlm.models.batches import MULTIPLE
 from simlm.models.embedding import embed_token_vectors
+from simlm.models.late_interaction import NOT_PACKED
 from simlm.models.manifest import verified_manifest
 from simlm.models.text import Tokens
 from simlm.models.token_retriever import ENTRY, TokenRetriever, open_token_retriever
@@ -54,6 +55,10 @@ class TokenScorer:
         if ENTRY not in manifest:
             raise UserError(f"{folder} is a {manifest['kind']}, which has no vectors of tokens; name a late-interaction model")
         return cls(open_token_retriever(folder), precision)
+
+    def pack(self) -> str:
+        """Why it goes on reading padding; see :meth:`simlm.models.crossencoder.PairScorer.pack`."""
+        return NOT_PACKED
 
     def queries(self, texts: Sequence[str]) -> Tokens:
         """Tokens of queries."""

@@ -194,6 +194,7 @@ def _identity(encoder: TextEncoder, store: CorpusStore) -> dict[str, Any]:
         "batch_size": encoder.batch_size,
         "block": BLOCK,
         "precision": encoder.precision.name,
+        **({"packing": True} if encoder.packed else {}),
         "device": encoder.device.type,
     }
 

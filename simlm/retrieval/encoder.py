@@ -71,6 +71,19 @@ class TextEncoder:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = BiEncoderModel(opened.encoder, head=opened.head).eval().to(self.device)
 
+    def pack(self) -> str | None:
+        """Read rows of packed tokens from now on; see :func:`~simlm.models.packing.use_packing`."""
+        from simlm.models.packing import use_packing
+
+        return use_packing(self.model.encoder)
+
+    @property
+    def packed(self) -> bool:
+        """Whether it reads them."""
+        from simlm.models.packing import is_packed
+
+        return is_packed(self.model.encoder)
+
     @property
     def dimension(self) -> int:
         """Width of the vectors."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simlm.config.code import fingerprint
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
+from simlm.progress import say
 from simlm.retrieval.queries import QueryVectors, query_vectors
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def vectors_of_queries(context: Context, name: str, store: CorpusStore, split: s
     """The vectors of a split's queries, as the embedding left them; otherwise they are made now, with ``encoder`` or the model's own."""
     experiment, paths = context.experiment, context.paths
     embedder = experiment.system(name).embedder.partition(":")[0]
-    settings = {"batch_size": experiment.encoding_of(name).batch_size, "precision": experiment.precision, "code": fingerprint(embedder)}
+    packing = {"packing": True} if experiment.packing else {}
+    settings = {"batch_size": experiment.encoding_of(name).batch_size, "precision": experiment.precision, **packing, "code": fingerprint(embedder)}
     return query_vectors(paths.embeddings(name), store, split, paths.model(name), settings, lambda: encoder or prepared_encoder(context, name))
 
 
@@ -35,10 +37,19 @@ def prepared_encoder(context: Context, name: str) -> TextEncoder:
 def open_encoder(context: Context, name: str, precision: Precision, batch_size: int | None = None) -> TextEncoder:
     """The encoder, as its kind says how it is opened; ``batch_size``: in place of the configuration's."""
     module, _, opener = context.experiment.system(name).embedder.partition(":")
-    return getattr(import_module(module), opener)(context.paths.model(name), precision, batch_size or context.experiment.encoding_of(name).batch_size)
+    encoder = getattr(import_module(module), opener)(context.paths.model(name), precision, batch_size or context.experiment.encoding_of(name).batch_size)
+    return _packed(context, name, encoder)
 
 
 def open_scorer(context: Context, name: str, precision: Precision) -> PairScorer:
     """What scores queries with passages, as the kind of the model ``name`` says how it is opened."""
     module, _, opener = context.experiment.system(name).scorer.partition(":")
-    return getattr(import_module(module), opener).open(context.paths.model(name), precision)
+    return _packed(context, name, getattr(import_module(module), opener).open(context.paths.model(name), precision))
+
+
+def _packed(context: Context, name: str, opened: Any) -> Any:
+    """The same, reading rows of packed tokens where the experiment asks for them and the model can."""
+    reason = opened.pack() if context.experiment.packing else None
+    if reason:
+        say(f"{name} reads padded batches although packing is true: {reason}")
+    return opened

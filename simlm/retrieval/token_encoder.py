@@ -10,6 +10,7 @@ import numpy as np
 
 from simlm.errors import UserError
 from simlm.models.embedding import embed_token_vectors
+from simlm.models.late_interaction import NOT_PACKED
 from simlm.models.loading import check_length
 from simlm.models.manifest import foreign_identity, identity_of, verified_manifest
 from simlm.models.text import Tokens
@@ -68,6 +69,12 @@ class TokenEncoder:
         self.lengths: dict[str, int] = self.reader.lengths
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = opened.model().eval().to(self.device)
+
+    packed = False
+
+    def pack(self) -> str:
+        """Why it goes on reading padding; see :meth:`simlm.retrieval.encoder.TextEncoder.pack`."""
+        return NOT_PACKED
 
     @property
     def dimension(self) -> int:

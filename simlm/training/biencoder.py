@@ -147,6 +147,7 @@ def train(context: Context, name: str) -> None:
         start = open_retriever(job.init, settings, job.place, settings.dropout)
         tokenizer = start.tokenizer
         job.check_lengths(start.encoder, "query_length", "passage_length")
+        job.pack(start.encoder)
         job.record.notes["reading"] = start.reading.for_manifest()
         passages = TokenCache(job.store, tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
         cut = float(np.mean(passages.lengths >= settings.passage_length))

@@ -115,6 +115,7 @@ def train(context: Context, name: str) -> None:
         tokenizer = load_tokenizer(context.paths.tokenizer)
         model = build(context, name, tokenizer, job.record.caution)
         job.check_lengths(model.encoder, "max_length")
+        job.pack(model.encoder, *([model.generator] if model.generator is not None else []))
         texts = (_passages if settings.span_contrast is None else _pairs_of_spans)(job, model, tokenizer)
         seen, held_out = split_holdout(texts.count, settings)
         job.record.metrics["held_out_passages"] = len(held_out)

@@ -102,6 +102,7 @@ def train(context: Context, name: str) -> None:
         classifier, tokenizer = load_classifier(job.init), load_tokenizer(job.init)
         fit_tokenizer(tokenizer, classifier, job.init)
         job.check_lengths(classifier, "max_length")
+        job.pack(classifier)
         trained = TrainingQueries.of(context, settings, job.seed, job.store)
         job.record.notes["queries"] = trained.counts
         groups = trained.groups

@@ -65,6 +65,14 @@ class TrainingJob:
         """Where the model lies that the training starts from, verified if it is one of the graph."""
         return resolve_init(self.context, self.settings.initial())
 
+    def pack(self, *models: PreTrainedModel) -> None:
+        """Where the experiment asks for it, let encoders read rows of packed tokens; the record says why one goes on reading padding."""
+        from simlm.models.packing import use_packing
+
+        for model in models if self.context.experiment.packing else ():
+            if reason := use_packing(model):
+                self.record.caution(f"{self.name} reads padded batches although packing is true: {reason}")
+
     def check_lengths(self, model: PreTrainedModel, *fields: str) -> None:
         """Refuse lengths of the settings that are more than the model has positions for; ``fields`` name them."""
         for field in fields:

@@ -160,6 +160,7 @@ def train(context: Context, name: str) -> None:
         start = open_retriever(job.init, settings, job.place, settings.dropout)
         job.check_lengths(start.encoder, "query_length", "passage_length")
         classifier, joiner = _open_reranker(job)
+        job.pack(start.encoder, classifier)
         job.record.notes["reading"] = start.reading.for_manifest()
         trained = TrainingQueries.of(context, settings, job.seed, job.store)
         lists, trained = _lists(job, trained)

@@ -79,6 +79,7 @@ def train(context: Context, name: str) -> None:
         tokenizer = load_tokenizer(context.paths.tokenizer)
         model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(job.init, tokenizer, job.record.caution)
         job.check_lengths(model, "max_length")
+        job.pack(model)
         passages = TokenCache(job.store, tokenizer, settings.max_length, context.paths.tokens).whole()
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
         fit(job, MaskedLanguageModelling(model), len(job.store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)

@@ -61,7 +61,7 @@ def assert_same_gradients(found, wanted):
     largest = max(float(value.abs().max()) for value in wanted.values())
     for name, value in wanted.items():
         # That of a key's bias is 0 but for rounding: a softmax does not see what all of its inputs have in common.
-        assert float((found[name] - value).abs().max()) <= 1e-5 * max(float(value.abs().max()), 0.01 * largest), name
+        assert float((found[name] - value).abs().max()) <= 1e-5 * max(float(value.abs().max()), 0.1 * largest), name
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in REFUSED])

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import transformers
 import yaml
 from torch import distributed
 
@@ -27,6 +28,7 @@ from simlm.models.biencoder import BiEncoderModel
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions
 from simlm.models.crossencoder import CrossEncoderModel
 from simlm.models.late_interaction import LateInteractionModel, TokenReader, TokenReading
+from simlm.models.packing import use_packing
 from simlm.models.text import Tokens, pad
 from simlm.paths import Paths
 from simlm.training.biencoder import BiEncoderTraining
@@ -51,14 +53,14 @@ CASES = (
     "late interaction",
     "late, distilled",
     "spans",
+    "bottleneck, packed",
+    "contrastive, packed",
 )
 PRETRAINING = CASES[:3]
 
 
 def bert(kind: str, vocabulary: int, seed: int = 0):
     """A small BERT without dropout; large weights, so that texts differ in what they are worth."""
-    import transformers
-
     torch.manual_seed(seed)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
     config = transformers.BertConfig(
@@ -124,8 +126,12 @@ def one_step(tokenizer, case: str) -> dict[str, torch.Tensor]:
     """Loss and gradients of one step, shared by all processes there are; means over labels also in micro-batches of 8."""
     world, rank = processes.count(), processes.rank()
     each = EXAMPLES // world
+    packed, case = case.endswith(", packed"), case.removesuffix(", packed")
     micro = 8 if world > 1 and case in (*PRETRAINING, "crossencoder", "joint", "spans") else each
     module, batches = example(tokenizer, case, slice(rank * each, (rank + 1) * each), micro)
+    for part in module.modules() if packed else ():
+        if isinstance(part, transformers.PreTrainedModel):
+            assert use_packing(part) is None
     if world > 1:
         module = torch.nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
     put_shares([part for batch in batches for part in parts_of(batch)])

@@ -6,7 +6,6 @@ import html
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from simlm.config import load_experiment
 from simlm.hardware import available_cores, machine_cores
 from simlm.machine import describe
 from simlm.report.page import write_report
+from tests.workflow.plans import snakemake_in_fork
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"docs": ("md",), "pretrained": ("md",), "config": ("md", "yaml"), "simlm": ("py",)}
@@ -116,11 +116,12 @@ def clone(tmp_path_factory):
     return folder
 
 
-def planned(command: str, folder: Path) -> subprocess.CompletedProcess:
-    """Run a command as it stands, with a profile that makes Snakemake plan instead of run."""
+def planned(command: str, folder: Path) -> str:
+    """What a command says as it stands, with a profile that makes Snakemake plan instead of run."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    environment |= {"SNAKEMAKE_PROFILE": str(folder / "only-plan"), "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
-    return subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    code, said = snakemake_in_fork(shlex.split(command)[1:], folder, {**environment, "SNAKEMAKE_PROFILE": str(folder / "only-plan")}, 240)
+    assert code == 0, said
+    return said
 
 
 def test_configurations_are_given_to_snakemake_as_files_and_targets_behind_two_dashes():
@@ -140,10 +141,10 @@ def test_documented_calls_of_snakemake_plan_as_they_stand(command, clone):
         pytest.importorskip(f"snakemake_executor_plugin_{cluster[1]}")
     if overlay := re.search(r"config/[\w-]+\.yaml (mine\.yaml)", command):
         (clone / overlay[1]).write_text("models: {distilled: {learning_rate: 0.0005}}\n")
-    done = planned(command, clone)
-    (clone / "mine.yaml").write_text((ROOT / "config" / "smoke.yaml").read_text())
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^Job stats:|Nothing to be done", done.stdout + done.stderr, re.MULTILINE)
+    try:
+        assert re.search(r"^Job stats:|Nothing to be done", planned(command, clone), re.MULTILINE)
+    finally:
+        (clone / "mine.yaml").write_text((ROOT / "config" / "smoke.yaml").read_text())
 
 
 @pytest.mark.slow
@@ -152,14 +153,11 @@ def test_what_the_report_and_the_summary_print_runs_as_it_stands(clone, capsys):
     page = html.unescape(write_report(made.context).read_text(encoding="utf-8"))
     (command,) = workflow_calls(re.search(r"<pre[^>]*>(make setup\n.*?)</pre>", page, re.DOTALL)[1])
     (clone / "experiment.yaml").write_text(re.search(r"The resolved configuration</summary>.*?<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1])
-    done = planned(command, clone)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "train_tokenizer" in done.stdout + done.stderr
+    assert "train_tokenizer" in planned(command, clone)
     made.paths.metrics_table.unlink()
     assert main(["summary", "--experiment", "printed", "--results", str(clone / "results")]) == 2
     (command,) = re.findall(r"`(snakemake [^`]+)`", capsys.readouterr().err)
-    done = planned(command, clone)
-    assert done.returncode == 0, done.stdout + done.stderr
+    planned(command, clone)
 
 
 def test_a_record_says_how_many_cores_the_machine_has_and_not_the_jobs_share(monkeypatch):

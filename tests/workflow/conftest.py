@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflow.plans import snakemake_in_fork
+
 ROOT = Path(__file__).resolve().parents[2]
+STARTS_NO_JOB = {"-n", "--summary", "--touch"}
 
 
 @dataclass
@@ -39,11 +42,25 @@ def snakemake():
     return run_snakemake
 
 
-def run_snakemake(folder: Path, *arguments: str, configs: list[Path] | None = None, seconds: int = 120, environment: dict[str, str] | None = None) -> Answer:
-    """Plan or run an experiment in a folder."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder), *arguments]
+def run_snakemake(
+    folder: Path,
+    *arguments: str,
+    configs: list[Path] | None = None,
+    seconds: int = 300,
+    environment: dict[str, str] | None = None,
+    own_process: bool = False,
+) -> Answer:
+    """Plan or run an experiment in a folder; what starts no job need not be a process of its own."""
+    words = ["--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(folder), *arguments]
     if configs:
-        command += ["--configfile", *map(str, configs)]
-    environment = environment or {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "OMP_"))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder)
+        words += ["--configfile", *map(str, configs)]
+    environment = environment or outside()
+    if STARTS_NO_JOB & set(arguments) and not own_process:
+        return Answer(*snakemake_in_fork(words, folder, environment, seconds))
+    done = subprocess.run([sys.executable, "-m", "snakemake", *words], capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder)
     return Answer(done.returncode, done.stdout + done.stderr)
+
+
+def outside() -> dict[str, str]:
+    """The environment without what says where results are mirrored, or how many threads there are."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "OMP_"))}

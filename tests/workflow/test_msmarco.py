@@ -178,11 +178,11 @@ def test_the_corpus_store_is_the_official_collection(trained, world):
 
 @pytest.mark.slow
 def test_nothing_is_done_twice_and_nothing_needs_the_network(snakemake, trained, world):
-    again = snakemake(trained, "-n", "--cores", "2", configs=[ROOT / "config/msmarco.yaml", trained / "small.yaml"], environment=world.offline(), seconds=300)
+    again = snakemake(trained, "-n", "--cores", "2", configs=[ROOT / "config/msmarco.yaml", trained / "small.yaml"], environment=world.offline())
     assert again.nothing_to_do, again.text[-3000:]
     other = overlay(trained / "other.yaml", {"models": {"reranker": {"init": "google-bert/bert-base-uncased@main"}}})
     files = [ROOT / "config/msmarco.yaml", trained / "small.yaml", other]
-    plan = snakemake(trained, "-n", "--cores", "2", configs=files, environment=world.offline(), seconds=300)
+    plan = snakemake(trained, "-n", "--cores", "2", configs=files, environment=world.offline())
     # What does not read the other model stays.
     assert {job for job in plan.jobs if job.startswith(("Training", "Reading"))} == {"Training reranker", "Training distilled"}
 
@@ -337,7 +337,7 @@ def test_dry_runs_are_complete_and_ask_no_one(snakemake, tmp_path, name, count):
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked/sitecustomize.py").write_text(BLOCKED)
     blocked = {**os.environ, "PYTHONPATH": str(tmp_path / "blocked")}
-    plan = snakemake(tmp_path, "-n", "all", configs=[ROOT / f"config/{name}.yaml"], environment=blocked, seconds=300)
+    plan = snakemake(tmp_path, "-n", "all", configs=[ROOT / f"config/{name}.yaml"], environment=blocked, own_process=True)
     assert plan.code == 0, plan.text[-3000:]
     assert "must not" not in plan.text
     assert len(plan.jobs) == count

@@ -168,7 +168,7 @@ def test_an_evaluated_encoder_that_is_searched_for_itself_alone(snakemake, tmp_p
     ],
 )
 def test_mistakes_are_one_sentence_before_any_job(snakemake, tmp_path, values, fragments):
-    refused = snakemake(tmp_path, "--cores", "1", configs=[SMOKE, overlay(tmp_path, **values)])
+    refused = snakemake(tmp_path, "-n", configs=[SMOKE, overlay(tmp_path, **values)])
     assert refused.code != 0
     lines = [line for line in refused.text.splitlines() if "Using workflow specific profile" not in line]
     assert len(lines) == 1, refused.text

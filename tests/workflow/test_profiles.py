@@ -57,7 +57,7 @@ def test_cluster_generic_runs_jobs_through_a_submit_command(snakemake, tmp_path)
     profile["cluster-generic-submit-cmd"] = profile["cluster-generic-submit-cmd"].replace("qsub", str(script))
     profile |= {"cluster-generic-cancel-cmd": "kill", "latency-wait": 5, "retries": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
-    done = snakemake(tmp_path, "--workflow-profile", str(tmp_path), "results/smoke/tokenizer/manifest.json", configs=[SMOKE], seconds=300)
+    done = snakemake(tmp_path, "--workflow-profile", str(tmp_path), "results/smoke/tokenizer/manifest.json", configs=[SMOKE], seconds=900)
     assert done.code == 0, done.text + (tmp_path / "submitted.log").read_text()
     asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflow.one_process import planned_commands
 from tests.workflow.plans import snakemake_in_fork
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,3 +65,21 @@ def run_snakemake(
 def outside() -> dict[str, str]:
     """The environment without what says where results are mirrored, or how many threads there are."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "OMP_"))}
+
+
+@pytest.fixture(scope="session")
+def one_process():
+    """Call like ``snakemake``: it plans, and another process runs the planned commands one after the other (see one_process.py)."""
+
+    def call(folder: Path, *arguments: str, configs: list[Path], seconds: int = 1500, environment: dict[str, str] | None = None) -> Answer:
+        plan = run_snakemake(folder, "-n", "-p", "--cores", "1", *arguments, configs=configs, environment=environment)
+        if plan.code:
+            return plan
+        commands = planned_commands(plan.text)
+        (configuration,) = (command.split()[1] for command in commands if command.startswith("cp "))
+        program = [sys.executable, str(Path(__file__).with_name("one_process.py"))]
+        environment = {**(environment or outside()), "SIMLM_CONFIG": configuration, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(program, input="\n".join(commands), capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder)
+        return Answer(done.returncode, plan.text + done.stdout + done.stderr)
+
+    return call

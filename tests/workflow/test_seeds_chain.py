@@ -30,10 +30,10 @@ def overlay(file: Path, seeds: list[int]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(snakemake, tmp_path_factory):
+def two(one_process, tmp_path_factory):
     """An experiment of two seeds."""
     folder = tmp_path_factory.mktemp("seeds")
-    done = snakemake(folder, "--cores", "2", configs=[ROOT / "config/smoke.yaml", overlay(folder / "two.yaml", [1, 2])], seconds=1500)
+    done = one_process(folder, configs=[ROOT / "config/smoke.yaml", overlay(folder / "two.yaml", [1, 2])])
     assert done.code == 0, done.text[-5000:]
     return folder
 
@@ -51,8 +51,8 @@ def test_each_seed_is_trained_mined_and_averaged(two):
     assert 'id="variants"' in (results / "report.html").read_text()
 
 
-def test_a_seed_more_trains_that_seed_alone(two, snakemake):
-    done = snakemake(two, "--cores", "2", configs=[ROOT / "config/smoke.yaml", overlay(two / "three.yaml", [1, 2, 3])], seconds=1500)
+def test_a_seed_more_trains_that_seed_alone(two, one_process):
+    done = one_process(two, configs=[ROOT / "config/smoke.yaml", overlay(two / "three.yaml", [1, 2, 3])])
     assert done.code == 0, done.text[-5000:]
     trained = {file.stem: file.stat().st_mtime for file in (two / "results/seeds/stages").glob("train.*.json")}
     newest = sorted(trained, key=trained.get)[-3:]

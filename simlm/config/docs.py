@@ -76,6 +76,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `examples/large-index.yaml` | laid over `msmarco.yaml`: IVF, HNSW and exact indexes by retriever |
 | `examples/cocondenser.yaml` | laid over `config.yaml`: coCondenser's two pre-trainings and two rounds of fine-tuning (docs/systems.md) |
 | `examples/colbertv2.yaml` | laid over `config.yaml`: late interaction in two rounds, with a compressed index (docs/systems.md) |
+| `examples/teachers.yaml` | laid over `examples/own-corpus.yaml`: a published cross-encoder and a file of scores as teachers (docs/own-data.md) |
 | `examples/rocketqav2.yaml` | laid over `config.yaml`: a retriever and a re-ranker that learn from each other (docs/systems.md) |
 | `examples/packed.yaml` | laid over `msmarco.yaml`: batches packed into rows of tokens, for accelerators (docs/scale.md) |
 | `examples/seeds.yaml` | laid over `config.yaml`: another seed and both as one variant, a harder task, other tests |

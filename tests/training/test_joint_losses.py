@@ -165,6 +165,17 @@ def test_a_listed_passage_that_was_not_scored_is_refused(world):
         denoised(groups, fewer, Denoising(), 1, folder)
 
 
+def test_of_a_teacher_from_a_file_passages_without_a_score_are_left_out(world):
+    groups, teacher, folder = world
+    there = ~np.isin(teacher.rows, [1, 3, 11])
+    ends = np.cumsum([sum(there[start:end]) for start, end in zip(teacher.starts, teacher.ends)])
+    fewer = TeacherScores(groups, teacher.rows[there], teacher.scores[there], np.concatenate([[0], ends[:-1]]), ends, teacher.source, "joint")
+    found, counts = denoised(groups, fewer, Denoising(), 1, folder, whole=False)
+    # Of 'b' the second labelled one, -1, is left to compare with: margins +5 and +1, and 0, of none of which it is sure but the first; of 'c' none.
+    assert lists_of(found) == [([0, 12], [10]), ([1, 2, 20], []), ([3], [])]
+    assert counts.without_list == 2
+
+
 def test_thresholds_the_wrong_way_round_are_refused():
     with pytest.raises(ValueError, match=r"denoise.negative \(0.9\) must be below denoise.positive \(0.1\)"):
         Denoising(positive=0.1, negative=0.9)

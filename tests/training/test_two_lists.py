@@ -59,6 +59,18 @@ def test_a_query_that_one_list_lacks_has_the_other(both):
     assert groups.holdout(1, 1).tolist() == sorted(groups.holdout(1, 1).tolist())
 
 
+def test_a_part_of_both_lists_is_still_seen_in_turn(both):
+    groups = both[0]
+    kept = groups.where(np.ones(len(groups.positives), bool), groups.negatives % 2 == 0)
+    for query in range(14):
+        seen = [set(kept.visit(5, epoch, query, 2, "shuffled")[1:].tolist()) for epoch in range(12)]
+        bm25, mined = {30, 32, 34}, {50, 52}
+        assert set().union(*seen) == (bm25 if query == 12 else mined if query == 13 else bm25 | mined)
+        assert all(rows <= bm25 or rows <= mined for rows in seen)
+    first_gone = groups.where(np.ones(len(groups.positives), bool), groups.negatives >= 50)
+    assert set(np.concatenate([first_gone.visit(5, epoch, 0, 2, "offset")[1:] for epoch in range(4)]).tolist()) == set(MINED.tolist())
+
+
 def test_a_teacher_scores_what_is_visited(both, tmp_path):
     groups = both[0]
     epochs = np.full(len(groups), 3)

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "ui": "open MLflow on the store of the experiments",
     "search": "answer one query with a trained system",
     "serve": "a local page that compares two systems side by side",
+    "add": "add passages to what is searched, without training",
     "embed": "vectors of new texts, with any trained or published model",
     "download": "fetch corpus, titles and published models",
     "prepare-corpus": "read passages, queries and judgements into one store",
@@ -55,7 +56,7 @@ GROUPS = {
     "Before it runs": ["new", "check", "plan", "calibrate"],
     "While it runs": ["status"],
     "Results": ["summary", "compare", "ui"],
-    "Use what was trained": ["search", "serve", "embed"],
+    "Use what was trained": ["search", "serve", "add", "embed"],
     "Stages, which the workflow calls (each also runs by hand)": [],
     "After a change of simlm itself": ["schema"],
 }

@@ -71,6 +71,11 @@ class Paths:
         """Folder of a model's faiss index (manifest: ``index/<model>/manifest.json``)."""
         return self.root / "index" / model
 
+    @property
+    def served(self) -> Path:
+        """Folder of the collection that was added to after the evaluation; it has folders like this one's."""
+        return self.root / "served"
+
     def train_run(self, system: str) -> Path:
         """Parquet run of a system for the training queries."""
         return self.root / "runs" / system / "train.parquet"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simlm.context import Context
 from simlm.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from simlm.served.collection import Collection
 
 
 def add_experiment_options(parser: argparse.ArgumentParser) -> None:
@@ -49,3 +53,11 @@ def files_of(arguments: argparse.Namespace) -> list[Path]:
             raise UserError(f"no experiment is called '{arguments.experiment}' below {results}{nearest(arguments.experiment, there)}{have}")
         return [file]
     return arguments.config or [Path("config/config.yaml")]
+
+
+def say_added(collection: Collection) -> None:
+    """Say that passages are searched which the evaluation knows nothing of."""
+    if collection.added:
+        from simlm.progress import say
+
+        say(f"{len(collection.store):,} passages, of which {collection.added:,} were added after the evaluation (--evaluated leaves them out).")

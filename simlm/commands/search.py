@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.commands.options import add_experiment_options, load_context, say_added
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
     parser.add_argument("query", nargs="+", help="what you are looking for")
     parser.add_argument("--system", metavar="NAME", help="which system answers (default: the last bi-encoder among the evaluated systems)")
+    parser.add_argument("--evaluated", action="store_true", help="ask the evaluated passages alone, without those that simlm add has added")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="passages to show (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON for programs, with the whole passages")
 
@@ -28,7 +29,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     system = arguments.system or headline_system(context.experiment)
     kind_of(context.experiment, system)
-    answer = Systems(context).answer(system, " ".join(arguments.query), arguments.k)
+    systems = Systems(context, arguments.evaluated)
+    say_added(systems.collection)
+    answer = systems.answer(system, " ".join(arguments.query), arguments.k)
     if arguments.json:
         import json
 

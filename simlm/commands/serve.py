@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.commands.options import add_experiment_options, load_context, say_added
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
     parser.add_argument("--left", metavar="NAME", help="system on the left (default: the best on the main split)")
     parser.add_argument("--right", metavar="NAME", help="system on the right (default: the one that the configuration builds up to)")
+    parser.add_argument("--evaluated", action="store_true", help="ask the evaluated passages alone, without those that simlm add has added")
     parser.add_argument("--port", type=int, default=8765, metavar="N", help="port on this machine, 0 for any free one (default: %(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
@@ -26,7 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
     from simlm.interactive.server import make_server
     from simlm.progress import say
 
-    server = make_server(context, arguments.port, arguments.left, arguments.right)
+    server = make_server(context, arguments.port, arguments.left, arguments.right, arguments.evaluated)
+    say_added(server.systems.collection)
     say(f"{context.experiment.name}: {server.url} (Ctrl-C ends it)")
     if arguments.open:
         import webbrowser

@@ -58,6 +58,11 @@ class Index(Protocol):
         ...
 
     @classmethod
+    def extend(cls, old: Place, shards: Shards, folder: Path, settings: Settings, first: int, seed: int, threads: int) -> dict[str, Any]:
+        """Write the index of a corpus that begins with that of ``old``: what was learned stays, and the vectors from row ``first`` on are ``shards``'."""
+        ...
+
+    @classmethod
     def open(cls, place: Place, settings: Settings, device: str | None = None, verify: bool = False) -> Index:
         """Open what :meth:`build` wrote; ``device`` is torch's name of one that multiplies, such as ``cuda``; ``verify``: compare it with its digest."""
         ...

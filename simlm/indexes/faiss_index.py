@@ -139,6 +139,51 @@ def load_index(
     return index
 
 
+def extend_index(old: Place, shards: Shards, folder: Path, settings: Settings, first: int, seed: int, threads: int) -> dict[str, Any]:
+    """Write the index of a corpus that begins with that of another index.
+
+    Cells and codebooks stay. Vectors from row ``first`` on are taken out and put in anew; a graph, from which nothing can be taken, gets them in
+    their places. An index that allows neither is built anew of all vectors.
+
+    Returns
+    -------
+    dict
+        The manifest.
+    """
+    whole = {"model_sha256": old.model_sha256, "corpus_sha256": old.corpus_sha256}
+    index = load_index(old.index, nprobe=settings.nprobe, mapped=False, **whole)
+    before = read_manifest(old.index / MANIFEST, "the manifest of an index", "simlm build-index", {"factory": str})
+    factory = before["factory"]
+    with faiss_threads(1 if any(name in factory for name in SLOW_TO_SHARE) else threads):
+        kept = _replaced(index, shards, first)
+        if kept is None:
+            say(f"An index {factory} cannot be added to; it is built anew of all vectors.")
+            return build_index(shards, folder, factory, train_vectors=settings.train_vectors, nprobe=settings.nprobe, seed=seed, threads=threads)
+        for start in range(kept, shards.rows, 65536):
+            index.add(shards.take(np.arange(start, min(start + 65536, shards.rows))).values)
+    manifest = {name: value for name, value in before.items() if name not in ("file", "faiss")}
+    return _write(index, folder, {**manifest, "rows": int(index.ntotal), "corpus_sha256": shards.manifests[0]["corpus_sha256"]})
+
+
+def _replaced(index: faiss.Index, shards: Shards, first: int) -> int | None:
+    """Make the rows from ``first`` on those of ``shards``; returns how many rows the index has then, or None if it cannot be done."""
+    import faiss
+
+    there = int(index.ntotal)
+    if first == there:
+        return there
+    try:
+        index.remove_ids(faiss.IDSelectorRange(first, there))
+        return first
+    except RuntimeError:  # not implemented
+        storage = faiss.downcast_index(getattr(faiss.downcast_index(index), "storage", None) or index)
+    if not hasattr(storage, "codes") or not hasattr(storage, "code_size"):
+        return None
+    codes = storage.sa_encode(shards.take(np.arange(first, there)).values)
+    faiss.rev_swig_ptr(storage.codes.data(), storage.codes.size())[first * storage.code_size : there * storage.code_size] = codes.ravel()
+    return there
+
+
 class IndexSearch:
     """Search of a faiss index.
 
@@ -162,6 +207,11 @@ class IndexSearch:
     def build(cls, shards: Shards, folder: Path, settings: Settings, seed: int, threads: int) -> dict[str, Any]:
         """See :func:`build_index`."""
         return build_index(shards, folder, settings.factory, train_vectors=settings.train_vectors, nprobe=settings.nprobe, seed=seed, threads=threads)
+
+    @classmethod
+    def extend(cls, old: Place, shards: Shards, folder: Path, settings: Settings, first: int, seed: int, threads: int) -> dict[str, Any]:
+        """See :func:`extend_index`."""
+        return extend_index(old, shards, folder, settings, first, seed, threads)
 
     @classmethod
     def open(cls, place: Place, settings: Settings, device: str | None = None, verify: bool = False) -> IndexSearch:

@@ -62,6 +62,11 @@ class ShardedSearch:
         return describe(shards, folder, "shards")
 
     @classmethod
+    def extend(cls, old: Place, shards: Shards, folder: Path, settings: Settings, first: int, seed: int, threads: int) -> dict[str, Any]:
+        """There is nothing that was learned."""
+        return cls.build(shards, folder, settings, seed, threads)
+
+    @classmethod
     def open(cls, place: Place, settings: Settings, device: str | None = None, verify: bool = False) -> ShardedSearch:
         """The shards, whether or not an index was built of them."""
         return cls(place.vectors(), device=device)

@@ -64,6 +64,11 @@ class LateInteraction:
         return describe(shards, folder, "late interaction")
 
     @classmethod
+    def extend(cls, old: Place, shards: Shards, folder: Path, settings: Settings, first: int, seed: int, threads: int) -> dict[str, Any]:
+        """There is nothing that was learned."""
+        return cls.build(shards, folder, settings, seed, threads)
+
+    @classmethod
     def open(cls, place: Place, settings: Settings, device: str | None = None, verify: bool = False) -> LateInteraction:
         """The shards."""
         return cls(place.vectors())

@@ -11,7 +11,9 @@ not the lock's, pylate's older index compiles C++ when it first searches, voyage
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +41,9 @@ its own; and the passages of every centroid, sorted."""
 
 HELD_OUT, MOST_HELD_OUT = 20, 50_000
 """One in so many sampled passages, and about so many vectors at most, set the buckets instead of the centroids."""
+
+PASSAGES = 8192
+"""Passages that are added together."""
 
 TOGETHER = 2**18
 """Vectors whose scores are in memory at once."""
@@ -113,6 +118,14 @@ class ResidualIndex:
         return write_index(shards, Path(folder), settings.residual, seed, threads, centroids_of(shards, settings.residual, seed, threads, device), device)
 
     @classmethod
+    def extend(cls, old: Place, shards: Shards, folder: Path, settings: Settings, first: int, seed: int, threads: int) -> dict[str, Any]:
+        """Compress the vectors from row ``first`` on with the centroids and buckets that are there, and write all of them."""
+        before, device = cls.open(old, settings), hardware.gpu()
+        taken = before._taken(first)
+        further = ((start, shards.take(np.arange(start, min(start + PASSAGES, shards.rows)))) for start in range(first, shards.rows, PASSAGES))
+        return _write(shards, Path(folder), before.codec, seed, chain(taken, _compressed(before.codec, further, threads, device)))
+
+    @classmethod
     def open(cls, place: Place, settings: Settings, device: str | None = None, verify: bool = False) -> ResidualIndex:
         """Map what :meth:`build` wrote; it is searched on the processor.
 
@@ -182,6 +195,13 @@ class ResidualIndex:
         places, lengths = self._places(rows)
         return Vectors.ragged(self.codec.decompress(self.codes[places], self.residuals[places]), lengths)
 
+    def _taken(self, rows: int) -> Iterator[Compressed]:
+        """The first rows as they are."""
+        for first in range(0, rows, PASSAGES):
+            offsets = self.offsets[first : min(first + PASSAGES, rows) + 1]
+            own = slice(int(offsets[0]), int(offsets[-1]))
+            yield first, np.diff(offsets), np.asarray(self.codes[own]), np.asarray(self.residuals[own])
+
     def _passages_near(self, near: np.ndarray, cells: int) -> np.ndarray:
         """Passages with a vector in one of the cells nearest to each vector of the query; ``near`` has the shape (centroids, tokens)."""
         cells = min(cells, len(near))
@@ -244,21 +264,35 @@ def write_index(
 ) -> dict[str, Any]:
     """Compress all vectors with what :func:`centroids_of` has learned and write the index, its manifest last, which is returned."""
     codec = ResidualCodec.fit(*learned, settings.bits, threads, device)
+    blocks = progress(shards.blocks(), None, "Compressing vectors", unit="blocks")
+    return _write(shards, folder, codec, seed, _compressed(codec, blocks, threads, device))
+
+
+Compressed = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+"""First row of consecutive passages, their numbers of vectors, codes and packed residuals."""
+
+
+def _compressed(codec: ResidualCodec, blocks: Iterable[tuple[int, Vectors]], threads: int, device: str | None) -> Iterator[Compressed]:
+    for first, block in blocks:
+        yield first, block.lengths, *codec.compress(block.values, threads, device)
+
+
+def _write(shards: Shards, folder: Path, codec: ResidualCodec, seed: int, blocks: Iterable[Compressed]) -> dict[str, Any]:
+    """Write the compressed vectors, in the order of their passages, and the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    width = -(-shards.dimension * settings.bits // 8)
+    width = -(-shards.dimension * codec.bits // 8)
     codes, pairs, lengths = np.empty(shards.vectors, np.int32), [], []
     try:
         with atomic_file(folder / "residuals.npy") as temporary, open(temporary, "wb") as stream:
             stream.write(npy_header(np.dtype(np.uint8), (shards.vectors, width)))
             done = 0
-            for first, block in progress(shards.blocks(), None, "Compressing vectors", unit="blocks"):
-                own, packed = codec.compress(block.values, threads, device)
+            for first, counts, own, packed in blocks:
                 stream.write(packed.tobytes())
                 codes[done : done + len(own)] = own
-                rows = np.repeat(np.arange(first, first + len(block)), block.lengths)
+                rows = np.repeat(np.arange(first, first + len(counts)), counts)
                 pairs.append(np.unique((own.astype(np.int64) << 32) | rows))
-                lengths.append(block.lengths)
+                lengths.append(counts)
                 done += len(own)
         listed = np.sort(np.concatenate([np.zeros(0, np.int64), *pairs]))
         ends = np.searchsorted(listed, np.arange(len(codec.centroids) + 1, dtype=np.int64) << 32)
@@ -278,8 +312,8 @@ def write_index(
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}); free space or choose another place") from None
     about, files = shards.manifests[0], {f"{name}.npy": folder / f"{name}.npy" for name in FILES}
     manifest = {
-        "kind": f"{settings.bits}-bit residuals of {len(codec.centroids):,} centroids",
-        "bits": settings.bits,
+        "kind": f"{codec.bits}-bit residuals of {len(codec.centroids):,} centroids",
+        "bits": codec.bits,
         "centroids": len(codec.centroids),
         "rows": shards.rows,
         "vectors": shards.vectors,

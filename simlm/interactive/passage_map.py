@@ -66,8 +66,15 @@ def mapped(experiment: Experiment) -> list[str]:
     return names[::-1]
 
 
-def make_map(experiment: Experiment, paths: Paths, store: CorpusStore, model: str | None) -> PassageMap:
+def make_map(experiment: Experiment, paths: Paths, store: CorpusStore, model: str | None, shards: int | None = None) -> PassageMap:
     """Read a sample of a model's vectors and flatten it.
+
+    Parameters
+    ----------
+    paths, store
+        Where the vectors lie, and their passages.
+    shards
+        Shards in which they lie (default: as many as the experiment makes).
 
     Raises
     ------
@@ -80,12 +87,12 @@ def make_map(experiment: Experiment, paths: Paths, store: CorpusStore, model: st
     model = model or (there[0] if there else None)
     if model not in there:
         raise UserError(f"no evaluated model with vectors is called '{model}'{nearest(str(model), there)} (there are {', '.join(there) or 'none'})")
-    shards = Shards(paths.embeddings(model), len(shards_of(experiment, model)), corpus_sha256=store.sha256)
-    if shards.ragged:
+    embedded = Shards(paths.embeddings(model), shards or len(shards_of(experiment, model)), corpus_sha256=store.sha256)
+    if embedded.ragged:
         raise UserError(f"'{model}' has a vector for every token, and the map shows one for a passage; choose another model")
-    count = min(SAMPLE, shards.rows)
-    rows = np.sort(np.random.default_rng(experiment.seed).choice(shards.rows, count, replace=False))
-    vectors = shards.take(rows).values
+    count = min(SAMPLE, embedded.rows)
+    rows = np.sort(np.random.default_rng(experiment.seed).choice(embedded.rows, count, replace=False))
+    vectors = embedded.take(rows).values
     mean = vectors.mean(axis=0)
     _, singular, axes = np.linalg.svd(vectors - mean, full_matrices=False)
     axes = axes[:2] if len(axes) > 1 else np.concatenate([axes, np.zeros_like(axes)])[:2]

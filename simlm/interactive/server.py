@@ -55,14 +55,15 @@ class SearchServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = WAITING
 
-    def __init__(self, context: Context, port: int, left: str | None = None, right: str | None = None) -> None:
-        self.context, self.systems = context, Systems(context)
+    def __init__(self, context: Context, port: int, left: str | None = None, right: str | None = None, evaluated: bool = False) -> None:
+        self.context, self.systems = context, Systems(context, evaluated)
         for system in filter(None, (left, right)):
             kind_of(context.experiment, system)
+            self.systems.collection.require(system)
         self.order = self.systems.best_first()
         headline, first = headline_system(context.experiment), left or self.order[0]
         # Beside the best the system that the configuration builds up to, or the next best where that is the same.
-        second = right or next(name for name in (headline, *self.order, first) if name != first or len(self.order) == 1)
+        second = right or next(name for name in (headline, *self.order) if name in self.order and (name != first or len(self.order) == 1))
         self.sides = (first, second)
         self.training = TrainingView(context.experiment, context.paths, self.systems.store)
         self._maps: dict[str, PassageMap] = {}
@@ -99,8 +100,15 @@ class SearchServer(ThreadingHTTPServer):
         with self._reading:
             name = model or ""
             if name not in self._maps:
-                self._maps[name] = make_map(self.context.experiment, self.context.paths, self.systems.store, model)
+                held, asked = self.systems.collection, model or next(iter(self.mapped), None)
+                shards = held.shards(asked) if asked in self.mapped else None
+                self._maps[name] = make_map(self.context.experiment, held.paths, held.store, asked, shards)
             return self._maps[name]
+
+    @property
+    def mapped(self) -> list[str]:
+        """Models whose vectors can be mapped."""
+        return [name for name in mapped(self.context.experiment) if name in self.systems.collection.systems]
 
     def query_place(self, found: PassageMap, query: str) -> tuple[float, float]:
         """Where a query is on a map."""
@@ -171,7 +179,7 @@ class SearchServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def make_server(context: Context, port: int, left: str | None = None, right: str | None = None) -> SearchServer:
+def make_server(context: Context, port: int, left: str | None = None, right: str | None = None, evaluated: bool = False) -> SearchServer:
     """Bind the server; ``serve_forever`` runs it.
 
     Parameters
@@ -180,6 +188,8 @@ def make_server(context: Context, port: int, left: str | None = None, right: str
         0 takes any free one; see ``SearchServer.port``.
     left, right
         Systems shown first.
+    evaluated
+        See :class:`~simlm.interactive.systems.Systems`.
 
     Raises
     ------
@@ -187,7 +197,7 @@ def make_server(context: Context, port: int, left: str | None = None, right: str
         If a system does not exist, the experiment has no corpus, or the port is taken.
     """
     try:
-        return SearchServer(context, port, left, right)
+        return SearchServer(context, port, left, right, evaluated)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise UserError(f"port {port} is in use; choose another with --port, or 0 for any free one") from None
@@ -334,7 +344,7 @@ class Handler(BaseHTTPRequestHandler):
             about = {"kept": found.kept, "names": found.names, "dots": dots, "hits": hits, "place": _on_paper(*place) if place else None}
         except UserError as error:
             about = {"error": str(error)}
-        page = MapPage(experiment.name, len(server.systems.store), mapped(experiment), model, query, **about)
+        page = MapPage(experiment.name, len(server.systems.store), server.mapped, model, query, **about)
         self._html(HTTPStatus.BAD_REQUEST if page.error else HTTPStatus.OK, lambda nonce: render_map(page, nonce))
 
     def _html(self, status: HTTPStatus, rendered: Callable[[str], str]) -> None:

@@ -59,11 +59,6 @@ class Answer:
         return asdict(self)
 
 
-def searchable(experiment: Experiment) -> list[str]:
-    """Systems that can be asked: the evaluated ones in their order, then those that they build on."""
-    return systems_with_runs(experiment)
-
-
 def kind_of(experiment: Experiment, system: str) -> str:
     """The kind of a system.
 
@@ -72,7 +67,7 @@ def kind_of(experiment: Experiment, system: str) -> str:
     UserError
         If nothing is called so, or it does not retrieve.
     """
-    choices = searchable(experiment)
+    choices = systems_with_runs(experiment)
     if system not in experiment.systems:
         raise UserError(f"no system of '{experiment.name}' is called '{system}'{nearest(system, choices)} (there are {', '.join(choices)})")
     block = experiment.system(system)
@@ -84,18 +79,24 @@ def kind_of(experiment: Experiment, system: str) -> str:
 class Systems:
     """The systems of an experiment that has run; each is opened once, when it is first asked.
 
+    Parameters
+    ----------
+    evaluated
+        Ask the evaluated passages alone, also where others were added since (:mod:`simlm.served`).
+
     Raises
     ------
     UserError
         If the experiment has no corpus yet, or its results belong to another configuration.
     """
 
-    def __init__(self, context: Context) -> None:
-        from simlm.corpus.store import CorpusStore
+    def __init__(self, context: Context, evaluated: bool = False) -> None:
+        from simlm.served.collection import open_collection
 
         self.context, self.experiment, self.paths = context, context.experiment, context.paths
         context.require_belonging()
-        self.store = CorpusStore(context.paths.corpus)
+        self.collection = open_collection(context, evaluated)
+        self.store = self.collection.store
         self._open: dict[str, Searcher] = {}
         self._encoders: dict[str, TextEncoder] = {}
         self._opening: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
@@ -110,6 +111,7 @@ class Systems:
             If there is no such system, or a file that it needs is missing, damaged or of another model.
         """
         kind_of(self.experiment, system)
+        self.collection.require(system)
         with self._opening[system]:
             if system not in self._open:
                 openers = {"search_bm25": self._lexical, "search_index": self._dense, "rerank": self._reranked, "fuse": self._fused}
@@ -124,7 +126,7 @@ class Systems:
         """Systems that can be asked, the one with the best main metric on the main split first; in their own order where nothing is judged yet."""
         from simlm.evaluation.compare import MetricRow, read_rows
 
-        names, evaluate = searchable(self.experiment), self.experiment.evaluate
+        names, evaluate = self.collection.systems, self.experiment.evaluate
         if not self.paths.metrics_table.exists():
             headline = headline_system(self.experiment)
             return sorted(names, key=lambda name: name != headline)
@@ -165,7 +167,7 @@ class Systems:
     def _lexical(self, system: str) -> Searcher:
         from simlm.lexical.bm25 import Bm25Index
 
-        index = Bm25Index.load(self.paths.bm25, self.store.sha256)
+        index = Bm25Index.load(self.collection.paths.bm25, self.store.sha256)
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
             return next(index.rank([query], k))
@@ -173,14 +175,14 @@ class Systems:
         return search
 
     def _dense(self, system: str) -> Searcher:
-        from simlm.config.jobs import shards_of
         from simlm.indexes.base import Place
         from simlm.retrieval.prepared import open_encoder
         from simlm.retrieval.search import index_for
 
         encoder, settings = open_encoder(self.context, system, self._prepared()), self.experiment.index_of(system)
         self._encoders[system] = encoder
-        place = Place(self.paths.index(system), self.paths.embeddings(system), len(shards_of(self.experiment, system)), encoder.sha256, self.store.sha256)
+        held = self.collection
+        place = Place(held.paths.index(system), held.paths.embeddings(system), held.shards(system), encoder.sha256, self.store.sha256)
         index = index_for(encoder.ragged, settings).open(place, settings)
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +200,7 @@ class Systems:
 
         settings = self.experiment.system(system)
         scorer, candidates = open_scorer(self.context, settings.sorter(system), self._prepared()), self.open(settings.candidates())
-        index = Bm25Index.load(self.paths.bm25, self.store.sha256) if scorer.lexical_hints else None
+        index = Bm25Index.load(self.collection.paths.bm25, self.store.sha256) if scorer.lexical_hints else None
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
             rows, scores = candidates(query, max(k, settings.rerank_depth))

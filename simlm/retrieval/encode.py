@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from simlm import processes
 from simlm.ahead import ahead
 from simlm.config.code import fingerprint
@@ -29,6 +31,7 @@ from simlm.models.text import Tokens
 from simlm.progress import progress, say
 from simlm.text.token_cache import PART, TokenCache, tokenizer_digest
 from simlm.vectors.blocks import DenseBlocks, RaggedBlocks, offsets_file
+from simlm.vectors.shards import Shards
 from simlm.vectors.vectors import Vectors
 from simlm.walltime import Clock
 
@@ -137,12 +140,10 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifes
     dict
         The manifest.
     """
-    first, last = shard_rows(len(store), shard, shards)
-    about = _identity(encoder, store)
-    part = Shard(Path(manifest), first, last, dtype, encoder.dimension, about, encoder.ragged, type(encoder).__module__)
+    part = _shard(encoder, store, manifest, shard, shards, dtype)
     there = processes.from_main(_finished(part) if processes.is_main() else None)
     if there:
-        say(f"{part.vectors} holds rows {first:,} to {last:,} of this model and corpus already.")
+        say(f"{part.vectors} holds rows {part.first:,} to {part.last:,} of this model and corpus already.")
         return there
     part.manifest.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -157,6 +158,46 @@ def encode_shard(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifes
         write_json(part.manifest, _described(part, encoder, store, (shard, shards), resumed, seconds))
     processes.wait()
     return json.loads(part.manifest.read_text(encoding="utf-8"))
+
+
+def encode_further(encoder: TextEncoder, store: CorpusStore, tokens: Path, manifest: Path, before: Shards, dtype: str) -> dict[str, Any]:
+    """Embed a corpus in one shard that begins with a smaller one, whose vectors are there: the same bits as :func:`encode_shard`.
+
+    Blocks that were full are taken over; the last one is embedded again with the passages that fill it up.
+
+    Parameters
+    ----------
+    before
+        The vectors of the smaller corpus.
+    """
+    part = _shard(encoder, store, manifest, 1, 1, dtype)
+    about = before.manifests[0]
+    if different := [name for name in ("precision", "device", "batch_size", "dtype") if about.get(name) != {**part.about, "dtype": dtype}[name]]:
+        said = ", ".join(f"{name} {about.get(name)}" for name in different)
+        say(f"{before.folder} was embedded with {said}, the further passages are not: these vectors are not the same bits as if all were embedded now.")
+    if not _finished(part):
+        part.manifest.parent.mkdir(parents=True, exist_ok=True)
+        done = _resume(part)
+        with part.files.writing() as files, open(part.journal, "a", encoding="utf-8") as journal:
+            for first, last in part.blocks():
+                if first not in done and last <= whole_rows(before.rows, len(store)):
+                    digest = files.write(first, before.take(np.arange(first, last)))
+                    journal.write(json.dumps({"first": first, "sha256": digest}) + "\n")
+    return encode_shard(encoder, store, tokens, manifest, 1, 1, dtype)
+
+
+def whole_rows(before: int, rows: int) -> int:
+    """Rows of a corpus of ``before`` passages whose blocks stay the same when it grows to ``rows``.
+
+    >>> whole_rows(5000, 5100), whole_rows(5000, 5000)
+    (4096, 5000)
+    """
+    return before if rows == before else before // BLOCK * BLOCK
+
+
+def _shard(encoder: TextEncoder, store: CorpusStore, manifest: Path, shard: int, shards: int, dtype: str) -> Shard:
+    first, last = shard_rows(len(store), shard, shards)
+    return Shard(Path(manifest), first, last, dtype, encoder.dimension, _identity(encoder, store), encoder.ragged, type(encoder).__module__)
 
 
 def _described(part: Shard, encoder: TextEncoder, store: CorpusStore, which: tuple[int, int], resumed: int, seconds: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from simlm.errors import UserError
 from simlm.hardware import Precision
 from simlm.models.batches import MULTIPLE, cut_by_tokens, in_pieces
 from simlm.models.first_token import only_first_token
+from simlm.models.halving import Halving
 from simlm.models.loading import fit_tokenizer, load_tokenizer, load_trained_classifier
 from simlm.models.manifest import verified_manifest
 from simlm.models.packing import is_packed, use_packing
@@ -67,6 +68,7 @@ class PairScorer:
 
     def __init__(self, model: CrossEncoderModel, joiner: PairJoiner, precision: Precision, lexical_hints: bool = False) -> None:
         self.model, self.joiner, self.precision, self.lexical_hints = model.eval(), joiner, precision, lexical_hints
+        self.pieces = Halving(BATCH_TOKENS, "tokens", "max_length of the re-ranker")
 
     @classmethod
     def open(cls, folder: str | Path, precision: Precision) -> PairScorer:
@@ -108,8 +110,11 @@ class PairScorer:
 
     def score_tokens(self, pairs: Tokens) -> np.ndarray:
         """Raw logits of joined pairs, float32, in their order."""
+        return self.pieces.of(lambda most: self._scored(pairs, most))
+
+    def _scored(self, pairs: Tokens, most_tokens: int) -> np.ndarray:
         scores = np.empty(len(pairs), np.float32)
-        for indices, values in self._score_sorted(pairs):
+        for indices, values in self._score_sorted(pairs, most_tokens):
             scores[indices] = values
         return scores
 
@@ -117,11 +122,11 @@ class PairScorer:
         """Raw logits of one query with passages given as text, float32, shape (passages,)."""
         return self.score_pairs(self.queries([query]), np.zeros(len(texts), np.int64), self.passages(titles, texts), hints)
 
-    def _score_sorted(self, pairs: Tokens) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _score_sorted(self, pairs: Tokens, most_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         device = next(self.model.parameters()).device
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.precision.bf16)
         with torch.inference_mode(), autocast:
-            for indices in cut_by_tokens(pairs.lengths, BATCH_TOKENS):
+            for indices in cut_by_tokens(pairs.lengths, most_tokens):
                 batch = {name: value.to(device) for name, value in pad(pairs.take(indices), self.joiner.tokenizer, MULTIPLE).items()}
                 metering.read(int(pairs.lengths[indices].sum()), batch["input_ids"].numel())
                 with metering.computing() as piece:

@@ -12,6 +12,7 @@ import torch
 from simlm.errors import UserError
 from simlm.models.batches import MULTIPLE
 from simlm.models.embedding import embed_token_vectors
+from simlm.models.halving import Halving
 from simlm.models.late_interaction import NOT_PACKED
 from simlm.models.manifest import verified_manifest
 from simlm.models.text import Tokens
@@ -39,6 +40,7 @@ class TokenScorer:
 
     def __init__(self, opened: TokenRetriever, precision: Precision) -> None:
         self.reader, self.precision = opened.reader, precision
+        self.pieces = Halving(BATCH, "texts", "passage_length of the model")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = opened.model().eval().to(self.device)
 
@@ -87,4 +89,6 @@ class TokenScorer:
     def _vectors(self, forward, tokens: Tokens) -> list[np.ndarray]:
         multiple = MULTIPLE if self.precision.bf16 else 1
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16):
-            return embed_token_vectors(forward, tokens, self.reader.tokenizer, device=self.device, batch_size=BATCH, multiple=multiple)
+            return self.pieces.of(
+                lambda most: embed_token_vectors(forward, tokens, self.reader.tokenizer, device=self.device, batch_size=most, multiple=multiple)
+            )

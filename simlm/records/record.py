@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +123,7 @@ class StageRecord:
             "end": end.isoformat(),
             "seconds": round((end - self.start).total_seconds(), 3),
             "peak_memory_mib": _peak_memory(),
+            **_peak_gpu_memory(),
             "environment": {"simlm": __version__, "python": platform.python_version(), **_versions()},
             "git": git_state(),
             "hardware": describe(),
@@ -142,8 +144,13 @@ class StageRecord:
 
     def caution(self, sentence: str) -> None:
         """Tell the user of something that is no mistake but may spoil the figures; report and summary repeat it."""
-        self.notes.setdefault("cautions", []).append(sentence)
         say(f"caution: {sentence}")
+        self.note_caution(sentence)
+
+    def note_caution(self, sentence: str | None) -> None:
+        """The same for what was said already; nothing for None."""
+        if sentence:
+            self.notes.setdefault("cautions", []).append(sentence)
 
     def say_speed(self, metrics: dict[str, float] | None = None) -> None:
         """Say how busy the device was, by ``metrics`` that are added to those of the stage or by these, and note what binds.
@@ -219,6 +226,14 @@ def _peak_memory() -> float:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         kib = most // 1024 if platform.system() == "Darwin" else most
     return round(kib / 1024, 1)
+
+
+def _peak_gpu_memory() -> dict[str, float]:
+    """Most memory of a GPU that torch had given out at once, in MiB; no entry where there is none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {"peak_gpu_memory_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1)}
 
 
 def _versions() -> dict[str, str]:

@@ -60,10 +60,12 @@ class TextEncoder:
         import torch
 
         from simlm.models.biencoder import BiEncoderModel
+        from simlm.models.halving import Halving
 
         opened = open_retriever(folder)
         self.sha256, self.lengths = sha256, opened.lengths
         self.precision, self.batch_size = precision, batch_size
+        self.pieces = Halving(batch_size, "texts", "encoding.batch_size")
         self.reader, self.tokenizer = opened.reader, opened.tokenizer
         self.said_by: str | None = opened.said_by
         for what in ("query", "passage"):
@@ -105,7 +107,9 @@ class TextEncoder:
             return np.empty((0, self.dimension), np.float32)
         multiple, autocast = 8 if self.precision.bf16 else 1, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
         with torch.inference_mode(), autocast:
-            vectors = embed_tokens(self.model.embed, tokens, self.tokenizer, device=self.device, batch_size=self.batch_size, multiple=multiple)
+            vectors = self.pieces.of(
+                lambda most: embed_tokens(self.model.embed, tokens, self.tokenizer, device=self.device, batch_size=most, multiple=multiple)
+            )
         if not np.isfinite(vectors).all():
             raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
         return vectors

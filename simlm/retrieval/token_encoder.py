@@ -61,10 +61,13 @@ class TokenEncoder:
     def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> None:
         import torch
 
+        from simlm.models.halving import Halving
+
         opened = open_token_retriever(folder)
         for what, length in opened.lengths.items():
             check_length(opened.encoder, length, f"{what}_length", folder)
         self.sha256, self.precision, self.batch_size, self.tokenizer = sha256, precision, batch_size, opened.tokenizer
+        self.pieces = Halving(batch_size, "texts", "encoding.batch_size")
         self._reader, self.reader = opened.reader, opened.reader.plain
         self.lengths: dict[str, int] = self.reader.lengths
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -98,7 +101,7 @@ class TokenEncoder:
 
         multiple, autocast = 8 if self.precision.bf16 else 1, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
         with torch.inference_mode(), autocast:
-            found = embed_token_vectors(forward, tokens, self.tokenizer, device=self.device, batch_size=self.batch_size, multiple=multiple)
+            found = self.pieces.of(lambda most: embed_token_vectors(forward, tokens, self.tokenizer, device=self.device, batch_size=most, multiple=multiple))
         vectors = Vectors.ragged(np.concatenate([np.zeros((0, self.dimension), np.float32), *found]), [len(own) for own in found])
         if not np.isfinite(vectors.values).all():
             raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")

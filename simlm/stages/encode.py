@@ -56,6 +56,7 @@ def encode(
                 "resumed_rows": manifest["resumed_rows"],
             }
             record.say_speed(meter.metrics)
+            record.note_caution(encoder.pieces.said)
             record.outputs["manifest"] = paths.shard_manifest(name, shard, shards)
         say(f"Shard {shard} of {shards}: {manifest['rows']:,} passages, {manifest['passages_per_second']:,.0f} passages/s.")
     if 1 in which and processes.is_main():

@@ -47,4 +47,5 @@ def rerank(context: Context, name: Annotated[str, "re-ranker or re-ranking of th
             meter.units += pairs
             record.outputs[split] = paths.run(name, split)
         record.say_speed(meter.metrics)
+        record.note_caution(scorer.pieces.said)
         record.notes |= {"precision": f"{precision.name}: {precision.reason}", "threads": threads, "candidates": candidates}

@@ -114,6 +114,7 @@ def _scores(
         if not np.isfinite(values).all():
             raise UserError(f"{teacher} gives a score that is not a number; it did not train well, look at its losses")
         yield values
+    record.note_caution(scorer.pieces.said)
 
 
 SOME = 0.1

@@ -33,6 +33,12 @@ class Averages:
             else:
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
 
+    def snapshot(self) -> Averages:
+        """The same, which further calls leave as it is."""
+        same = Averages()
+        same.sums, same.calls, same.counted = dict(self.sums), self.calls, self.counted
+        return same
+
     def means(self) -> dict[str, float]:
         """Mean of each value over the forward passes, in the order in which they came."""
         return {name: float(total) / self.calls for name, total in self.sums.items()}

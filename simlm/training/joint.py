@@ -57,6 +57,9 @@ class JointTraining(nn.Module):
         Compares what ``retriever`` makes of queries and passages.
     """
 
+    whole_batch = True
+    """The loss is over all examples of a step."""
+
     def __init__(
         self, retriever: nn.Module, reranker: nn.Module, temperature: float, direction: str, reduction: str, gradient: str, score: Score = dot
     ) -> None:

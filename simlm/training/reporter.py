@@ -98,6 +98,15 @@ class Reporter(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.piece = metering.meter().begin()
+        self.before = (self.averages.snapshot(), torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])
+
+    def back(self) -> None:
+        """As it was when the step began that is under way: averages and random numbers."""
+        averages, cpu, gpus = self.before
+        self.averages = averages
+        torch.set_rng_state(cpu)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
         metering.meter().end(self.piece)

@@ -25,6 +25,7 @@ from simlm.training.distributed import parts_of, put_shares
 from simlm.training.history import History
 from simlm.training.job import TrainingJob
 from simlm.training.reporter import Reporter
+from simlm.training.room import Room
 from simlm.training.saving import SaveInTime
 from simlm.training.schedule import Schedule, learning_rate_factor, look_every, total_steps
 from simlm.training.selection import Selection
@@ -78,28 +79,37 @@ def fit(
     settings = job.settings
     steps = total_steps(settings, examples)
     _check_warmup(job, steps, examples)
-    arguments = _arguments(job, steps)
     resume = _checkpoint(job)
     history = History(job.context.paths.history(job.name), checkpoints.step_of(resume)) if job.is_main else None
     selection = Selection(job, history.kept if history else (), resume) if evaluate and getattr(settings, "keep", "last") == "best" else None
     if selection is not None:
         evaluate_every = look_every(evaluate_every or steps, steps)
     reporter = Reporter(job, history, steps, evaluate, evaluate_every, selection)
-    micro = arguments.per_device_train_batch_size
-    schedule = Schedule(
-        examples, steps * settings.batch_size, job.seed, make, lengths=lengths, step=settings.batch_size, micro=micro, processes=processes.count()
-    )
+    micro, accumulation = _micro_batches(job)
+    room = Room(job, module, micro, micro * accumulation)
     stopping, saving = StopInTime(), SaveInTime(settings.checkpoint_minutes)
-    trainer = _Trainer(module, arguments, schedule, collate, reporter, [stopping, saving])
-    if processes.rank():
-        # The same dropout in every process would tie the examples of a batch together.
-        torch.manual_seed(job.seed + 1_000_003 * processes.rank())
-    if resume:
-        reporter.resume(resume, arguments.device)
+
+    def prepared(micro: int, resume: Path | None) -> _Trainer:
+        arguments = _arguments(job, steps, micro, room.share // micro)
+        order = {"lengths": lengths, "step": settings.batch_size, "micro": micro, "processes": processes.count()}
+        schedule = Schedule(examples, steps * settings.batch_size, job.seed, make, **order)
+        trainer = _Trainer(module, arguments, schedule, collate, reporter, [stopping, saving])
+        if processes.rank():
+            # The same dropout in every process would tie the examples of a batch together.
+            torch.manual_seed(job.seed + 1_000_003 * processes.rank())
+        if resume:
+            reporter.resume(resume, arguments.device)
+        return trainer
+
+    trainer = prepared(micro, resume)
     start = time.monotonic()
     if selection is None or not selection.exhausted:
         with saving, metering.metered():
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            while not trainer.trained(resume):
+                room.halve(trainer.too_big)
+                resume = trainer.saved_before_the_step()
+                trainer = prepared(room.micro, resume)
+    job.record.note_caution(room.halving and room.halving.said)
     for end in (saving, stopping):
         end.check(job.name, steps)
     if history is not None:
@@ -129,9 +139,8 @@ def _check_warmup(job: TrainingJob, steps: int, examples: int) -> None:
         )
 
 
-def _arguments(job: TrainingJob, steps: int) -> TrainingArguments:
+def _arguments(job: TrainingJob, steps: int, micro: int, accumulation: int) -> TrainingArguments:
     settings = job.settings
-    micro, accumulation = _micro_batches(job)
     return TrainingArguments(
         output_dir=str(job.context.paths.training(job.name)),
         max_steps=steps,
@@ -168,6 +177,7 @@ class _Trainer(ClearCheckpointErrors, Trainer):
         use_byte_dropout(module)
         super().__init__(model=module, args=arguments, train_dataset=schedule, data_collator=collate, callbacks=[reporter, *endings])
         self.reporter = reporter
+        self.too_big: dict[str, Any] = {}
         # Our modules average over their micro-batch, so the Trainer divides by the accumulation.
         self.model_accepts_loss_kwargs = False
         self.remove_callback(next(type(c) for c in self.callback_handler.callbacks if type(c).__name__ in ("PrinterCallback", "ProgressCallback")))
@@ -189,6 +199,32 @@ class _Trainer(ClearCheckpointErrors, Trainer):
             if "progress" in part:
                 part["progress"] = self.state.global_step / self.state.max_steps
         return batches, None
+
+    def trained(self, resume: Path | None) -> bool:
+        """Train to the end; False if a micro-batch did not fit into the device's memory, which is ``too_big`` then."""
+        try:
+            self.train(resume_from_checkpoint=str(resume) if resume else None)
+        except torch.OutOfMemoryError:
+            if not self.too_big:
+                raise
+        return not self.too_big
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        try:
+            return super().training_step(model, inputs, num_items_in_batch)
+        except torch.OutOfMemoryError:
+            self.too_big = inputs
+            raise
+
+    def saved_before_the_step(self) -> Path | None:
+        """A checkpoint of the last whole step, after a failure in the one that followed; None if there was none."""
+        step, folder = self.state.global_step, Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self.model.zero_grad()
+        self.reporter.back()
+        if step and not checkpoints.is_complete(folder):
+            self._save_checkpoint(self.model, trial=None)
+            self.callback_handler.on_save(self.args, self.state, self.control)
+        return folder if step else None
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         outputs = model(**inputs)

@@ -106,6 +106,11 @@ class Paths:
         return self.root / "evaluation" / "comparisons.tsv"
 
     @property
+    def pairs(self) -> Path:
+        """Every two evaluated systems against each other, with the settings in which they differ; written with the report."""
+        return self.root / "pairs.json"
+
+    @property
     def metrics_table(self) -> Path:
         """The table of all systems, splits and metrics."""
         return self.root / "metrics.tsv"

@@ -108,6 +108,13 @@ def comparison_rows(values: Values, split: str, pairs: list[tuple[str, str]], se
     return rows
 
 
+def difference_intervals(values: Values, split: str, metric: str, pairs: list[tuple[str, str]], settings: Evaluate, seed: int) -> list[tuple[float, float]]:
+    """Bootstrap intervals of the differences of pairs (system, against), over the resampled queries of :func:`average_rows`."""
+    table = np.stack([values[system][metric] - values[against][metric] for system, against in pairs], axis=1)
+    low, high = mean_intervals(table, _seed(seed, "bootstrap", split), settings.resamples, settings.confidence)
+    return list(zip(low.tolist(), high.tolist()))
+
+
 def p_value(values: Values, pair: tuple[str, str], split: str, metric: str, settings: Evaluate, seed: int) -> float:
     first, second = (values[system][metric] for system in pair)
     if settings.test == "t-test":

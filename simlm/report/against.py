@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from simlm.config.graph import headline_system
-from simlm.config.load import resolved
 from simlm.config.metrics import spoken_metric
 from simlm.context import Context
 from simlm.errors import UserError, nearest
@@ -16,22 +14,7 @@ from simlm.evaluation.metrics import mean
 from simlm.evaluation.numbers import figure, p_text, signed
 from simlm.evaluation.table import columns
 from simlm.report.overview import corpus_of
-
-SAID_BY_NAME = ("name", "results", "tracking")
-"""Blocks of a configuration that no figure depends on."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """A system of an experiment."""
-
-    context: Context
-    system: str
-
-    @property
-    def name(self) -> str:
-        """How it was asked for."""
-        return f"{self.context.experiment.name}/{self.system}"
+from simlm.report.sides import Side, differing_settings
 
 
 def side_of(name: str, contexts: list[Context]) -> Side:
@@ -114,43 +97,6 @@ def _values(first: Side, second: Side, split: str, metrics: list[str]) -> Values
         rows = [place[query] for query in order]
         values[side.name] = {metric: columns_of[metric][rows] for metric in metrics}
     return values
-
-
-def differing_settings(first: Side, second: Side) -> list[tuple[str, str, str]]:
-    """(setting, of the first, of the second) wherever the two differ: of the systems themselves, then of the experiments and the models they share."""
-    prefix = first.system if first.system == second.system else "system"
-    own = [side.context.experiment.system(side.system).model_dump(mode="json") for side in (first, second)]
-    found = _differing(*(_flat(block, f"{prefix}.") for block in own))
-    whole = []
-    for side in (first, second):
-        values = _plain(side.context)
-        values["models"] = {name: block for name, block in values.get("models", {}).items() if name != side.system}
-        whole.append(_flat({key: value for key, value in values.items() if key not in SAID_BY_NAME}))
-    return found + _differing(*whole)
-
-
-def _plain(context: Context) -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(resolved(context.experiment))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: "–" if value is None else str(value)}
-    return flat
-
-
-def _differing(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, str, str]]:
-    """A setting that only one side has is absent on the other.
-
-    >>> _differing({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"})
-    [('b', '2', '3'), ('c', 'absent', '4')]
-    """
-    keys = dict.fromkeys([*one, *other])
-    return [(key, one.get(key, "absent"), other.get(key, "absent")) for key in keys if one.get(key) != other.get(key)]
 
 
 def text(found: Against) -> str:

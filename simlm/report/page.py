@@ -23,6 +23,7 @@ from simlm.report.examples import examples
 from simlm.report.false_negatives import false_negatives
 from simlm.report.formats import COLUMNS, Results, gather, write_results
 from simlm.report.graph import graph_svg
+from simlm.report.pairs import pairs, write_pairs
 from simlm.report.slices import SliceRow
 from simlm.report.steps import steps
 from simlm.report.variants import variants_section
@@ -55,7 +56,7 @@ def write_report(context: Context) -> Path:
     results, slices = gather(context, rows, comparisons, stages), where(context)
     metric_charts, curves = _metric_charts(context, rows), curve_charts(context.experiment, stages)
     cost_charts = _cost_charts(context, rows, results)
-    variants = variants_section(context, rows)
+    variants, compared = variants_section(context, rows), pairs(context)
     page = render(
         context,
         rows,
@@ -63,6 +64,7 @@ def write_report(context: Context) -> Path:
         stages,
         results=results,
         variants=variants,
+        pairs=compared,
         panels=panels(context, slices),
         where_sentence=in_a_sentence(context, slices),
         metric_charts=metric_charts,
@@ -73,6 +75,7 @@ def write_report(context: Context) -> Path:
         write_text(paths.root / "plots" / f"{_file_name(chart.title)}.svg", chart.alone)
     write_results(results, paths.root)
     write_rows(paths.root / "slices.tsv", slices, SliceRow)
+    write_pairs(compared, paths.pairs)
     write_text(paths.report, page)
     return paths.report
 

@@ -63,7 +63,7 @@ def experiment_artifacts(paths: Paths, stages: list[Stage]) -> Iterator[Path]:
     """A temporary folder with what the parent run stores: configuration, tables, metrics, plots, report, references."""
     with tempfile.TemporaryDirectory(prefix="simlm-track-") as name:
         folder = Path(name)
-        for file in (paths.config, paths.metrics_table, paths.comparisons, paths.variants, paths.variant_tests, paths.reproduction):
+        for file in (paths.config, paths.metrics_table, paths.comparisons, paths.pairs, paths.variants, paths.variant_tests, paths.reproduction):
             _copy_small(file, folder, SMALL_RUN)
         _copy_small(paths.report, folder, LARGEST_REPORT)
         _copy_small(paths.corpus / "manifest.json", folder / "corpus")

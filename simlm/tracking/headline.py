@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simlm.config import Experiment
 from simlm.config.graph import headline_system
 from simlm.config.metrics import spoken_metric
+from simlm.errors import UserError
 from simlm.evaluation.numbers import figure
+from simlm.files import read_json
 from simlm.tracking.names import mlflow_name
 
 if TYPE_CHECKING:
@@ -40,6 +43,21 @@ def metrics_of_systems(rows: list[MetricRow]) -> dict[str, dict[str, float]]:
     for row in rows:
         found.setdefault(row.system, {})[f"{row.split}/{mlflow_name(row.metric)}"] = row.value
     return found
+
+
+def pair_tags(experiment: Experiment, file: Path) -> dict[str, str]:
+    """MLflow tags of the parent run: the headline system against every other, ``simlm.pair.distilled.bm25``; none before there is a report.
+
+    ``file`` is ``Paths.pairs``, which is stored whole beside the report and has all pairs, with the settings in which they differ.
+    """
+    if not file.exists():
+        return {}
+    chosen = headline_system(experiment)
+    try:
+        found = [(pair["system"], pair["against"], pair["text"]) for pair in read_json(file, "simlm report")["pairs"]]
+    except (KeyError, TypeError):
+        raise UserError(f"{file} is truncated or foreign; delete it and run simlm report again") from None
+    return {f"simlm.pair.{system}.{against}": text for system, against, text in found if chosen in (system, against)}
 
 
 def description(experiment: Experiment, rows: list[MetricRow]) -> str:

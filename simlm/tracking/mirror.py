@@ -24,7 +24,7 @@ from simlm.progress import progress
 from simlm.records.stages import Stage, elsewhere, number, read_stages
 from simlm.tracking import identity
 from simlm.tracking.artifacts import experiment_artifacts, folder_digest, stage_artifacts
-from simlm.tracking.headline import description, headline_metrics, metrics_of_systems, shared_view
+from simlm.tracking.headline import description, headline_metrics, metrics_of_systems, pair_tags, shared_view
 from simlm.tracking.names import flatten, mlflow_name, safe_key
 from simlm.tracking.owner import owner_of
 from simlm.tracking.patience import within
@@ -197,7 +197,7 @@ class _Replay:
         values |= {f"reproduction/{word.replace(' ', '_')}": float(count) for word, count in gate.counts(verdicts).items() if verdicts}
         metrics = [Metric(key, value, now, 0) for key, value in values.items() if math.isfinite(value) and had.metrics.get(key) != value]
         params = {} if had.params else flatten(identity.identifying_settings(self.experiment))
-        tags = {"mlflow.note.content": description(self.experiment, self.rows), **self._corpus(parent)}
+        tags = {"mlflow.note.content": description(self.experiment, self.rows), **self._corpus(parent), **pair_tags(self.experiment, self.paths.pairs)}
         if verdicts:
             tags["simlm.reproduction"] = gate.summary(verdicts)
             tags |= {f"simlm.reproduction.{line.split}.{line.system}.{mlflow_name(line.metric)}": line.verdict for line in verdicts}

@@ -4,7 +4,9 @@ import pytest
 from made_results import MadeResults, made_configuration
 
 from simlm.cli import main
+from simlm.config.graph import headline_system
 from simlm.records.stages import read_stages
+from simlm.report.pairs import pairs, write_pairs
 from simlm.tracking import identity
 from simlm.tracking.live import LiveMirror
 from simlm.tracking.mirror import mirror
@@ -68,6 +70,18 @@ def test_the_mirror_holds_what_the_files_say(made, store):
     models = {model.name: {metric.key: metric.value for metric in model.metrics} for model in client.search_logged_models(["1"])}
     assert set(models) == set(made.experiment.evaluate.systems)
     assert models["fusion"]["test/mrr_10"] == table["fusion", "test", "RR@10"]
+
+
+def test_pairs_of_the_headline_system_are_tags_and_all_pairs_a_file(few, store):
+    found = pairs(few.context)
+    write_pairs(found, few.paths.pairs)
+    mirror(few.experiment, few.paths, store)
+    client, parent, _ = children(few, store)
+    chosen = headline_system(few.experiment)
+    expected = {f"simlm.pair.{pair.test.system}.{pair.test.against}": pair.text for pair in found if chosen in (pair.test.system, pair.test.against)}
+    assert len(expected) == len(few.experiment.evaluate.systems) - 1
+    assert {name: text for name, text in parent.data.tags.items() if name.startswith("simlm.pair.")} == expected
+    assert "pairs.json" in {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
 def test_a_replay_changes_nothing(few, store):

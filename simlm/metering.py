@@ -247,9 +247,12 @@ def read(tokens: Any, positions: int) -> None:
 
 
 @contextmanager
-def computing() -> Iterator[_Piece]:
-    """The device computes what is asked inside, and its result is fetched there; everything else is waiting."""
-    own = _meter
+def computing(tokens: int, positions: int) -> Iterator[_Piece]:
+    """The device computes what is asked inside, and its result is fetched there; everything else is waiting.
+
+    The batch of ``tokens`` at ``positions`` is counted unless what computes counts the pieces in which it reads it.
+    """
+    own, before = _meter, _meter.positions
     if own._paused:
         yield _Piece(0.0, None, True)
         return
@@ -258,6 +261,8 @@ def computing() -> Iterator[_Piece]:
         yield piece
     finally:
         own.end(piece)
+    if own.positions == before:
+        read(tokens, positions)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from simlm import metering
 from simlm.metering import Known, binds, metered
 from simlm.models.batches import in_pieces
+from simlm.models.packing import use_packing
 from simlm.planning.counts import Counts
 from simlm.planning.utilisation import operations, peak_of
 from simlm.planning.work import Workload
@@ -96,22 +97,21 @@ def test_a_gpu_whose_results_are_fetched(clock, monkeypatch):
     with metered() as meter, meter.working():
         for telling in (0.1, 0.1, 1.0):
             clock.now += 0.25
-            with metering.computing() as piece:
+            with metering.computing(1, 1) as piece:
                 clock.now += telling
                 gpu.compute(0.75)
                 piece.all_told()
                 clock.now = max(clock.now, gpu.free)  # the result is fetched
-            metering.read(1, 1)
     assert meter.metrics == {"tokens_per_second": 0.9, "padded_tokens_per_second": 0.9, "padding": 0.0, "waited": round(0.75 / 3.25, 3), "late": 0.333}
 
 
 def test_looks_at_held_out_texts_do_not_count(clock):
     with metered() as meter:
-        with metering.paused(), metering.computing():
+        with metering.paused(), metering.computing(100, 100):
             metering.read(100, 100)
             clock.now += 1
-        with metering.computing():
-            metering.read(torch.tensor(3), 4)
+        with metering.computing(7, 8):
+            metering.read(torch.tensor(3), 4)  # what computes knows better
             clock.now += 1
         figures = meter.take(1.0, 0)
     assert (figures.tokens, figures.positions, figures.waited) == (3, 4, 0)
@@ -126,6 +126,15 @@ def test_pieces_of_a_batch_are_counted_as_they_are_forwarded():
     with metered() as meter:
         in_pieces({"input_ids": mask, "attention_mask": mask})
     assert (meter.tokens, meter.positions) == (16 * 5 + 16 * 40, 16 * 8 + 16 * 40)
+
+
+def test_a_row_of_packed_tokens_has_no_padding_but_what_fills_it_up(tiny_encoder):
+    """70 tokens in a row of 128, where the padded batch has 2 × 40 places; on a processor rows are multiples of 64."""
+    assert use_packing(tiny_encoder) is None
+    mask = (torch.arange(40) < torch.tensor([[30], [40]])).long()
+    with metered() as meter, torch.no_grad():
+        tiny_encoder(input_ids=mask, attention_mask=mask)
+    assert (meter.tokens, meter.positions) == (70, 128)
 
 
 def test_operations_of_a_unit_are_those_of_the_plan(made):

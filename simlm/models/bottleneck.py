@@ -14,6 +14,7 @@ from simlm.models.heads.bag_of_words import bag_of_words_loss, cls_logits, cosin
 from simlm.models.heads.decoder import decoder_layers, layers_of, position_states, read_enhanced, read_forward, text_states
 from simlm.models.heads.detection import DetectionHead
 from simlm.models.heads.language import filled_up, language_loss
+from simlm.models.packing import is_packed
 from simlm.models.replacement import replace_tokens
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ class BottleneckModel(nn.Module):
             losses["generator_loss"] = generator_loss if shares is None else shares[2] * generator_loss
             loss = loss + options.generator_weight * losses["generator_loss"]
         real = attention_mask.sum()
-        metering.read(real, tokens.numel())
+        if not is_packed(self.encoder):
+            metering.read(real, tokens.numel())
         corrupted = {f"{side}_{self._corruption(side)}": ((text != tokens).sum() / real).detach() for side, text in read.items() if text is not tokens}
         return {"loss": loss, **{name: value.detach() for name, value in losses.items()}, **corrupted, "tokens": real}, cls
 

@@ -128,8 +128,7 @@ class PairScorer:
         with torch.inference_mode(), autocast:
             for indices in cut_by_tokens(pairs.lengths, most_tokens):
                 batch = {name: value.to(device) for name, value in pad(pairs.take(indices), self.joiner.tokenizer, MULTIPLE).items()}
-                metering.read(int(pairs.lengths[indices].sum()), batch["input_ids"].numel())
-                with metering.computing() as piece:
+                with metering.computing(int(pairs.lengths[indices].sum()), batch["input_ids"].numel()) as piece:
                     logits = self.model.score(batch)
                     piece.all_told()
                     values = logits.cpu().numpy()

@@ -40,8 +40,7 @@ def embed_tokens(
     """
     vectors = np.empty((0, 0), np.float32)
     for chosen, batch in _batches(tokens, tokenizer, device, batch_size, multiple):
-        metering.read(int(tokens.lengths[chosen].sum()), batch["input_ids"].numel())
-        with metering.computing() as piece:
+        with metering.computing(int(tokens.lengths[chosen].sum()), batch["input_ids"].numel()) as piece:
             own = forward(batch).float()
             piece.all_told()
             found = own.cpu().numpy()
@@ -63,7 +62,7 @@ def embed_token_vectors(
     """The same for a model with vectors per token: those that count of each text, fp32, shape (tokens, width) each."""
     vectors = [np.empty((0, 0), np.float32)] * len(tokens)
     for chosen, batch in _batches(tokens, tokenizer, device, batch_size, multiple):
-        with metering.computing() as piece:
+        with metering.computing(int(tokens.lengths[chosen].sum()), batch["input_ids"].numel()) as piece:
             found = forward(batch)
             piece.all_told()
             counted = found.values[found.mask].float().cpu().numpy()

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers import AttentionInterface
 
+from simlm import metering
 from simlm.config.architectures import POSITIONS_FROM_PADDING, why_not_packed
 from simlm.hardware import attention_implementation
 from simlm.models.batches import FEWEST, cut_by_length, rounded_up
@@ -114,6 +115,7 @@ class Row:
             first += tokens
         real = text < texts
         back = np.where(real, text * width + positions, 0)
+        metering.read(int(lengths[:texts].sum()), len(text))
         parts = _on(device, places[:texts].reshape(-1), back, real[:, None], column < lengths[:texts, None], positions[None])
         return cls(*parts, tuple(grids))
 

@@ -16,6 +16,7 @@ from simlm.models.heads.language import filled_up, head_states, output_layer
 from simlm.models.linear_cross_entropy import linear_cross_entropy
 from simlm.models.loading import load_tokenizer
 from simlm.models.masked_language_model import load_masked_language_model
+from simlm.models.packing import is_packed
 from simlm.models.text import pad
 from simlm.text.token_cache import PassageTokens, TokenCache
 from simlm.text.vocabulary import Vocabulary
@@ -47,7 +48,8 @@ class MaskedLanguageModelling(nn.Module):
         ``shares`` (1,) is the weight of this mean in that of the whole step, see :func:`~simlm.training.distributed.put_shares`.
         """
         real = attention_mask.sum()
-        metering.read(real, input_ids.numel())
+        if not is_packed(self.model):
+            metering.read(real, input_ids.numel())
         states = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask, **token_types).last_hidden_state
         states = head_states(self.model, states.reshape(-1, states.shape[-1])[places])
         return {"loss": shares[0] * linear_cross_entropy(states, *output_layer(self.model), labels), "tokens": real}

@@ -77,6 +77,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `examples/cocondenser.yaml` | laid over `config.yaml`: coCondenser's two pre-trainings and two rounds of fine-tuning (docs/systems.md) |
 | `examples/colbertv2.yaml` | laid over `config.yaml`: late interaction in two rounds, with a compressed index (docs/systems.md) |
 | `examples/teachers.yaml` | laid over `examples/own-corpus.yaml`: a published cross-encoder and a file of scores as teachers (docs/own-data.md) |
+| `examples/dupmae.yaml` | laid over `config.yaml`: DupMAE's pre-training and its retriever with a vector of two parts, [CLS] and words (docs/systems.md) |
 | `examples/rocketqav2.yaml` | laid over `config.yaml`: a retriever and a re-ranker that learn from each other (docs/systems.md) |
 | `examples/packed.yaml` | laid over `msmarco.yaml`: batches packed into rows of tokens, for accelerators (docs/scale.md) |
 | `examples/seeds.yaml` | laid over `config.yaml`: another seed and both as one variant, a harder task, other tests |

@@ -70,6 +70,7 @@ def width_of(experiment: Experiment, name: str) -> int | None:
         behind = said_in(place / "config.json")
         wider = behind.get("out_features") if isinstance(behind, dict) else None
         width = wider if isinstance(wider, int) and wider > 0 else width
+    width = experiment.system(name).vector_width(width, experiment.tokenizer.vocabulary if size is not None else about.get("vocab_size", 0))
     cut = said_in(folder / "config_sentence_transformers.json") if start else None
     cut = cut.get("truncate_dim") if isinstance(cut, dict) else None
     return min(width, cut) if isinstance(cut, int) and cut > 0 else width

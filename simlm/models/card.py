@@ -147,9 +147,9 @@ def _sizes(context: Context, name: str, folder: Path | None) -> str:
     count = parameters(folder)
     if not count:
         return ""
-    width = _read(folder / "config.json").get("hidden_size")
+    shape, system = _read(folder / "config.json"), context.experiment.system(name)
     built = _read(context.paths.index(name) / "manifest.json").get("dimension")
-    dimension = built or (width if context.experiment.system(name).encodes else None)
+    dimension = built or (system.vector_width(shape["hidden_size"], shape.get("vocab_size", 0)) if system.encodes and "hidden_size" in shape else None)
     return f"\n{count:,} parameters" + (f"; a text becomes a vector of {dimension:,} numbers" if dimension else "") + ".\n"
 
 

@@ -78,8 +78,7 @@ def identity_of(manifest: dict[str, Any]) -> str:
     weights, other = manifest["weights"]["sha256"], [manifest.get("between", {})]
     if "pooling" in manifest and (reading := Reading.of_manifest(manifest)) != Reading():
         other.append(reading.for_manifest())
-    if "token_reading" in manifest:
-        other.append(manifest["token_reading"])
+    other += [manifest[entry] for entry in ("token_reading", "hybrid_vector") if entry in manifest]
     return sha256_text(json.dumps([weights, other], sort_keys=True)) if any(other) else weights
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simlm.errors import UserError
 from simlm.models.architecture import check_sees_all
-from simlm.models.loading import fit_tokenizer, load_tokenizer
+from simlm.models.loading import dropouts_of, fit_tokenizer, load_tokenizer
 from simlm.models.weights import check_complete, load_config, load_pretrained, missing_weights, weights_options
 
 if TYPE_CHECKING:
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 STATE = "bottleneck.safetensors"
 
 
-def load_masked_language_model(reference: str | Path, tokenizer: PreTrainedTokenizerFast, caution: Callable[[str], None] | None = None) -> PreTrainedModel:
+def load_masked_language_model(
+    reference: str | Path, tokenizer: PreTrainedTokenizerFast, caution: Callable[[str], None] | None = None, dropout: float | None = None
+) -> PreTrainedModel:
     """A masked language model with its head, in fp32, checked against the experiment's vocabulary.
 
     A base without a head, as every retriever and most published encoders are, gets a fresh one whose output layer is tied to its
-    embeddings; ``caution`` is told.
+    embeddings; ``caution`` is told. ``dropout``: see :func:`~simlm.models.loading.load_encoder`.
 
     Raises
     ------
@@ -33,11 +35,14 @@ def load_masked_language_model(reference: str | Path, tokenizer: PreTrainedToken
 
     config = load_config(reference)
     check_sees_all(config, reference, "cannot restore masked words")
+    own = dropouts_of(config, reference) if dropout is not None else {}
+    config.update(dict.fromkeys(own, dropout))
     model, info = load_pretrained(AutoModelForMaskedLM, reference, "model", config=config, output_loading_info=True, **weights_options())
     check_complete(reference, info, head_of=model)
     if head := missing_weights(info):
         model = _with_fresh_head(reference, config)
         (caution or _say)(f"{reference} has no head for masked words ({head[0]} is missing): it gets a fresh one, tied to its embeddings")
+    model.config.update(own)
     fit_tokenizer(tokenizer, model, reference)
     _check_words(reference, tokenizer)
     return model

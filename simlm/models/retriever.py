@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from simlm.models.biencoder import BiEncoderModel
+
 LENGTHS = {"query": 32, "passage": 144}
 """Longest inputs in tokens of a model that does not say its own (paper, section 4.1)."""
 
@@ -55,6 +57,23 @@ class Retriever:
     def reader(self) -> TextReader:
         """Makes tokens of texts."""
         return TextReader(self.tokenizer, self.lengths, self.reading)
+
+    def model(self, most_texts: int | None = None) -> BiEncoderModel:
+        """Makes vectors of padded batches; ``most_texts``: see :class:`~simlm.models.biencoder.BiEncoderModel`."""
+        from simlm.models.biencoder import BiEncoderModel
+
+        return BiEncoderModel(self.encoder, most_texts, self.head)
+
+    def said(self) -> dict[str, Any]:
+        """What ``simlm.json`` says of how the model reads, for its card and the record of its training."""
+        return {**self.reading.for_manifest(), "between": list(self.between)}
+
+    def contents(self) -> dict[str, Any]:
+        """What its folder holds beside the encoder, in the words of :func:`~simlm.models.folder.save_model`."""
+        return {"reading": self.reading, "between": self.between}
+
+    def write(self, folder: Path) -> None:
+        """Add files of its own to an unfinished folder."""
 
 
 def open_retriever(reference: str | Path, settings: Any = None, place: str = "", dropout: float | None = None) -> Retriever:
@@ -103,7 +122,7 @@ def open_retriever(reference: str | Path, settings: Any = None, place: str = "",
     width = _width_behind(modules, encoder.config.hidden_size * len(reading.pooling), reference)
     if described and described.truncate and described.truncate < width:
         modules.append(first_of(width, described.truncate))
-    return Retriever(encoder, tokenizer, reading, modules, _lengths(lengths, settings, encoder), said_by)
+    return Retriever(encoder, tokenizer, reading, modules, lengths_of(lengths, settings, encoder), said_by)
 
 
 def _longest(tokenizer: PreTrainedTokenizerFast) -> int | None:
@@ -111,7 +130,7 @@ def _longest(tokenizer: PreTrainedTokenizerFast) -> int | None:
     return tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else None
 
 
-def _lengths(said: dict[str, int], settings: Any, encoder: PreTrainedModel) -> dict[str, int]:
+def lengths_of(said: dict[str, int], settings: Any, encoder: PreTrainedModel) -> dict[str, int]:
     """The configuration's lengths, else the model's own, else those of the paper, these two never beyond its positions."""
     limit = position_limit(encoder.config)
     found = {}

@@ -273,8 +273,8 @@ class Planner:
     def _build_index(self, name: str) -> tuple[float, float, float, float]:
         if self.work.ragged(name):
             return self._build_residual(name)
-        size = self.counts.passages * vector_bytes(self.experiment.index_of(name).factory, self.work.shape(name).hidden)
-        return self.costs.start_light + self._stored(name) * self.costs.vector_byte, 0, size, PROCESS + size + 65_536 * 4 * self.work.shape(name).hidden
+        size = self.counts.passages * vector_bytes(self.experiment.index_of(name).factory, self.work.width(name))
+        return self.costs.start_light + self._stored(name) * self.costs.vector_byte, 0, size, PROCESS + size + 65_536 * 4 * self.work.width(name)
 
     def _build_residual(self, name: str) -> tuple[float, float, float, float]:
         """k-means over a sample, and the nearest centroid of every vector."""
@@ -313,16 +313,16 @@ class Planner:
         if self.work.ragged(name):
             return self._search_tokens(name)
         queries, writing, disk = self._runs(name)
-        shape, factory = self.work.shape(name), self.experiment.index_of(name).factory
-        compared = 2 * queries * looked_at(factory, self.experiment.index_of(name).nprobe, self.counts.passages) * self.counts.passages * shape.hidden
+        width, factory = self.work.width(name), self.experiment.index_of(name).factory
+        compared = 2 * queries * looked_at(factory, self.experiment.index_of(name).nprobe, self.counts.passages) * self.counts.passages * width
         # The vectors of the queries are there, so that only the exact search on a GPU needs torch.
         if self.experiment.encoding_of(name).gpus and factory == "Flat":
             accelerator = compared / (self.accelerator.peak_tflops * 1e12 * SEARCH_SHARE)
             cpu = self.costs.start_torch + writing + accelerator
             # The job holds its GPU while the processor works.
-            return cpu, max(accelerator, cpu / self.experiment.encoding_of(name).threads), disk, TORCH + 3 * 65_536 * 4 * shape.hidden + 300 * queries
+            return cpu, max(accelerator, cpu / self.experiment.encoding_of(name).threads), disk, TORCH + 3 * 65_536 * 4 * width + 300 * queries
         cpu = self.costs.start_light + writing + compared / (1e9 * self.costs.search_gflops)
-        return cpu, 0, disk, PROCESS + self.counts.passages * vector_bytes(factory, shape.hidden) + 300 * queries
+        return cpu, 0, disk, PROCESS + self.counts.passages * vector_bytes(factory, width) + 300 * queries
 
     def _score_teacher(self, student: str) -> tuple[float, float, float, float]:
         block = self.experiment.models[student]

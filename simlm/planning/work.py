@@ -120,8 +120,10 @@ class Workload:
         passage, query = self.encoding(name), self.asking(name)
         # With a smaller micro-batch the activations are computed twice.
         passes = 4 if block.micro_batch_size and block.micro_batch_size < block.batch_size else 3
+        # Logits of all words are only looked through: nothing goes back through them.
+        spared = 2 * (self._words(name, self._asked(name)) + (1 + hard) * self._words(name, self._read(name)))
         looked = self.looks(name, block) * self.held_out(name) * (query + (1 + self._pooled(block, hard)) * passage)
-        return passes * self.steps(name) * block.batch_size * (query + (1 + hard) * passage) + looked
+        return self.steps(name) * block.batch_size * (passes * (query + (1 + hard) * passage) - spared) + looked
 
     def over_pairs(self, name: str, block: Any) -> float:
         """A re-ranker over groups of pairs, of which the hardest are learned from, and its looks at held-out queries."""
@@ -155,16 +157,29 @@ class Workload:
 
     def encoding(self, name: str) -> float:
         """Operations for one passage with a retriever."""
-        limit = getattr(self.experiment.system(name), "passage_length", None) or 144
-        return self._embedding(name, SORTED * mean_cut(self.passage(name), limit))
+        return self._embedding(name, self._read(name))
 
     def asking(self, name: str) -> float:
         """Operations for one query with a retriever."""
+        return self._embedding(name, self._asked(name))
+
+    def _read(self, name: str) -> float:
+        """Tokens that a retriever reads of a passage, padding included."""
+        limit = getattr(self.experiment.system(name), "passage_length", None) or 144
+        return SORTED * mean_cut(self.passage(name), limit)
+
+    def _asked(self, name: str) -> float:
+        """The same of a query."""
         limit = getattr(self.experiment.system(name), "query_length", None) or 32
-        return self._embedding(name, limit if self.ragged(name) else SORTED * mean_cut(self.query(name), limit))
+        return limit if self.ragged(name) else SORTED * mean_cut(self.query(name), limit)
 
     def _embedding(self, name: str, tokens: float) -> float:
-        return self.shape(name).reading(tokens, first_only=not self.ragged(name))
+        words = self._words(name, tokens)
+        return self.shape(name).reading(tokens, first_only=not (words or self.ragged(name))) + words
+
+    def _words(self, name: str, tokens: float) -> float:
+        """The logits of all words at every token, for a model whose vectors are made of them."""
+        return self.shape(name).head(tokens) if getattr(self.experiment.system(name), "reads_words", False) else 0.0
 
     def ragged(self, name: str) -> bool:
         """Whether a model has a vector per token."""
@@ -172,7 +187,8 @@ class Workload:
 
     def width(self, name: str) -> int:
         """Numbers of a vector."""
-        return (self.experiment.system(name).dimension or TOKEN_WIDTH) if self.ragged(name) else self.shape(name).hidden
+        system, shape = self.experiment.system(name), self.shape(name)
+        return (system.dimension or TOKEN_WIDTH) if self.ragged(name) else system.vector_width(shape.hidden, shape.vocabulary)
 
     def vectors(self, name: str) -> float:
         """Vectors of a passage."""

@@ -13,6 +13,7 @@ from simlm.errors import UserError
 from simlm.models.embedding import embed_tokens
 from simlm.models.loading import check_length
 from simlm.models.manifest import foreign_identity, identity_of, verified_manifest
+from simlm.models.retriever import Retriever as OpenedRetriever
 from simlm.models.retriever import open_retriever
 from simlm.models.text import Tokens
 
@@ -41,10 +42,18 @@ class TextEncoder:
     ragged = False
     """Whether :meth:`embed` gives :class:`~simlm.vectors.vectors.Vectors` with any number per text instead of an array with one."""
 
+    format = Retriever.format
+    """What ``simlm.json`` calls the folders that it opens."""
+
+    @staticmethod
+    def opened(folder: str | Path) -> OpenedRetriever:
+        """The model of a folder."""
+        return open_retriever(folder)
+
     def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
         manifest = verified_manifest(folder)
-        if manifest["kind"] != Retriever.format:
-            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a biencoder")
+        if manifest["kind"] != self.format:
+            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a {self.format}")
         if not {"query", "passage"} <= manifest["lengths"].keys():
             raise UserError(f"{folder}: its simlm.json lacks the lengths of queries and passages; run simlm train --model {Path(folder).name} again")
         self._set_up(folder, identity_of(manifest), precision, batch_size)
@@ -59,10 +68,9 @@ class TextEncoder:
     def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> None:
         import torch
 
-        from simlm.models.biencoder import BiEncoderModel
         from simlm.models.halving import Halving
 
-        opened = open_retriever(folder)
+        opened = self.opened(folder)
         self.sha256, self.lengths = sha256, opened.lengths
         self.precision, self.batch_size = precision, batch_size
         self.pieces = Halving(batch_size, "texts", "encoding.batch_size")
@@ -71,7 +79,7 @@ class TextEncoder:
         for what in ("query", "passage"):
             check_length(opened.encoder, self.lengths[what], f"{what}_length", folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = BiEncoderModel(opened.encoder, head=opened.head).eval().to(self.device)
+        self.model = opened.model().eval().to(self.device)
 
     def pack(self) -> str | None:
         """Read rows of packed tokens from now on; see :func:`~simlm.models.packing.use_packing`."""

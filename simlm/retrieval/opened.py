@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from simlm.errors import UserError
 from simlm.models.described import is_described
+from simlm.models.hybrid import ENTRY as HYBRID
 from simlm.models.manifest import MANIFEST, verified_manifest
 from simlm.models.token_retriever import ENTRY, is_colbert
 from simlm.models.weights import folder_of
 from simlm.progress import say
 from simlm.retrieval.encoder import TextEncoder
+from simlm.retrieval.hybrid_encoder import HybridEncoder
 from simlm.retrieval.token_encoder import TokenEncoder
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ def open_embedder(reference: str, precision: Precision, batch_size: int = 128) -
     """
     folder = folder_of(reference)
     if (folder / MANIFEST).is_file():
-        return (TokenEncoder if ENTRY in verified_manifest(folder) else TextEncoder)(folder, precision, batch_size)
+        manifest = verified_manifest(folder)
+        opener = TokenEncoder if ENTRY in manifest else HybridEncoder if HYBRID in manifest else TextEncoder
+        return opener(folder, precision, batch_size)
     if is_colbert(folder):
         return TokenEncoder.published(folder, precision, batch_size)
     if not is_described(folder) and (head := _head(folder)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,11 +145,16 @@ class GroupCollator:
 
 def train(context: Context, name: str) -> None:
     """Train the bi-encoder ``name`` and export it."""
+    train_retriever(context, name, open_retriever)
+
+
+def train_retriever(context: Context, name: str, opened: Callable[[str, BiEncoder, str, float | None], Retriever]) -> None:
+    """Train and export a retriever with one vector per text, whatever makes it; ``opened`` opens what it starts from."""
     job = start_job(context, name)
     settings: BiEncoder = job.settings
     paths = context.paths
     with job.record:
-        start = open_retriever(job.init, settings, job.place, settings.dropout)
+        start = opened(job.init, settings, job.place, settings.dropout)
         tokenizer = start.tokenizer
         job.check_lengths(start.encoder, "query_length", "passage_length")
         job.pack(start.encoder)
@@ -168,8 +175,13 @@ def train(context: Context, name: str) -> None:
         evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
         every = trained.epoch_steps(settings.batch_size)
         fit(whole, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
-        write = add_card(context, name, start.lengths, {**start.reading.for_manifest(), "between": list(model.head.between)})
-        job.export(start.encoder, tokenizer, lengths=start.lengths, reading=start.reading, between=model.head.between, write=write)
+        card = add_card(context, name, start.lengths, start.said())
+
+        def write(folder: Path) -> None:
+            start.write(folder)
+            card(folder)
+
+        job.export(start.encoder, tokenizer, lengths=start.lengths, write=write, **start.contents())
 
 
 def _hidden(job: TrainingJob, trained: TrainingQueries, start: Retriever) -> HiddenQueries:
@@ -196,7 +208,7 @@ def _collator(
     most_texts = settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
     hidden = _hidden(job, trained, start) if settings.hide_query else None
     collate = GroupCollator(trained.groups, queries, passages, tokenizer, settings, job.seed, teacher, hidden)
-    return collate, BiEncoderModel(start.encoder, most_texts, start.head)
+    return collate, start.model(most_texts)
 
 
 def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:

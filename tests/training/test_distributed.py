@@ -27,6 +27,7 @@ from simlm.context import Context
 from simlm.models.biencoder import BiEncoderModel
 from simlm.models.bottleneck import BottleneckModel, BottleneckOptions
 from simlm.models.crossencoder import CrossEncoderModel
+from simlm.models.hybrid import HybridModel, Parts, TwoParts
 from simlm.models.late_interaction import LateInteractionModel, TokenReader, TokenReading
 from simlm.models.packing import use_packing
 from simlm.models.text import Tokens, pad
@@ -52,6 +53,7 @@ CASES = (
     "joint",
     "late interaction",
     "late, distilled",
+    "hybrid",
     "spans",
     "bottleneck, packed",
     "contrastive, packed",
@@ -109,6 +111,9 @@ def example(tokenizer, case: str, share: slice, micro: int):
         torch.manual_seed(1)
         reader = TokenReader(tokenizer, {"query": 12, "passage": 48}, TokenReading(augmentation="attended" if "distilled" in case else "none"))
         module = LateInteractionTraining(LateInteractionModel(bert("BertModel", words), torch.nn.Linear(32, 8, bias=False), reader), 0.1)
+    elif case == "hybrid":
+        torch.manual_seed(1)
+        module = BiEncoderTraining(HybridModel(bert("BertForMaskedLM", words), head=TwoParts(32, words, Parts(8, 20, 40, normalize=True))), 0.1)
     else:
         module = BiEncoderTraining(BiEncoderModel(bert("BertModel", words)), 0.02, 0.2 if case == "distilled" else 1.0, "code" if "code" in case else "paper")
     return module, [

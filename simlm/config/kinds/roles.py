@@ -87,6 +87,13 @@ class Retriever(System):
     encoding: Encoding | None = Field(None, description="How this model embeds the corpus; what is left out, and null, is as in the experiment's `encoding`.")
     index: Index | None = Field(None, description="The index of this model's vectors; what is left out, and null, is as in the experiment's `index`.")
 
+    reads_words: ClassVar[bool] = False
+    """Whether its vectors are made of the logits that every token has for all words, so that its embeddings cost these as well."""
+
+    def vector_width(self, hidden: int, vocabulary: int) -> int:
+        """Numbers of a text's vector, where it is not the state of ``hidden`` numbers itself."""
+        return hidden
+
     def builds_on(self) -> list[str]:
         return [start] if (start := self.initial()) else []
 

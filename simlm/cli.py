@@ -27,7 +27,10 @@ COMMANDS: dict[str, str] = {
     "search": "answer one query with a trained system",
     "serve": "a local page that compares two systems side by side",
     "add": "add passages to what is searched, without training",
+    "judge": "one model on many collections, in one table",
     "embed": "vectors of new texts, with any trained or published model",
+    "export": "vectors to Parquet, runs and negatives to JSON lines, a model to ONNX",
+    "publish": "upload a model to the Hugging Face Hub, after a look at what is sent",
     "download": "fetch corpus, titles and published models",
     "prepare-corpus": "read passages, queries and judgements into one store",
     "make-queries": "make training queries of the passages themselves",
@@ -55,8 +58,8 @@ COMMANDS: dict[str, str] = {
 GROUPS = {
     "Before it runs": ["new", "check", "plan", "calibrate"],
     "While it runs": ["status"],
-    "Results": ["summary", "compare", "ui"],
-    "Use what was trained": ["search", "serve", "add", "embed"],
+    "Results": ["summary", "compare", "judge", "ui"],
+    "Use what was trained": ["search", "serve", "add", "embed", "export", "publish"],
     "Stages, which the workflow calls (each also runs by hand)": [],
     "After a change of simlm itself": ["schema"],
 }

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simlm.config.kinds.roles import Retriever
 from simlm.errors import UserError
 from simlm.models.described import is_described
 from simlm.models.hybrid import ENTRY as HYBRID
@@ -30,18 +31,35 @@ def open_embedder(reference: str, precision: Precision, batch_size: int = 128) -
         If there is no such model, or it does not embed.
     """
     folder = folder_of(reference)
+    kind = embedder_of(folder)
     if (folder / MANIFEST).is_file():
-        manifest = verified_manifest(folder)
-        opener = TokenEncoder if ENTRY in manifest else HybridEncoder if HYBRID in manifest else TextEncoder
-        return opener(folder, precision, batch_size)
-    if is_colbert(folder):
-        return TokenEncoder.published(folder, precision, batch_size)
-    if not is_described(folder) and (head := _head(folder)):
-        raise UserError(f"{reference} is a {head}, which gives no vectors of texts; name a retriever")
-    encoder = TextEncoder.published(folder, precision, batch_size)
-    if encoder.said_by is None:
+        return kind(folder, precision, batch_size)
+    encoder = kind.published(folder, precision, batch_size)
+    if isinstance(encoder, TextEncoder) and encoder.said_by is None:
         say(f"{reference} says nothing of how it reads: the vector is that of the first token, as SimLM's; if it was trained otherwise, these are wrong ones.")
     return encoder
+
+
+def embedder_of(folder: Path) -> type[TextEncoder | TokenEncoder]:
+    """What embeds with the model of a folder: a vector for a text, or one for every token.
+
+    Raises
+    ------
+    UserError
+        If the model does not embed.
+    """
+    if (folder / MANIFEST).is_file():
+        manifest = verified_manifest(folder)
+        if HYBRID in manifest:
+            return HybridEncoder
+        if ENTRY not in manifest and manifest["kind"] != Retriever.format:
+            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a retriever")
+        return TokenEncoder if ENTRY in manifest else TextEncoder
+    if is_colbert(folder):
+        return TokenEncoder
+    if not is_described(folder) and (head := _head(folder)):
+        raise UserError(f"{folder} is a {head}, which gives no vectors of texts; name a retriever")
+    return TextEncoder
 
 
 def _head(folder: Path) -> str | None:

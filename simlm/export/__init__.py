@@ -1,0 +1,1 @@
+"""What an experiment made, in the forms that other programs read."""

@@ -1,0 +1,1 @@
+"""One model on many collections, each an experiment of its own."""

@@ -23,7 +23,7 @@ from simlm.digests import describe, described
 from simlm.errors import UserError
 from simlm.files import atomic_folder, read_manifest, write_json
 from simlm.lexical.analyzers import ANALYZERS, Analyzer
-from simlm.runs.runs import best_first
+from simlm.lexical.postings import Postings
 
 if TYPE_CHECKING:
     import bm25s
@@ -49,7 +49,8 @@ class Bm25Index:
         self.engine, self.analyzer, self.manifest = engine, analyzer, manifest or {}
         self._term_ids: dict[str, int] = engine.vocab_dict
         # Plain views of the memory maps: slicing np.memmap itself is several times slower.
-        self._data, self._rows, self._starts = (np.asarray(engine.scores[name]) for name in ("data", "indices", "indptr"))
+        scores, rows, starts = (np.asarray(engine.scores[name]) for name in ("data", "indices", "indptr"))
+        self._postings = Postings(scores, rows, starts, len(self))
 
     def __len__(self) -> int:
         """Number of passages."""
@@ -85,7 +86,7 @@ class Bm25Index:
         with atomic_folder(folder) as temporary:
             self.engine.save(temporary, show_progress=False)
             files = describe(temporary)
-            shape = {"passages": len(self), "terms": len(self._term_ids), "postings": len(self._data)}
+            shape = {"passages": len(self), "terms": len(self._term_ids), "postings": len(self._postings)}
             settings = {"analyzer": self.analyzer.name, "method": "lucene", "k1": self.engine.k1, "b": self.engine.b, "bm25s": bm25s.__version__}
             self.manifest = {**facts, **settings, **shape, "files": files}
             write_json(temporary / MANIFEST, self.manifest)
@@ -137,7 +138,7 @@ class Bm25Index:
         """Stream rows and scores of each query's best passages, at most ``k``; the same for any number of threads."""
         from simlm.lexical.parallel import ordered_map
 
-        yield from ordered_map(lambda query, totals: self._rank_one(query, k, totals), queries, threads, lambda: np.zeros(len(self), dtype=np.float32))
+        yield from ordered_map(lambda query, totals: self._postings.best(self._terms(query), k, totals), queries, threads, self._postings.space)
 
     def score(self, query: str, rows: np.ndarray) -> tuple[np.ndarray, float]:
         """Scores of some passages, whether or not they would be found, and the best score of the whole corpus.
@@ -147,43 +148,12 @@ class Bm25Index:
         tuple
             float32, shape of ``rows``; and a float, 0 if no passage has a term of the query.
         """
-        totals = np.zeros(len(self), dtype=np.float32)
-        self._add_up(query, totals)
+        totals = self._postings.sums(self._terms(query))
         return totals[rows], float(totals.max(initial=0.0))
 
-    def _add_up(self, query: str, totals: np.ndarray) -> list[slice]:
-        """Add the scores of a query's terms to ``totals``; returns the postings that were added, one slice per occurrence of a term."""
-        terms = [self._term_ids[term] for term in self.analyzer(query) if term in self._term_ids]
-        spans = [slice(int(self._starts[term]), int(self._starts[term + 1])) for term in terms]
-        for span in spans:
-            rows = self._rows[span]  # a row occurs once per term
-            totals.put(rows, totals.take(rows) + self._data[span])  # take and put let other threads run, np.add.at does not
-        return spans
-
-    def _rank_one(self, query: str, k: int, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rank one query. ``totals`` is all zeros before and after, so that the work grows with the postings only."""
-        spans = self._add_up(query, totals)
-        rows, scores = self._take_touched(list(dict.fromkeys((span.start, span.stop) for span in spans)), totals)
-        if len(rows) > k:
-            kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
-            rows, scores = rows[kept], scores[kept]
-        return best_first(rows, scores, k)
-
-    def _take_touched(self, spans: list[tuple[int, int]], totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and totals of all touched passages; every score is positive, so a zero is one that was taken already."""
-        if sum(stop - start for start, stop in spans) > len(totals) // 4:
-            rows = np.flatnonzero(totals).astype(np.int32)
-            scores = totals[rows]
-            totals[:] = 0
-            return rows, scores
-        found = [(np.empty(0, np.int32), np.empty(0, np.float32))]
-        for start, stop in spans:
-            rows = self._rows[start:stop]
-            values = totals.take(rows)
-            new = values > 0
-            totals.put(rows, 0)
-            found.append((rows[new], values[new]))
-        return np.concatenate([rows for rows, _ in found]), np.concatenate([values for _, values in found])
+    def _terms(self, query: str) -> list[int]:
+        """Known terms of a query, each as often as it occurs."""
+        return [self._term_ids[term] for term in self.analyzer(query) if term in self._term_ids]
 
 
 def passages_of(store: CorpusStore, titles: bool = True) -> Iterator[str]:

@@ -33,16 +33,21 @@ def numbered_lines(path: str | Path, longest: int = LONGEST) -> Iterator[tuple[i
     ...     list(numbered_lines(folder + "/a"))
     [(1, 'one'), (2, 'two')]
     """
+    for first, block in numbered_blocks(path, longest):
+        for number, line in enumerate(block.split("\n"), first):
+            yield number, line[:-1] if line.endswith("\r") else line
+
+
+def numbered_blocks(path: str | Path, longest: int = LONGEST) -> Iterator[tuple[int, str]]:
+    """As :func:`numbered_lines`, many lines at once: number of the first, and the lines as they are, without the end of the last."""
     number = 1
     for block in _whole_lines(Path(path), longest):
         try:
-            lines = block.decode().split("\n")
+            yield number, block.decode()
         except UnicodeDecodeError as error:
             bad = number + block.count(b"\n", 0, error.start)
             raise UserError(f"{path}:{bad} is not UTF-8 ({error.reason}); convert the file") from None
-        for line in lines:
-            yield number, line[:-1] if line.endswith("\r") else line
-            number += 1
+        number += block.count(b"\n") + 1
 
 
 def _whole_lines(path: Path, longest: int) -> Iterator[bytes]:

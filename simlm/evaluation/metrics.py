@@ -7,6 +7,7 @@ keep the order of the file. ir-measures is therefore given the ranks as scores, 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -119,9 +120,6 @@ def evaluate_run(run: Iterable[TrecRanking], qrels: Qrels, measures: dict[str, M
     """
     row = {query_id: i for i, query_id in enumerate(qrels)}
     values = {measure: np.full(len(row), float(measure.DEFAULT)) for measure in measures.values()}
-    by_depth: dict[int | None, list[Measure]] = {}
-    for measure in values:
-        by_depth.setdefault(_depth(measure), []).append(measure)
     seen = ignored = 0
     for group in _groups(run, QUERIES_AT_ONCE):
         judged = [ranking for ranking in group if ranking.query_id in row]
@@ -129,8 +127,9 @@ def evaluate_run(run: Iterable[TrecRanking], qrels: Qrels, measures: dict[str, M
         if not judged:
             continue
         some = {ranking.query_id: qrels[ranking.query_id] for ranking in judged}
-        for depth, same in by_depth.items():
-            for metric in _calculate(same, some, {ranking.query_id: _as_ranks(ranking, depth) for ranking in judged}):
+        ordered = {ranking.query_id: _best_first(ranking) for ranking in judged}
+        for depth, same in _by_depth(values, max(map(len, ordered.values()))).items():
+            for metric in _calculate(same, some, {query_id: _as_ranks(names[:depth]) for query_id, names in ordered.items()}):
                 values[metric.measure][row[metric.query_id]] = metric.value
     if not seen and not ignored:
         raise UserError("the run is empty, so there is nothing to judge; search again")
@@ -145,10 +144,30 @@ def _depth(measure: Measure) -> int | None:
     return measure.params.get("cutoff") if known else None
 
 
-def _as_ranks(ranking: TrecRanking, depth: int | None) -> dict[str, float]:
-    """Passage id → a score that falls by one per rank (exact in float32), of the best ``depth``."""
-    order = np.argsort(-ranking.scores, kind="stable")[:depth].tolist()
-    return dict(zip((ranking.ids[place] for place in order), map(float, range(len(order), 0, -1))))
+def _by_depth(measures: Iterable[Measure], longest: int) -> dict[int, list[Measure]]:
+    """Measures by how many of the best passages decide them, where no ranking has more than ``longest``."""
+    found: dict[int, list[Measure]] = {}
+    for measure in measures:
+        depth = _depth(measure)
+        found.setdefault(longest if depth is None else min(depth, longest), []).append(measure)
+    return found
+
+
+def _best_first(ranking: TrecRanking) -> list[str]:
+    """Passage ids by score; equal scores keep their order."""
+    if (ranking.scores[1:] <= ranking.scores[:-1]).all():
+        return ranking.ids
+    return [ranking.ids[place] for place in np.argsort(-ranking.scores, kind="stable").tolist()]
+
+
+def _as_ranks(names: list[str]) -> dict[str, float]:
+    """Passage id → a score that falls by one per rank (exact in float32)."""
+    return dict(zip(names, _falling(len(names))))
+
+
+@functools.lru_cache(maxsize=256)
+def _falling(count: int) -> list[float]:
+    return list(map(float, range(count, 0, -1)))
 
 
 def _calculate(measures: list[Measure], qrels: Qrels, run: dict[str, dict[str, float]]) -> Iterator:

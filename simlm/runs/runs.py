@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from simlm.errors import UserError
 from simlm.files import atomic_file
-from simlm.lines import numbered_lines
+from simlm.lines import numbered_blocks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,11 +122,11 @@ def read_trec_run(path: str | Path) -> Iterator[TrecRanking]:
     """
     path, seen = Path(path), set()
     try:
-        for first, query_id, lines in _query_lines(numbered_lines(path)):
-            ranking = _trec_ranking(path, first, query_id, lines)
-            if query_id in seen:
-                raise UserError(f"{path}:{first}: the lines of query '{query_id}' are not together; sort the file by query")
-            seen.add(query_id)
+        for first, ranking in _rankings(path):
+            _refuse_doubtful(path, first, ranking)
+            if ranking.query_id in seen:
+                raise UserError(f"{path}:{first}: the lines of query '{ranking.query_id}' are not together; sort the file by query")
+            seen.add(ranking.query_id)
             yield ranking
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; search the split first or give another file") from None
@@ -150,52 +150,99 @@ def _train_schema() -> pa.Schema:
     return pa.schema([("query_id", pa.string()), ("passages", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32()))])
 
 
-def _query_lines(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, list[str]]]:
-    """Number of the first line, query id and lines of each query."""
-    first, current, start, lines = 1, "", "", []
-    for number, line in numbered:
-        if not (lines and line.startswith(start)):
-            query_id = next(iter(line.split(None, 1)), "")
-            if lines and query_id != current:
-                yield first, current, lines
-            if query_id != current:
-                first, current, start, lines = number, query_id, line[: len(query_id) + 1], []
-        lines.append(line)
-    if lines:
-        yield first, current, lines
-
-
-def _trec_ranking(path: Path, first: int, query_id: str, lines: list[str]) -> TrecRanking:
-    """One query's lines; they are cut into fields all at once, which is twice as fast as one by one."""
-    fields = "\n".join(lines).split()
-    ids = fields[2::6]
-    try:
-        scores = np.array(list(map(float, fields[4::6])), dtype=np.float64)
-        whole = len(fields) == 6 * len(lines) and fields[0::6] == [query_id] * len(lines)
-    except ValueError:
-        whole = False
-    if not whole or len(set(ids)) < len(ids) or np.isnan(scores).any():
-        _refuse(path, first, query_id, lines)
-    return TrecRanking(query_id, ids, scores)
-
-
-def _refuse(path: Path, first: int, query_id: str, lines: list[str]) -> NoReturn:
-    """Say which line of a query is wrong."""
-    seen: set[str] = set()
-    for number, line in enumerate(lines, first):
-        try:
-            _, _, passage_id, _, score, _ = line.split()
-            value = float(score)
-        except ValueError:
+def _rankings(path: Path) -> Iterator[tuple[int, TrecRanking]]:
+    """Number of the first line and ranking of each query, unchecked."""
+    first, current = 1, None
+    for number, block in numbered_blocks(path):
+        queries, passage_ids, scores, bad = _columns(block)
+        start = 0
+        for query_id, lines in queries:
+            end = start + lines
+            part = TrecRanking(query_id, passage_ids[start:end], scores[start:end])
+            if current and current.query_id == query_id:
+                current = TrecRanking(query_id, current.ids + part.ids, np.concatenate([current.scores, part.scores]))
+            else:
+                if current:
+                    yield first, current
+                first, current = number + start, part
+            start = end
+        if bad is not None:
+            if current:
+                _refuse_doubtful(path, first, current)
             raise UserError(
-                f"{path}:{number} is not a line of a TREC run (query, Q0, passage, rank, score, tag); the file is truncated or foreign, make it again"
-            ) from None
-        if math.isnan(value):
+                f"{path}:{number + bad} is not a line of a TREC run (query, Q0, passage, rank, score, tag); the file is truncated or foreign, make it again"
+            )
+    if current:
+        yield first, current
+
+
+Columns = tuple[list[tuple[str, int]], list[str], np.ndarray]
+"""Of some lines: query ids with how many lines in a row have them, passage ids, scores (float64)."""
+
+
+def _columns(block: str) -> tuple[*Columns, int | None]:
+    """Columns of lines, up to the first line that is none of a run, and which this is (None: all are)."""
+    if _single_spaced(block) and (found := _plain_columns(block)):
+        return *found, None
+    lines = block.split("\n")
+    bad = next((place for place, line in enumerate(lines) if not _is_whole(line)), None)
+    fields = "\n".join(lines[:bad]).split()
+    queries = [(query_id, len(list(same))) for query_id, same in groupby(fields[0::6])]
+    return queries, fields[2::6], np.array(list(map(float, fields[4::6])), np.float64), bad
+
+
+def _single_spaced(block: str) -> bool:
+    """Whether single spaces and ends of lines are the only white space; no field is empty then."""
+    if not block.isascii():
+        return False
+    letters = np.frombuffer(f"{block}\n".encode("ascii"), np.uint8)
+    white = letters <= 32  # a library which reads columns takes other white space otherwise than Python, which cuts lines at any
+    alone = not (white[0] or (white[1:] & white[:-1]).any())
+    return alone and np.count_nonzero(white) == block.count(" ") + block.count("\n") + 1
+
+
+def _plain_columns(block: str) -> Columns | None:
+    """Columns of lines of six fields between single spaces; None where a line has not six or a score is spelled unusually."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    types = {"query": pa.dictionary(pa.int32(), pa.string()), "passage": pa.string(), "score": pa.float64()}
+    try:
+        table = csv.read_csv(
+            pa.py_buffer(block.encode("ascii")),
+            csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=["query", "Q0", "passage", "rank", "score", "tag"]),
+            csv.ParseOptions(delimiter=" ", quote_char=False, double_quote=False, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=[], strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid:
+        return None
+    queries, passages, scores = (column.combine_chunks() for column in table.columns)
+    numbers, names = queries.indices.to_numpy(), queries.dictionary.to_pylist()
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    counts = np.diff(starts, append=len(numbers))
+    return [(names[number], count) for number, count in zip(numbers[starts].tolist(), counts.tolist())], passages.to_pylist(), scores.to_numpy()
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        _, _, _, _, score, _ = line.split()
+        float(score)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_doubtful(path: Path, first: int, ranking: TrecRanking) -> None:
+    """Refuse scores that are not numbers and passages listed twice; ``first`` is the number of the ranking's first line."""
+    if len(set(ranking.ids)) == len(ranking.ids) and not np.isnan(ranking.scores).any():
+        return
+    seen: set[str] = set()
+    for number, (passage_id, score) in enumerate(zip(ranking.ids, ranking.scores), first):
+        if math.isnan(score):
             raise UserError(f"{path}:{number}: the score is not a number; make the run again")
         if passage_id in seen:
-            raise UserError(f"{path}:{number}: passage '{passage_id}' is listed twice for query '{query_id}'; remove one")
+            raise UserError(f"{path}:{number}: passage '{passage_id}' is listed twice for query '{ranking.query_id}'; remove one")
         seen.add(passage_id)
-    raise UserError(f"{path}:{first} and the lines of query '{query_id}' below it are no TREC run; make it again")
 
 
 def _names(store: CorpusStore, passages: list[np.ndarray]) -> dict[int, str]:

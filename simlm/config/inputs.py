@@ -254,9 +254,15 @@ FILES: dict[str, _Files] = {
     ),
     "compare_systems": _Files(_Asked.per_query, _compared),
     "judge_reproduction": _Files(lambda ask: {**ask.corpus, "metrics": ask.paths.metrics_table}, lambda ask, _: [ask.paths.reproduction]),
-    "report": _Files(_read_by_report, lambda ask, _: [ask.paths.report]),
+    "report": _Files(_read_by_report, lambda ask, _: [ask.paths.report, ask.paths.pairs]),
     "track": _Files(
-        lambda ask: {"config": ask.paths.config, "report": ask.paths.report, "record report": ask.paths.record("report"), **ask.records()},
+        lambda ask: {
+            "config": ask.paths.config,
+            "report": ask.paths.report,
+            "pairs": ask.paths.pairs,
+            "record report": ask.paths.record("report"),
+            **ask.records(),
+        },
         lambda ask, _: [ask.paths.mirror],
     ),
     "enforce_gate": _Files(

@@ -2,6 +2,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from made_results import HOSTILE, MadeResults
@@ -106,7 +107,8 @@ def test_the_report_is_the_same_every_time(made):
 
 def test_the_command_leaves_a_record_and_plots(made):
     assert main(["report", "--config", str(made.paths.config)]) == 0
-    assert made.paths.record("report").exists()
+    outputs = json.loads(made.paths.record("report").read_text())["outputs"]
+    assert {made.paths.report, made.paths.pairs} <= {Path(about["path"]) for about in outputs.values()}, "what is mirrored is stated"
     plots = {file.name for file in (made.paths.root / "plots").iterdir()}
     assert {"MRR@10_on_test.svg", "loss__dense_retriever_.svg", "probe-MRR@10.svg"} <= plots
 

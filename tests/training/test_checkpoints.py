@@ -18,6 +18,7 @@ from simlm.config.belonging import misfits
 from simlm.config.inputs import inputs_of
 from simlm.config.jobs import Job
 from simlm.context import Context
+from simlm.metering import SPEEDS
 from simlm.stages.train import train
 from simlm.training import checkpoints
 from simlm.training.history import read_history
@@ -38,7 +39,7 @@ def same(first: Path, second: Path) -> bool:
 
 
 def curve(context: Context) -> list[dict]:
-    return [{key: value for key, value in line.items() if not key.endswith("per_second")} for line in read_history(context.paths.history("base"))]
+    return [{key: value for key, value in line.items() if key not in SPEEDS} for line in read_history(context.paths.history("base"))]
 
 
 def flip(file: Path) -> None:

@@ -20,6 +20,7 @@ from simlm.config import validate
 from simlm.corpus.store import CorpusStore
 from simlm.errors import UserError
 from simlm.hardware import Precision
+from simlm.metering import SPEEDS
 from simlm.models.crossencoder import PairScorer
 from simlm.records.stages import read_stages
 from simlm.report.tables import is_small
@@ -122,8 +123,8 @@ def test_an_interrupted_training_ends_with_the_same_bits(made, tmp_path, monkeyp
     assert "Resuming from" in capsys.readouterr().err
     for part, found in weights(made).items():
         assert all(torch.equal(value, found[name]) for name, value in undisturbed[part].items()), part
-    again = [{key: value for key, value in line.items() if not key.endswith("per_second")} for line in read_history(made.paths.history("both"))]
-    assert again == [{key: value for key, value in line.items() if not key.endswith("per_second")} for line in curve]
+    again = [{key: value for key, value in line.items() if key not in SPEEDS} for line in read_history(made.paths.history("both"))]
+    assert again == [{key: value for key, value in line.items() if key not in SPEEDS} for line in curve]
 
 
 def changed(context, **settings):

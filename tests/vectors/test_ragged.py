@@ -34,7 +34,7 @@ ROWS, DIMENSION = 150, 6
 class TokenEncoder:
     """A table of vectors, one per token id; `the` has none, as punctuation has none in late interaction."""
 
-    ragged, dimension, sha256, batch_size = True, DIMENSION, "a" * 64, 8
+    ragged, dimension, sha256, batch_size, packed = True, DIMENSION, "a" * 64, 8, False
     lengths, precision, device = {"query": 8, "passage": 24}, Precision("fp32", "test"), torch.device("cpu")
 
     reader = SimpleNamespace(reading=Reading())
@@ -213,7 +213,7 @@ def test_dense_vectors_are_stored_as_before(tmp_path, store, word_tokenizer):
     """No offsets, and one array of all rows."""
     encoder = TokenEncoder(word_tokenizer)
     dense = SimpleNamespace(
-        **{name: getattr(encoder, name) for name in ("dimension", "sha256", "batch_size", "lengths", "precision", "device", "tokenizer", "reader")}
+        **{name: getattr(encoder, name) for name in ("dimension", "sha256", "batch_size", "lengths", "precision", "device", "tokenizer", "reader", "packed")}
     )
     dense.ragged, dense.embed = False, lambda tokens: np.stack([encoder.table[tokens[i]].mean(0) for i in range(len(tokens))])
     shards = shards_of(dense, store, tmp_path / "m", 2)

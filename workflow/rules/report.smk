@@ -11,6 +11,7 @@ rule report:
         reads("report"),
     output:
         report(PATHS.report, caption="../report/report.rst", category="Report"),
+        PATHS.pairs,
         PATHS.record("report"),
     log:
         log_of("report"),

@@ -33,6 +33,11 @@ class Paths:
         return self.root / "corpus_without_made_queries"
 
     @property
+    def making(self) -> Path:
+        """Queries that a generator has written so far, in parts; gone when the stage has ended."""
+        return self.root / "made_queries"
+
+    @property
     def tokenizer(self) -> Path:
         """Folder of the tokenizer (manifest: ``tokenizer/manifest.json``)."""
         return self.root / "tokenizer"

@@ -36,14 +36,29 @@ class ExpectedCounts(Block):
     )
 
 
+class Generator(Block):
+    """A sequence-to-sequence model that writes queries for a passage, such as doc2query's T5; it samples each token from the likeliest ones."""
+
+    init: str = Field(description="The model: a Hugging Face id or a local folder, with its tokenizer.", examples=["doc2query/msmarco-t5-base-v1"])
+    per_passage: int = Field(3, ge=1, description="Queries that are drawn for a passage; the same query twice is one.")
+    top_k: int = Field(10, ge=1, description="Each token is drawn from so many likeliest ones; 1: always the likeliest.")
+    prompt: str = Field("", description="Written before every passage, if the model was trained so.")
+    passage_length: int = Field(256, ge=8, description="Tokens that the model reads of title and text.")
+    query_length: int = Field(32, ge=4, description="Most tokens of a query.")
+    batch_tokens: int = Field(8192, ge=64, description="Tokens, padding included, that are read at once.")
+    threads: int = Field(8, ge=1, description="CPU threads asked for; never more than the machine has.")
+    gpus: int = Field(0, ge=0, le=1, description="GPUs asked for.")
+
+
 class MadeQueries(Block):
     """Training queries out of the passages themselves, for a corpus without any; judged splits stay as they are."""
 
-    query: Literal["title", "first_sentence"] = Field(
+    query: Literal["title", "first_sentence", "generated"] = Field(
         "title",
-        description="What the query of a passage is: its `title` or its `first_sentence`. The passage that is indexed keeps it; "
-        "`hide_query` of a retriever takes it out of what a training sees.",
+        description="What the query of a passage is: its `title`, its `first_sentence`, or `generated` by a model. The passage that is indexed keeps title and "
+        "sentence; `hide_query` of a retriever takes them out of what a training sees.",
     )
+    generator: Generator | None = Field(None, description="The model that writes queries, for `query: generated`.")
     parts: dict[str, float] = Field(
         {"train": 0.95, "made_dev": 0.05},
         description="Splits that the queries go into, and the share of each; a hash of the passage's id decides. They must not be splits of the source.",
@@ -60,6 +75,8 @@ class MadeQueries(Block):
             raise ValueError("parts: the shares must be positive and add up to 1")
         if not 1 <= self.words[0] <= self.words[1]:
             raise ValueError(f"words: the fewest ({self.words[0]}) must be at least 1 and not more than the most ({self.words[1]})")
+        if (self.query == "generated") != (self.generator is not None):
+            raise ValueError("'query: generated' needs a 'generator', and only that reads one; give both or neither")
         return self
 
 

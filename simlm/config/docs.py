@@ -69,7 +69,7 @@ any job starts, with file and line. `simlm check --config FILE …` checks files
 | `msmarco-ablation.yaml` | laid over `msmarco.yaml`: the same ablations at full size |
 | `pretrained.yaml` | trains the small base and generator that come with the repository |
 | `examples/own-corpus.yaml` | the whole method on a folder of your own; `examples/real-corpus.yaml` with the default's graph |
-| `examples/made-queries.yaml` | a corpus without training queries: they are made of the passages (docs/own-data.md) |
+| `examples/made-queries.yaml` | a corpus without training queries: made of the passages (docs/own-data.md), or by a model: `examples/generated-queries.yaml` |
 | `examples/hub-corpus.yaml` | a data set of the Hugging Face hub, with counts, revision and a part of the training queries as dev |
 | `examples/published-encoder.yaml` | published models on your own passages: pooling, prompts, titles |
 | `examples/cluster.yaml` | laid over `config.yaml`: several processes, an MLflow server, a gate that fails |

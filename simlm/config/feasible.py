@@ -19,7 +19,7 @@ from simlm.config.experiment import Experiment
 from simlm.config.graph import GraphError, node_of
 from simlm.config.local_models import architecture_of, positions_of, said_in, width_of
 from simlm.config.metrics import beyond
-from simlm.config.remote import HUB_ID
+from simlm.config.remote import HUB_ID, generator_of
 from simlm.errors import UserError, nearest
 from simlm.lines import numbered_lines
 
@@ -125,6 +125,9 @@ def _corpus(experiment: Experiment) -> Iterator[str]:
         raise GraphError(("corpus", "path"), f"the folder {block.path} does not exist; it must hold corpus.jsonl, queries.jsonl and qrels/")
     if isinstance(block, HubDataset) and (missing := _missing_folder(block.id)):
         raise GraphError(("corpus", "id"), missing)
+    generator = generator_of(experiment)
+    if generator and (missing := _missing_folder(generator)):
+        raise GraphError(("corpus", "made_queries", "generator", "init"), missing)
     source = getattr(block, "title_source", lambda: None)()
     if source and (missing := _missing_folder(source)):
         raise GraphError(("corpus", "title_dataset"), missing)

@@ -123,6 +123,12 @@ def _read_corpus(ask: _Asked) -> Path:
     return ask.paths.prepared if ask.experiment.corpus.made_queries else ask.paths.corpus
 
 
+def _read_by_making(ask: _Asked) -> Inputs:
+    made = ask.experiment.corpus.made_queries
+    generator = ask.outside("generator", made.generator.init) if made and made.generator else {}
+    return {"corpus": _read_corpus(ask) / "manifest.json", **generator}
+
+
 def _read_by_training(ask: _Asked) -> Inputs:
     """The corpus, and what the model's kind starts from; of a teacher a training reads the scores, not the weights."""
     name, paths = str(ask.name), ask.paths
@@ -233,7 +239,7 @@ class _Files(NamedTuple):
 FILES: dict[str, _Files] = {
     "download": _Files(None, lambda ask, _: [ask.paths.inputs]),
     "prepare_corpus": _Files(lambda ask: {str(file): file for file in corpus_files(ask.experiment)}, lambda ask, _: [_read_corpus(ask) / "manifest.json"]),
-    "make_queries": _Files(lambda ask: {"corpus": _read_corpus(ask) / "manifest.json"}, lambda ask, _: [*ask.corpus.values()]),
+    "make_queries": _Files(_read_by_making, lambda ask, _: [*ask.corpus.values()]),
     "train_tokenizer": _Files(
         lambda ask: {**ask.corpus, **ask.outside("init", ask.experiment.tokenizer.init, "tokenizer")}, lambda ask, _: [ask.paths.tokenizer / "manifest.json"]
     ),

@@ -21,9 +21,15 @@ def is_hub_id(name: str) -> bool:
     return bool(HUB_ID.match(name)) and not name.startswith((".", "/", "~")) and not os.path.isdir(name)
 
 
+def generator_of(experiment: Experiment) -> str | None:
+    """The model that makes queries of the passages, if one does."""
+    made = experiment.corpus.made_queries
+    return made.generator.init if made and made.generator else None
+
+
 def hub_models(experiment: Experiment) -> list[str]:
-    """Hugging Face ids of the tokenizer and of all models that the graph starts from, in the order of the file."""
-    names = [experiment.tokenizer.init]
+    """Hugging Face ids of the model that makes queries, of the tokenizer and of all models that the graph starts from, in the order of the file."""
+    names = [generator_of(experiment), experiment.tokenizer.init]
     for model in experiment.models.values():
         names += [model.initial(), *model.reads_models().values()]
     return [name for name in dict.fromkeys(filter(None, names)) if name not in experiment.models and is_hub_id(name)]

@@ -46,6 +46,8 @@ def asked(experiment: Experiment, job: Job) -> Asked:
     if stage == "prepare_corpus":
         # Docstrings are parsed in two processes; every other source is read in one.
         return Asked(2 if experiment.corpus.source == "python_docs" else 1)
+    if stage == "make_queries" and experiment.corpus.made_queries and (generator := experiment.corpus.made_queries.generator):
+        return Asked(generator.threads, generator.gpus)
     if stage == "train_tokenizer":
         return Asked(1 if experiment.tokenizer.init else 2)
     return Asked(2 if stage in TWO else 1)

@@ -97,7 +97,9 @@ def _make_queries(experiment: Experiment, _: str | None) -> dict[str, Any]:
     made, lexical = experiment.corpus.made_queries, experiment.bm25
     if made is None:
         return {}
-    return {**made.model_dump(mode="json"), "analyzer": lexical.analyzers[0], **lexical.model_dump(mode="json", include={"k1", "b", "titles"})}
+    generating = {"seed": experiment.seed, "precision": experiment.precision} if made.generator else {}
+    block = made.model_dump(mode="json", exclude={"generator": {"threads", "gpus"}} if made.generator else {"generator"})
+    return {**block, **generating, "analyzer": lexical.analyzers[0], **lexical.model_dump(mode="json", include={"k1", "b", "titles"})}
 
 
 def _train_tokenizer(experiment: Experiment, _: str | None) -> dict[str, Any]:

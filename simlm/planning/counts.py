@@ -179,6 +179,6 @@ def _limited(block: CorpusBlock, counts: Counts) -> Counts:
         room = max(1, passages - sum(queries[name] for name in block.max_queries))
         queries = {name: number if name in block.max_queries else min(number, room) for name, number in queries.items()}
     if made := block.made_queries:
-        number = min(passages, made.passages or passages)
+        number = min(passages, made.passages or passages) * (made.generator.per_passage if made.generator else 1)
         queries |= {name: max(1, round(number * share)) for name, share in made.parts.items()}
     return replace(counts, passages=passages, queries=queries)

@@ -18,7 +18,8 @@ from simlm.paths import Paths
 from simlm.planning.costs import Accelerator, Costs
 from simlm.planning.counts import Counts
 from simlm.planning.index_size import looked_at, residual_bytes, vector_bytes
-from simlm.planning.lengths import mean_cut
+from simlm.planning.lengths import TOKENS_PER_WORD, mean_cut
+from simlm.planning.shapes import outside
 from simlm.planning.work import Workload
 from simlm.text.token_cache import cache_bytes
 
@@ -41,6 +42,8 @@ GATHERED = 0.12
 """Speed of a staged search of compressed vectors, which it gathers one by one, as a share of exact search's on a processor (docs/scale.md has the times)."""
 PARALLEL = 0.6
 """Work of ``n`` threads in the time of one, as a power of ``n``: two bring 1.5 (the default: 1,467 core-seconds in 992 s on two cores)."""
+WRITING = 3
+"""A token that a generator writes, in tokens that it reads (doc2query's T5-base on one core, 16 passages at once)."""
 TREC_LINE = 48
 """Bytes of a line of a TREC run."""
 
@@ -150,10 +153,18 @@ class Planner:
 
     def _make_queries(self, _: str) -> tuple[float, float, float, float]:
         made = self.experiment.corpus.made_queries
-        queries = min(self.counts.passages, made.passages or self.counts.passages) if made else 0
-        index = self._words * self.costs.bm25_index_word + self._bm25_queries(queries) if made and made.found_within else 0
-        memory = PROCESS + 20 * self._words * POSTINGS_PER_WORD + self._terms + 1_200 * queries
-        return self.costs.start_light + queries * self.counts.words * self.costs.corpus_word + index, 0, 250 * queries, memory
+        passages = min(self.counts.passages, made.passages or self.counts.passages) if made else 0
+        queries = passages * (made.generator.per_passage if made and made.generator else 1)
+        cpu = self.costs.start_light + passages * self.counts.words * self.costs.corpus_word
+        cpu += self._words * self.costs.bm25_index_word + self._bm25_queries(queries) if made and made.found_within else 0
+        memory, accelerator = PROCESS + 20 * self._words * POSTINGS_PER_WORD + self._terms + 1_200 * queries, 0.0
+        if made and made.generator:
+            # Of an encoder and a decoder as large; the tokens of a query come one after the other, each a pass over all weights.
+            shape, own = outside(made.generator.init).shape, made.generator
+            tokens = mean_cut(self.counts.words * TOKENS_PER_WORD, own.passage_length) + WRITING * own.per_passage * own.query_length / 2
+            seconds, accelerator = self._compute(2 * shape.parameters() * tokens * passages, shape.hidden, False, own.gpus)
+            cpu, memory = cpu + seconds + self.costs.start_torch, memory + TORCH + 8 * shape.parameters()
+        return cpu, accelerator, 250 * queries, memory
 
     def _train_tokenizer(self, _: str) -> tuple[float, float, float, float]:
         given = self.experiment.tokenizer.init is not None

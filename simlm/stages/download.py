@@ -37,10 +37,11 @@ def download(context: Context) -> None:
 
 def model_facts(experiment: Experiment, name: str) -> dict[str, Any]:
     """Fetch a model (or the tokenizer alone, if no model starts from it); its commit and the size of its files."""
+    from simlm.config.remote import generator_of
     from simlm.hub import commit_of, fetch
     from simlm.progress import say
 
-    used = [other for model in experiment.models.values() for other in (model.initial(), *model.reads_models().values())]
+    used = [generator_of(experiment)] + [other for model in experiment.models.values() for other in (model.initial(), *model.reads_models().values())]
     folder = fetch(name, "model" if name in used else "tokenizer", refresh=True)
     say(f"{name}: commit {commit_of(folder)}")
     return {"commit": commit_of(folder), "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}}

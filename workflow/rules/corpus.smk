@@ -86,7 +86,7 @@ if EXPERIMENT.corpus.made_queries:
         message:
             "Making queries of the passages"
         shell:
-            simlm("make_queries")
+            simlm("make_queries", launched=f"{GPUS} {MINUTES}")
 
 
 rule train_tokenizer:

@@ -45,10 +45,10 @@ OVERLAY = {
 
 
 @pytest.fixture(scope="module")
-def results(snakemake, tmp_path_factory):
+def results(one_process, tmp_path_factory):
     folder = tmp_path_factory.mktemp("late")
     (folder / "late.yaml").write_text(yaml.safe_dump(OVERLAY))
-    done = snakemake(folder, "--cores", "2", configs=[ROOT / "config/smoke.yaml", folder / "late.yaml"], seconds=1500)
+    done = one_process(folder, configs=[ROOT / "config/smoke.yaml", folder / "late.yaml"])
     assert done.code == 0, done.text[-5000:]
     return folder / "results" / "late"
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def results(snakemake, tmp_path_factory) -> Path:
+def results(one_process, tmp_path_factory) -> Path:
     from small_vocabulary import word_tokenizer
     from transformers import BertConfig, BertModel
 
@@ -31,7 +31,7 @@ def results(snakemake, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["new", "data/mine", "--base", "./base", "--budget", "3m", "--cores", "2"]) == 0
-    done = snakemake(folder, "--cores", "2", configs=[folder / "mine.yaml"], seconds=1500)
+    done = one_process(folder, configs=[folder / "mine.yaml"])
     assert done.code == 0, done.text[-5000:]
     return folder / "results" / "mine"
 

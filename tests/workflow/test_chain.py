@@ -77,10 +77,13 @@ def test_a_changed_hyper_parameter_plans_only_what_follows(snakemake, first, tmp
     assert len(plan.jobs) == 10
 
 
-def test_another_run_from_scratch_in_four_shards_gives_identical_metrics(snakemake, first, tmp_path):
-    # One run shows both: were two runs, or other shards and more jobs side by side, to differ, the tables would.
-    done = snakemake(tmp_path, "--cores", "4", "--set-scatter", "corpus=4", configs=[SMOKE], seconds=900)
+def test_the_same_commands_in_one_process_and_in_four_shards_give_identical_metrics(one_process, snakemake, first, tmp_path):
+    # One run shows all: were two runs, other shards, or jobs side by side and each in a process of its own to differ, the tables would.
+    shards = ("--set-scatter", "corpus=4")
+    done = one_process(tmp_path, *shards, configs=[SMOKE])
     assert done.code == 0, done.text[-5000:]
+    again = snakemake(tmp_path, "-n", "--cores", "2", *shards, configs=[SMOKE])
+    assert again.nothing_to_do, again.text
     assert list((tmp_path / "results" / "smoke" / "embeddings" / "distilled").glob("*-of-4.json"))
     assert table(tmp_path) == table(first[0])
 

@@ -61,6 +61,9 @@ class BottleneckModel(nn.Module):
         See :class:`BottleneckOptions`.
     """
 
+    divisible = True
+    """The loss of a step is a mean over its examples, which may be read in micro-batches of any size."""
+
     def __init__(self, encoder: nn.Module, generator: nn.Module | None, options: BottleneckOptions) -> None:
         super().__init__()
         if generator is not None and encoder.config.vocab_size != generator.config.vocab_size:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def known(context: Context, name: str, work: str) -> Known | None:
     """Operations of a unit of ``work`` (an optimiser step in ``training``, a passage in ``encoding``, a pair in ``scoring``) of the model ``name``.
 
-    None where the job has no GPU, or one whose peak is not known: what a processor's peak is, no file of it says.
+    A training is measured over all processes of its job, the others by the main one and its device. None where the job has no GPU, or one
+    whose peak is not known: what a processor's peak is, no file of it says.
     """
     if hardware.gpu() is None:
         return None
@@ -28,7 +29,8 @@ def known(context: Context, name: str, work: str) -> Known | None:
     peak = peak_of(torch.cuda.get_device_name())
     if peak is None:
         return None
-    return Known(operations(Workload(context.experiment, count(context.experiment, context.paths)), name, work), peak * processes.count())
+    workload = Workload(context.experiment, count(context.experiment, context.paths))
+    return Known(operations(workload, name, work), peak * (processes.count() if work == "training" else 1))
 
 
 def operations(workload: Workload, name: str, work: str) -> float:

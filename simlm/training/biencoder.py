@@ -50,9 +50,6 @@ class BiEncoderTraining(nn.Module):
         Compares what ``model`` makes of queries and passages.
     """
 
-    whole_batch = True
-    """The loss is over all examples of a step."""
-
     def __init__(
         self,
         model: nn.Module,

@@ -36,6 +36,9 @@ class CrossEncoderTraining(nn.Module):
         Weight of R-Drop's divergence; 0: one dropout pass.
     """
 
+    divisible = True
+    """The loss of a step is a mean over its examples, which may be read in micro-batches of any size."""
+
     def __init__(self, model: CrossEncoderModel, forward_factor: int, rdrop_weight: float) -> None:
         super().__init__()
         self.model, self.forward_factor, self.rdrop_weight = model, forward_factor, rdrop_weight

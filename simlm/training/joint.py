@@ -57,8 +57,8 @@ class JointTraining(nn.Module):
         Compares what ``retriever`` makes of queries and passages.
     """
 
-    whole_batch = True
-    """The loss is over all examples of a step."""
+    divisible = True
+    """The loss of a step is a mean over its examples, which may be read in micro-batches of any size."""
 
     def __init__(
         self, retriever: nn.Module, reranker: nn.Module, temperature: float, direction: str, reduction: str, gradient: str, score: Score = dot

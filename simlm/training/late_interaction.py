@@ -43,9 +43,6 @@ class LateInteractionTraining(nn.Module):
         Form and teacher's temperature of :func:`~simlm.training.losses.distillation_loss`.
     """
 
-    whole_batch = True
-    """The loss is over all examples of a step."""
-
     def __init__(
         self,
         model: LateInteractionModel,

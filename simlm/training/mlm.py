@@ -29,6 +29,9 @@ from simlm.training.trainer import fit
 class MaskedLanguageModelling(nn.Module):
     """Loss of a masked language model at the masked positions only."""
 
+    divisible = True
+    """The loss of a step is a mean over its examples, which may be read in micro-batches of any size."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model

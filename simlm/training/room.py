@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Room:
     """How much of a step is forwarded at once.
 
-    Examples of a micro-batch are halved; where a loss needs all of a step at once (``whole_batch`` of the module), the texts that its models
-    forward at once are (``most_texts``), and what they keep is computed again in the backward pass.
+    Examples of a micro-batch are halved where a module says that its loss may be divided (``divisible``). Another may need all of a step at once; of
+    its models the texts that they forward at once are halved (``most_texts``), and what they keep is computed again in the backward pass.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Room:
 
     def __init__(self, job: TrainingJob, module: nn.Module, micro: int, share: int) -> None:
         self.name, self.setting, self.micro, self.share = job.name, f"{job.place}.micro_batch_size", micro, share
-        self.whole = getattr(module, "whole_batch", False)
+        self.whole = not getattr(module, "divisible", False)
         self.parts = [part for part in module.modules() if hasattr(part, "most_texts")] if self.whole else []
         self.halving: Halving | None = None
 

@@ -58,9 +58,6 @@ class SpanContrast(nn.Module):
         Of the loss between spans.
     """
 
-    whole_batch = True
-    """The loss is over all examples of a step."""
-
     def __init__(self, model: BottleneckModel, weight: float = 1.0) -> None:
         super().__init__()
         self.model, self.weight = model, weight

@@ -60,8 +60,8 @@ class Estimate:
     def sentence(self, teacher: str) -> str:
         """The estimate in words."""
         return (
-            f"{teacher} puts {self.above / self.compared:.1%} of {self.compared:,} negatives above the positive, and {self.close / self.compared:.1%} "
-            f"at {CLOSE:.0%} of its probability or more: probably right answers that nobody judged"
+            f"by {teacher}, {self.above / self.compared:.1%} of {self.compared:,} negatives are above the positive, and {self.close / self.compared:.1%} "
+            f"have {CLOSE:.0%} of its probability or more: probably right answers that nobody judged"
         )
 
     def watching(self, scores: Iterable[np.ndarray], groups: Groups, rows: np.ndarray, offsets: np.ndarray) -> Iterator[np.ndarray]:

@@ -58,13 +58,14 @@ def with_teacher(job: TrainingJob, trained: TrainingQueries) -> tuple[TrainingQu
         return trained, scores
     left, counts = scored_only(trained, scores, job.settings.teacher_drop_above)
     job.record.notes["scored by the teacher"] = asdict(counts)
-    lost, who = counts.without_positive + counts.without_negative, " and ".join(names)
+    lost, who = counts.without_positive + counts.without_negative, f"the scores of {' and '.join(names)}"
     sentence = (
-        f"{who} scores a positive and a negative of {len(left.seen):,} of {len(trained.seen):,} training queries; {counts.without_positive:,} without a scored "
-        f"positive and {counts.without_negative:,} without a scored negative are left out, and {counts.unscored:,} passages of the others' lists"
+        f"{len(left.seen):,} of {len(trained.seen):,} training queries have a positive and a negative that {who} leave; left out are "
+        f"{counts.without_positive:,} queries without a scored positive, {counts.without_negative:,} without a negative, and "
+        f"{counts.unscored:,} passages without a score"
     )
     if (share := job.settings.teacher_drop_above) is not None:
-        sentence += f"; so are {counts.close:,} negatives with {share:.0%} of the positive's probability or more"
+        sentence += f", {counts.close:,} negatives with {share:.0%} of the positive's probability or more"
     if not len(left.seen):
         raise UserError(f"{job.place}.teacher: nothing is left to train on: {sentence}; let it score what negatives/*.parquet lists, or take another teacher")
     say(f"{sentence}.")

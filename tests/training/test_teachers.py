@@ -30,7 +30,7 @@ from simlm.training.biencoder import train
 from simlm.training.false_negatives import as_probable
 from simlm.training.queries import TrainingQueries
 from simlm.training.taught import scored_only
-from simlm.training.teacher_scores import TeacherScores, _schema
+from simlm.training.teacher_scores import TeacherScores, _schema, write_teacher_scores
 from simlm.training.teachers import averaged
 
 SCORES = {"q1": {"p1": 7.5, "p2": -1.25, "p3": 0.0}, "7": {"12": 3.0, "p2": 1e-3}}
@@ -223,6 +223,7 @@ def made(tmp_path_factory, cross_encoder):
     models = {name: {"kind": "given_crossencoder", "init": str(cross_encoder / name), "rerank": "bm25", "max_length": 48} for name in ("identity", "sigmoid")}
     models |= {"scores": {"kind": "given_scores", "path": str(folder / "scores.tsv")}}
     models |= {f"of_{name}": {**STUDENT, "teacher": name, "holdout": 4} for name in ("identity", "sigmoid", "scores")}
+    models["of_nothing"] = models["of_scores"]
     models["of_both"] = {**STUDENT, "teacher": ["identity", "scores"], "teacher_weights": [1, 3], "distillation": "margin_mse", "holdout": 4}
     context = make_context(folder, word_tokenizer(), models)
     for name in ("identity", "sigmoid"):
@@ -298,6 +299,14 @@ def test_a_student_is_trained_on_what_has_scores(made, tmp_path):
         assert record["notes"]["scored by the teacher"]["without_positive"] == counts.without_positive
 
 
+def test_scores_that_leave_nothing_are_refused(made):
+    rows = np.arange(QUERIES)
+    scored = [(f"q{i}", rows[rows != i], np.zeros(QUERIES - 1)) for i in range(QUERIES)]
+    write_teacher_scores(made.paths.teacher_scores("of_nothing"), scored, {})
+    with pytest.raises(UserError, match=r"models\.of_nothing\.teacher: nothing is left to train on: 0 of 44 .* 44 queries without a scored positive"):
+        train(made, "of_nothing")
+
+
 def test_a_changed_file_scores_and_trains_again_and_nothing_else(made):
     experiment, paths = made.experiment, made.paths
     file = paths.root.parents[1] / "scores.tsv"
@@ -354,7 +363,7 @@ def test_what_a_teacher_takes_for_right_answers_is_counted_and_left_out(made, tm
     close = {(query, row): np.exp(score - right[query]) >= 0.95 for query, row, score in pairs}
     assert counted == [len(pairs), sum(above), sum(close.values())]
     assert sum(above) < sum(close.values()) < len(pairs)
-    assert f"{sum(above) / len(pairs):.1%} of {len(pairs):,} negatives above the positive" in record["notes"]["false negatives"]
+    assert f"{sum(above) / len(pairs):.1%} of {len(pairs):,} negatives are above the positive" in record["notes"]["false negatives"]
     scores = TeacherScores.read(made.paths.teacher_scores("of_scores"), "of_scores", lists, tmp_path)
     left, counts = scored_only(trained, scores, 0.95)
     for query in left.seen.tolist():

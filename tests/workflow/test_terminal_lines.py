@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 def test_a_line_for_every_job_and_the_cause_in_the_last_line(snakemake, tmp_path):
     shutil.copytree(ROOT / "config/examples/own-corpus", tmp_path / "corpus")
+    (tmp_path / "pretrained").symlink_to(ROOT / "pretrained")
     values = yaml.safe_load((ROOT / "config/examples/own-corpus.yaml").read_text())
     values["corpus"]["path"] = str(tmp_path / "corpus")
     config = tmp_path / "own.yaml"
@@ -30,7 +31,7 @@ def test_a_line_for_every_job_and_the_cause_in_the_last_line(snakemake, tmp_path
     assert failed.code == 1
     last, stopped = failed.text.rstrip().splitlines()[-1], failed.text
     assert last.startswith("simlm prepare-corpus: ")
-    assert "corpus.jsonl:17 is not JSON" in last
+    assert f"corpus.jsonl:{len(whole.splitlines()) + 1} is not JSON" in last
     assert re.search(r"^prepare_corpus failed after .*: results/own-corpus/logs/prepare_corpus.log$", stopped, re.MULTILINE)
     assert "Select jobs" not in stopped
     assert read_progress(Paths(tmp_path / "results/own-corpus")).failed == ["prepare_corpus"]

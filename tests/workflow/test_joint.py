@@ -34,10 +34,10 @@ OVERLAY = {
 
 
 @pytest.fixture(scope="module")
-def results(snakemake, tmp_path_factory):
+def results(one_process, tmp_path_factory):
     folder = tmp_path_factory.mktemp("joint")
     (folder / "joint.yaml").write_text(yaml.safe_dump(OVERLAY))
-    done = snakemake(folder, "--cores", "2", configs=[ROOT / "config/smoke.yaml", folder / "joint.yaml"], seconds=1500)
+    done = one_process(folder, configs=[ROOT / "config/smoke.yaml", folder / "joint.yaml"])
     assert done.code == 0, done.text[-5000:]
     assert done.jobs.count("Training joint") == 1
     return folder / "results" / "joint"

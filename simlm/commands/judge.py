@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from simlm.judging.table import Judged
 
 
-GIVEN = {"TextEncoder": "given_biencoder", "TokenEncoder": "given_late_interaction"}
-"""What embeds with a model, and the kind that takes it over."""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``simlm judge``."""
     parser.add_argument("--model", required=True, metavar="MODEL", help="a model folder or a Hugging Face id")
@@ -40,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Judge collection after collection, then print the table."""
     from simlm.errors import UserError
     from simlm.hardware import available_cores
-    from simlm.judging.collections import slug, system_name
+    from simlm.judging.collections import kind_taking_over, slug, system_name
     from simlm.judging.table import write_tables
     from simlm.models.weights import folder_of
     from simlm.progress import say
@@ -49,16 +45,16 @@ def run(arguments: argparse.Namespace) -> None:
     doubled = {slug(name) for name in arguments.collections}
     if len(doubled) < len(arguments.collections):
         raise UserError("a collection is named twice; name each once")
-    embedder = embedder_of(folder_of(arguments.model)).__name__
-    if embedder not in GIVEN:
-        raise UserError(f"{arguments.model} cannot be taken over into another experiment; name a bi-encoder or a late-interaction model")
+    kind = kind_taking_over(embedder_of(folder_of(arguments.model)))
+    if kind is None:
+        raise UserError(f"{arguments.model} is of a kind that is never taken over into another experiment; name a model that embeds as published ones do")
     output = arguments.output or Path("results") / f"judged-{system_name(arguments.model)}"
     encoding = {"batch_size": arguments.batch_size, "threads": arguments.threads or available_cores()}
     judged, failed = [], {}
     for number, name in enumerate(arguments.collections, 1):
         say(f"Collection {number} of {len(arguments.collections)}: {name}")
         try:
-            judged.append(_judge(name, arguments.model, arguments.split, output, GIVEN[embedder], encoding))
+            judged.append(_judge(name, arguments.model, arguments.split, output, kind, encoding))
         except (UserError, OSError) as error:
             failed[name] = str(error)
             say(f"{name} is left out: {error}")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from simlm.config.kinds import KINDS, name_of
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.errors import UserError, nearest
 
@@ -73,13 +74,20 @@ def _of_ir_datasets(name: str, split: str) -> dict[str, Any] | None:
     return {"source": "ir_datasets", "passages": name, "splits": {split: f"{name}/{split}"}}
 
 
+def kind_taking_over(embedder: type) -> str | None:
+    """The kind that takes a published model of this embedder into an experiment, or None if there is none."""
+    place = f"{embedder.__module__}:{embedder.__qualname__}"
+    fitting = (kind for kind in KINDS if kind.made_by == "import_model" and kind.encodes and getattr(kind, "embedder", None) == place)
+    return next((name_of(kind) for kind in fitting), None)
+
+
 def experiment_of(collection: str, model: str, split: str, results: Path, kind: str, encoding: dict[str, Any]) -> dict[str, Any]:
     """The configuration that judges a model on a collection.
 
     Parameters
     ----------
     kind
-        Kind of the graph that takes the model over, such as ``given_biencoder``.
+        Kind of the graph that takes the model over (:func:`kind_taking_over`).
     encoding
         Keys of the block ``encoding``.
     """

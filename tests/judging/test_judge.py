@@ -11,7 +11,10 @@ import torch
 
 from simlm.cli import main
 from simlm.errors import UserError
-from simlm.judging.collections import corpus_block, experiment_of
+from simlm.judging.collections import corpus_block, experiment_of, kind_taking_over
+from simlm.retrieval.encoder import TextEncoder
+from simlm.retrieval.hybrid_encoder import HybridEncoder
+from simlm.retrieval.token_encoder import TokenEncoder
 
 WORDS = ["swap two columns", "invert a matrix", "sort the list", "join numbers", "read and write", "split the row", "find numpy"]
 
@@ -83,6 +86,7 @@ def test_what_a_collection_is(tmp_path):
         corpus_block("beir/nfcorpus", "tset")
     with pytest.raises(UserError, match="is no folder"):
         corpus_block("./nothing", "test")
+    assert [kind_taking_over(one) for one in (TextEncoder, TokenEncoder, HybridEncoder)] == ["given_biencoder", "given_late_interaction", None]
     values = experiment_of(str(folder), "owner/late", "test", tmp_path, "given_late_interaction", {"batch_size": 8})
     assert values["models"] == {"late": {"kind": "given_late_interaction", "init": "owner/late"}}
 

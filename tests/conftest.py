@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("simlm", deadline=None)
+hypothesis.settings.load_profile("simlm")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The cores are shared by these processes: a second thread of torch would spin while it waits for one of them. Before torch is imported.

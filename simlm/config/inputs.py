@@ -239,7 +239,7 @@ class _Files(NamedTuple):
 FILES: dict[str, _Files] = {
     "download": _Files(None, lambda ask, _: [ask.paths.inputs]),
     "prepare_corpus": _Files(lambda ask: {str(file): file for file in corpus_files(ask.experiment)}, lambda ask, _: [_read_corpus(ask) / "manifest.json"]),
-    "make_queries": _Files(_read_by_making, lambda ask, _: [*ask.corpus.values()]),
+    "make_queries": _Files(_read_by_making, lambda ask, _: [*ask.corpus.values()] if ask.experiment.corpus.made_queries else []),
     "train_tokenizer": _Files(
         lambda ask: {**ask.corpus, **ask.outside("init", ask.experiment.tokenizer.init, "tokenizer")}, lambda ask, _: [ask.paths.tokenizer / "manifest.json"]
     ),

@@ -19,7 +19,7 @@ def same(ours, theirs) -> bool:
     return all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ("ids", "offsets", "second"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=4), length=st.integers(5, 40))
 def test_join_is_what_the_tokenizer_gives(word_tokenizer, texts, length):
     queries, titles, passages = zip(*texts)

@@ -27,7 +27,7 @@ def ranking(rows, query_id: str = "q") -> Ranking:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_holds_for_every_query(data):
     size = data.draw(st.one_of(st.integers(1, 40), st.integers(100, 3000)))
     row = st.integers(0, size - 1)

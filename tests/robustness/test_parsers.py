@@ -22,7 +22,7 @@ from simlm.errors import UserError, one_line
 from simlm.files import read_manifest
 from simlm.runs.runs import Ranking, read_run, read_trec_run, write_trec_run
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 WORDS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=8).filter(lambda text: text.split() == [text])
 """Ids as TREC files can hold them: any script, emoji too."""

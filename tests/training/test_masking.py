@@ -34,7 +34,7 @@ def reference_mask(tokens: list[int], probability: float, draws: np.ndarray) -> 
     return [place in masked for place in range(len(tokens))]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(3, 8), min_size=1, max_size=30), st.lists(st.integers(3, 8), min_size=0, max_size=30), st.floats(0.05, 0.95), st.integers(0, 10**6))
 def test_mask_equals_word_by_word_reference(title: list[int], text: list[int], probability: float, seed: int) -> None:
     rows = [[1, *title, 2, *text, 2], [1, *text, *title, 2]]

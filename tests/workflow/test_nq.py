@@ -56,10 +56,10 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(snakemake, world, tmp_path_factory):
+def results(one_process, world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("nq")
     small = overlay(folder / "small.yaml", smaller())
-    done = snakemake(folder, "--cores", "2", configs=[ROOT / "config/nq.yaml", small], seconds=1500, environment=world[1])
+    done = one_process(folder, configs=[ROOT / "config/nq.yaml", small], environment=world[1])
     assert done.code == 0, done.text[-6000:]
     return folder
 
@@ -108,7 +108,7 @@ def test_the_gate_says_why_nothing_can_be_compared(results):
     assert "SimLM distilled" in page
 
 
-def test_figures_in_print_open_the_gate(snakemake, results, world):
+def test_figures_in_print_open_the_gate(one_process, results, world):
     content = yaml.safe_load((ROOT / "config/published-nq.yaml").read_text())
     content["collection"]["passages"], content["splits"]["test"]["queries"] = PASSAGES, TEST
     ours = table(results, "nq")
@@ -117,6 +117,6 @@ def test_figures_in_print_open_the_gate(snakemake, results, world):
     published = overlay(results / "published.yaml", content)
     gate = overlay(results / "gate.yaml", {"gate": {"published": str(published), "enforce": True}})
     files = [ROOT / "config/nq.yaml", results / "small.yaml", gate]
-    done = snakemake(results, "--cores", "2", configs=files, seconds=600, environment=world[1])
+    done = one_process(results, configs=files, environment=world[1])
     assert done.code == 0, done.text[-4000:]
     assert {line.verdict for line in verdicts(results, "nq").values()} == {"OK"}

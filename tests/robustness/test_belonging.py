@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,8 +22,8 @@ from simlm.digests import Digests, digests_below
 from simlm.errors import UserError
 from simlm.files import sealed
 from simlm.paths import Paths
+from tests.workflow.conftest import run_snakemake
 
-ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ["prepare-corpus", "train-tokenizer", "index-bm25", "search-bm25", "evaluate", "compare-systems"]
 
 
@@ -242,10 +240,9 @@ def test_snakemake_makes_again_what_it_does_not_remember(tmp_path):
     config = write_configuration(tmp_path, lexical)
 
     def run(*arguments: str, configs: tuple[Path, ...] = (config,)) -> str:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--cores", "1", *arguments, "--configfile"]
-        done = subprocess.run([*command, *map(str, configs)], cwd=tmp_path, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        done = run_snakemake(tmp_path, "--cores", "1", *arguments, configs=list(configs), seconds=600)
+        assert done.code == 0, done.text
+        return done.text
 
     def tree() -> dict[Path, bytes]:
         return {file: file.read_bytes() for file in (tmp_path / "results").rglob("*") if file.is_file() and ".config" not in file.parts}

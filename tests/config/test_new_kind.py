@@ -81,6 +81,12 @@ def simlm(command: str, *options: str) -> list[str]:
     return ["-m", "simlm.cli", command, "--config", "new.yaml", *options]
 
 
+def one_after_the_other(*commands: list[str]) -> list[str]:
+    """Several commands of :func:`simlm` in one process, which imports torch once."""
+    program = "import json, sys\nfrom simlm.cli import main\nfor words in json.loads(sys.argv[1]): assert main(words) == 0, words"
+    return ["-c", program, json.dumps([command[2:] for command in commands])]
+
+
 def test_check_shows_new_kinds_and_parts_in_the_graph(run):
     text = run(*simlm("check"))
     for line in (
@@ -184,11 +190,9 @@ def test_the_parts_of_a_model_are_made_by_one_stage_and_load_by_themselves(run, 
         assert json.loads((folder / "config.json").read_text())["architectures"] == [architecture]
         assert f"# joint.{part} (made)" in (folder / "README.md").read_text()
     assert not (made / "models" / "joint").exists()
-    for shard in "12":
-        run(*simlm("encode", "--model", "joint.retriever", "--shard", shard, "--shards", "2"))
-    run(*simlm("build-index", "--model", "joint.retriever", "--shards", "2"))
-    run(*simlm("search-index", "--model", "joint.retriever"))
-    run(*simlm("rerank", "--model", "joint.reranker"))
+    shards = [simlm("encode", "--model", "joint.retriever", "--shard", shard, "--shards", "2") for shard in "12"]
+    searched = [simlm("build-index", "--model", "joint.retriever", "--shards", "2"), simlm("search-index", "--model", "joint.retriever")]
+    run(*one_after_the_other(*shards, *searched, simlm("rerank", "--model", "joint.reranker")))
     lines = {system: (made / "runs" / system / "test.trec").read_text().splitlines() for system in ("joint.retriever", "joint.reranker")}
     assert {len({line.split()[0] for line in found}) for found in lines.values()} == {20}
     # What it says of its progress comes after the answer.

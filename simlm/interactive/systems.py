@@ -215,7 +215,7 @@ class Systems:
         return search
 
     def _fused(self, system: str) -> Searcher:
-        from simlm.retrieval.fusion import fuse_rankings
+        from simlm.retrieval.fusion import fusing
         from simlm.retrieval.weights import weights_of
 
         settings = self.experiment.system(system)
@@ -224,7 +224,7 @@ class Systems:
 
         def search(query: str, k: int) -> tuple[np.ndarray, np.ndarray]:
             depth = max(k, self.experiment.evaluate.depth)
-            return fuse_rankings([part(query, depth)[0] for part in parts], settings.k, k, weights)
+            return fusing(settings.by, settings.k, k, weights)([part(query, depth) for part in parts])
 
         return search
 

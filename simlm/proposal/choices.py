@@ -125,7 +125,7 @@ def graph(data: Data, base: Base, plan: Plan, cores: int, gpus: int) -> dict[str
     if source == "candidates":
         which = "BM25 and the start together" if data.made else "The better of BM25 and the start, or both together, as training queries say"
         models["candidates"] = Said(
-            {"kind": "fusion", "of": ["bm25", "base"], **_weights(data)},
+            {"kind": "fusion", "of": ["bm25", "base"], "by": "scores", **_weights(data)},
             f"{which}: hard negatives" + (" and the passages to re-rank" if plan.reranker else "") + " come from here",
         )
     if not enough(data):
@@ -142,7 +142,9 @@ def graph(data: Data, base: Base, plan: Plan, cores: int, gpus: int) -> dict[str
     weighed = "each with the same weight: made queries stand in their passages, so that they would choose BM25" if data.made else (
         "weighed on training queries that nothing was trained on"
     )  # fmt: skip
-    models["fusion"] = Said({"kind": "fusion", "of": parts, **_weights(data)}, f"Usually the best of all: what meaning and words find together, {weighed}")
+    models["fusion"] = Said(
+        {"kind": "fusion", "of": parts, "by": "scores", **_weights(data)}, f"Usually the best of all: what meaning and words find together, {weighed}"
+    )
     return models
 
 
@@ -154,7 +156,7 @@ def _untrained(models: dict[str, Any], base: Base, data: Data) -> dict[str, Any]
     """What is left where nothing can be fine-tuned."""
     kept = {name: block for name, block in models.items() if name == "base" and base.start == "retriever"}
     if kept:
-        fused = {"kind": "fusion", "of": ["base", "bm25"], **({"weights": "auto"} if data.train else {})}
+        fused = {"kind": "fusion", "of": ["base", "bm25"], "by": "scores", **({"weights": "auto"} if data.train else {})}
         kept["fusion"] = Said(fused, "What meaning and words find together")
     return kept
 

@@ -10,7 +10,7 @@ import numpy as np
 from simlm.errors import UserError
 from simlm.evaluation.metrics import evaluate_run, parse_metrics
 from simlm.files import read_manifest
-from simlm.retrieval.fusion import fuse_rankings
+from simlm.retrieval.fusion import fusing
 from simlm.runs.runs import TrecRanking
 
 if TYPE_CHECKING:
@@ -78,16 +78,19 @@ def choose(context: Context, name: str, store: CorpusStore) -> Choice:
     wanted, equal = set(unseen), tuple(1 / len(settings.of) for _ in settings.of)
     if len(wanted) < FEWEST:
         return Choice(equal, metric, None, len(wanted), ())
-    runs = [{run.query_id: run.passages for run in read_train_run(context.paths.train_run(part)) if run.query_id in wanted} for part in settings.of]
+    runs = [{run.query_id: run[1:] for run in read_train_run(context.paths.train_run(part)) if run.query_id in wanted} for part in settings.of]
     names = _external(store, runs)
     measures = parse_metrics([metric], level.relevance, level.mrr_relevance)
     qrels = {query: judged for query, judged in store.qrels("train").items() if query in wanted}
 
+    nothing = (np.zeros(0, np.int32), np.zeros(0))
+
     def value(weights: tuple[float, ...]) -> float:
+        fuse = fusing(settings.by, settings.k, None, weights)
         fused = (
             TrecRanking(query, [names[row] for row in rows.tolist()], scores)
             for query in unseen
-            for rows, scores in [fuse_rankings([run.get(query, np.zeros(0, np.int32)) for run in runs], settings.k, weights=weights)]
+            for rows, scores in [fuse([run.get(query, nothing) for run in runs])]
             if len(rows)
         )
         return next(iter(evaluate_run(fused, qrels, measures).averages.values()))
@@ -117,6 +120,6 @@ def weights_of(paths: Paths, name: str, settings: Any) -> Sequence[float] | None
 
 
 def _external(store: CorpusStore, runs: list[dict[str, Any]]) -> dict[int, str]:
-    found = [rows for run in runs for rows in run.values()]
+    found = [rows for run in runs for rows, _ in run.values()]
     every = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int32)
     return dict(zip(every.tolist(), store.ids(every)))

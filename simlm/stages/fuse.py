@@ -1,9 +1,9 @@
-"""Fuse the runs of several systems by reciprocal rank, for all evaluated splits.
+"""Fuse the runs of several systems by reciprocal rank or by their scores, for all evaluated splits.
 
     simlm fuse --config config/config.yaml --model fusion
     simlm fuse --config config/config.yaml --model fusion --splits train
 
-`of` of the model's block names the systems whose runs are fused, `k` is the constant of the formula, `weights` how much each
+`of` of the model's block names the systems whose runs are fused, `by` says of what, `k` is the constant of the ranks' formula, `weights` how much each
 counts; `auto` and `best` are chosen on held-out training queries. `--splits train` gives the Parquet run to `negatives.depth`
 from which negatives are mined.
 """
@@ -27,7 +27,7 @@ def fuse(
     from simlm.corpus.store import CorpusStore
     from simlm.errors import UserError
     from simlm.progress import progress
-    from simlm.retrieval.fusion import fuse_runs
+    from simlm.retrieval.fusion import fuse_runs, fusing
     from simlm.retrieval.weights import choose
     from simlm.runs.found import Found
     from simlm.runs.runs import read_run, read_train_run, write_train_run, write_trec_run
@@ -47,7 +47,8 @@ def fuse(
             depth = experiment.negatives.depth if mined else experiment.evaluate.depth
             queries, own = list(store.queries(split)), store.own_rows(split)
             runs = [read_train_run(paths.train_run(part)) if mined else read_run(paths.run(part, split), store) for part in settings.of]
-            fused = Found(fuse_runs(runs, queries, settings.k, Found.asked(depth, own), weights), depth, own)
+            fuse_lists = fusing(settings.by, settings.k, Found.asked(depth, own), weights)
+            fused = Found(fuse_runs(runs, queries, fuse_lists), depth, own)
             fused = progress(fused, len(queries), f"Fusing {', '.join(settings.of)} on '{split}'", unit="queries")
             record.outputs[split] = file = paths.train_run(name) if mined else paths.run(name, split)
             if mined:

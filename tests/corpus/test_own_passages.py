@@ -13,7 +13,7 @@ from simlm.cli import main
 from simlm.config.corpora import BeirFolder
 from simlm.corpus.prepare import prepare_corpus
 from simlm.corpus.store import CorpusStore
-from simlm.retrieval.fusion import fuse_runs
+from simlm.retrieval.fusion import fuse_runs, fusing
 from simlm.runs.found import Found
 from simlm.runs.negatives import read_negatives
 from simlm.runs.runs import Ranking, read_run, read_trec_run, write_trec_run
@@ -123,7 +123,7 @@ def test_depth_stays_full_and_fusion_leaves_it_out_too(tmp_path):
     for name in ("one", "two"):
         files.append(tmp_path / f"{name}.trec")
         write_trec_run(files[-1], rankings, store, tag=name)
-    fused = Found(fuse_runs([read_run(file, store) for file in files], list(own), 60, Found.asked(4, own)), 4, own)
+    fused = Found(fuse_runs([read_run(file, store) for file in files], list(own), fusing("ranks", 60, Found.asked(4, own), None)), 4, own)
     results = list(fused)
     assert [len(ranking.passages) for ranking in results] == [4] * 6
     assert not any(own[ranking.query_id] in ranking.passages for ranking in results)

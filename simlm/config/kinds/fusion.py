@@ -1,4 +1,4 @@
-"""``fusion``: reciprocal rank fusion of other systems' runs; nothing is trained."""
+"""``fusion``: other systems' runs put together, by their ranks or their scores; nothing is trained."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from simlm.config.kinds.roles import Fused
 
 
 class Fusion(ModelBlock, Fused):
-    """Reciprocal rank fusion (Cormack et al., SIGIR 2009)."""
+    """Several systems' runs as one: reciprocal rank fusion (Cormack et al., SIGIR 2009), or sums of standardised scores."""
 
     kind: Literal["fusion"]
     made_by: ClassVar[None] = None
     noun: ClassVar[str] = "rank fusion"
     mined: ClassVar[bool] = True
     of: list[str] = Field(min_length=2, description="Systems whose runs are fused.")
-    k: int = Field(60, ge=0, description="Constant of the formula: a rank r counts 1 / (k + r).")
+    by: Literal["ranks", "scores"] = Field(
+        "ranks",
+        description="What is added up: `ranks`, where a rank r counts 1 / (k + r); or `scores`, each list's less their mean and over their spread, which keep "
+        "how sure a system is. Not for lists that are sorted by two measures, as a re-ranker's is below its depth.",
+    )
+    k: int = Field(60, ge=0, description="Constant of the formula for `by: ranks`.")
     weights: Literal["auto", "best"] | list[Annotated[float, Field(ge=0)]] | None = Field(
         None,
         description="How much each system of `of` counts: numbers, in that order; `auto`, what is best by the main metric on the training queries that no "
@@ -41,7 +46,7 @@ class Fusion(ModelBlock, Fused):
         if self.weights == "best":
             return f"the better of {' and '.join(self.of)}"
         weighted = {"auto": "weighted ", None: ""}.get(self.weights if not isinstance(self.weights, list) else None, "")
-        return f"{weighted}reciprocal ranks of {' and '.join(self.of)}"
+        return f"{weighted}{'scores' if self.by == 'scores' else 'reciprocal ranks'} of {' and '.join(self.of)}"
 
     def change(self, against: str, other: System, systems: Mapping[str, System]) -> str:
-        return f"reciprocal {super().change(against, other, systems)}"
+        return super().change(against, other, systems) if self.by == "scores" else f"reciprocal {super().change(against, other, systems)}"

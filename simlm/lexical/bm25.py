@@ -151,6 +151,10 @@ class Bm25Index:
         totals = self._postings.sums(self._terms(query))
         return totals[rows], float(totals.max(initial=0.0))
 
+    def postings(self, query: str) -> int:
+        """Number of (term, passage) pairs that the terms of a query have: what answering it may have to read."""
+        return sum(map(self._postings.length, self._terms(query)))
+
     def _terms(self, query: str) -> list[int]:
         """Known terms of a query, each as often as it occurs."""
         return [self._term_ids[term] for term in self.analyzer(query) if term in self._term_ids]

@@ -65,7 +65,7 @@ class Postings:
         >>> postings.best([0, 1], 2, postings.space())
         (array([2, 0], dtype=int32), array([6., 1.], dtype=float32))
         """
-        if sum(self._length(term) for term in set(terms)) <= FEW:
+        if sum(self.length(term) for term in set(terms)) <= FEW:
             rows, sums = self._all(terms, totals)
         else:
             rows = self._possible(Counter(terms), k, totals)
@@ -81,7 +81,8 @@ class Postings:
     def _span(self, term: int) -> slice:
         return slice(int(self.starts[term]), int(self.starts[term + 1]))
 
-    def _length(self, term: int) -> int:
+    def length(self, term: int) -> int:
+        """Number of passages that have the term."""
         return int(self.starts[term + 1] - self.starts[term])
 
     def _largest(self, term: int) -> float:
@@ -109,10 +110,10 @@ class Postings:
         terms = sorted(times, key=lambda term: -times[term] * self._largest(term))
         most = [times[term] * self._largest(term) for term in terms]
         rounding = 1 - (len(terms) + sum(times.values()) + 2) * float(np.finfo(np.float32).eps)
-        touched, pairs = [np.empty(0, np.int32)], sum(map(self._length, terms))
+        touched, pairs = [np.empty(0, np.int32)], sum(map(self.length, terms))
         for done, term in enumerate(terms, 1):
             touched.append(self._add(term, totals, times[term]))
-            pairs -= self._length(term)
+            pairs -= self.length(term)
             left = sum(most[done:])
             if left >= sum(most[:done]) and pairs:
                 continue

@@ -43,7 +43,7 @@ GATHERED = 0.12
 PARALLEL = 0.6
 """Work of ``n`` threads in the time of one, as a power of ``n``: two bring 1.5 (the default: 1,467 core-seconds in 992 s on two cores)."""
 WRITING = 3
-"""A token that a generator writes, in tokens that it reads (doc2query's T5-base on one core, 16 passages at once)."""
+"""A token that a generator writes, in tokens that it reads: assumed, because it is one pass over all weights per token; not measured."""
 TREC_LINE = 48
 """Bytes of a line of a TREC run."""
 

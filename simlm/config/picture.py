@@ -17,6 +17,8 @@ def outline(experiment: Experiment) -> str:
     order += [name for name in models if name in handed and name not in order]
     unused = [name for name in models if name not in order]
     shown = [name for node in [*order, *unused] for name in systems if node_of(name) == node]
+    if not shown:
+        return "  no model: BM25 alone"
     width, kinds = max(map(len, shown)), max(12, *(len(systems[name].kind) for name in shown))
     lines = []
     for name in shown:
@@ -38,5 +40,6 @@ def mermaid(experiment: Experiment) -> str:
         left, right = systems[name].shape if name in systems else ("[(", ")]")
         lines.append(f'  {ids[name]}{left}"{name}"{right}')
     lines += [f"  {ids[edge.source]} {ARROWS.get(edge.what, '-->')}|{edge.what}| {ids[edge.target]}" for edge in arrows]
-    lines += ["  classDef judged stroke-width:3px", f"  class {','.join(ids[name] for name in experiment.evaluate.systems if name in ids)} judged"]
+    if judged := [ids[name] for name in experiment.evaluate.systems if name in ids]:
+        lines += ["  classDef judged stroke-width:3px", f"  class {','.join(judged)} judged"]
     return "\n".join(lines)

@@ -219,6 +219,12 @@ def test_pictures(default):
     assert "reranker ==>|teacher| distilled" in drawing
 
 
+def test_a_graph_without_a_model_is_bm25_alone(default):
+    alone = default.model_copy(update={"models": {}, "evaluate": default.evaluate.model_copy(update={"systems": ["bm25"]})})
+    assert outline(alone) == "  no model: BM25 alone"
+    assert mermaid(alone) == "flowchart LR"
+
+
 def test_check_command(capsys):
     from simlm.cli import main
 

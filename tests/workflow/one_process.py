@@ -1,7 +1,7 @@
 """Runs the commands that Snakemake plans, in its order, in one Python process.
 
 Starting Python with torch costs many times what a tiny model computes. A chain in which Snakemake itself is not in question
-is run like this in a fifth of the time; ``test_chain.py`` compares both ways.
+is run like this in less than half of the processor time; ``test_chain.py`` compares both ways.
 
     python tests/workflow/one_process.py < commands        (in the folder of the experiment, with SIMLM_CONFIG)
 """

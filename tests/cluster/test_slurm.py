@@ -133,7 +133,7 @@ def slurm(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(slurm, tmp_path_factory):
     made = Run(tmp_path_factory.mktemp("run"))
-    made.code = made.go(840)
+    made.code = made.go(2400)
     made.text = made.log.read_text()
     return made
 

@@ -16,6 +16,18 @@ from simlm.durable import clean_beside, make_folder, prefix_beside, put_file, pu
 from simlm.errors import UserError
 
 
+def require_new(place: Path) -> None:
+    """Refuse to write over what somebody has there.
+
+    Raises
+    ------
+    UserError
+        If there is a file or folder.
+    """
+    if place.exists():
+        raise UserError(f"{place} is there already; name another place, or delete it")
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path``, once it is on the disk, only if the block succeeds."""

@@ -67,12 +67,14 @@ def _vectors(context: Context, arguments: argparse.Namespace) -> None:
 def _negatives(context: Context, arguments: argparse.Namespace) -> None:
     from simlm.corpus.store import CorpusStore
     from simlm.export.tevatron import write_negatives
+    from simlm.files import require_new
     from simlm.progress import say
     from simlm.runs.negatives import read_negatives
 
     file = context.paths.negatives(arguments.model)
     context.require(file)
     context.require_belonging("mine_negatives", arguments.model, files=[file])
+    require_new(arguments.output)
     queries = write_negatives(arguments.output, read_negatives(file), CorpusStore(context.paths.corpus))
     say(f"{arguments.output}: {queries:,} queries with positives and hard negatives from {arguments.model}.")
 
@@ -81,6 +83,7 @@ def _run(context: Context, arguments: argparse.Namespace) -> None:
     from simlm.corpus.store import CorpusStore
     from simlm.errors import UserError, nearest
     from simlm.export.tevatron import write_run
+    from simlm.files import require_new
     from simlm.progress import say
     from simlm.runs.runs import read_run, read_train_run
 
@@ -92,6 +95,7 @@ def _run(context: Context, arguments: argparse.Namespace) -> None:
     file = context.paths.train_run(arguments.model) if mined else context.paths.run(arguments.model, split)
     context.require(file)
     context.require_belonging()
+    require_new(arguments.output)
     pairs = write_run(arguments.output, read_train_run(file) if mined else read_run(file, store), store, split, arguments.depth)
     say(f"{arguments.output}: {pairs:,} pairs of the run of {arguments.model} on {split}.")
 

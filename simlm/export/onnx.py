@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from simlm.errors import UserError
-from simlm.files import atomic_folder, write_json
+from simlm.files import atomic_folder, require_new, write_json
 from simlm.models.retriever import Retriever, open_retriever
 from simlm.models.text import pad
 from simlm.models.weights import folder_of
@@ -69,8 +69,7 @@ def export_onnx(reference: str, folder: Path) -> float:
         If a package is missing, the model is no bi-encoder, or the graph does not give its vectors.
     """
     require_packages()
-    if folder.exists():
-        raise UserError(f"{folder} is there already; name a new folder, or delete it")
+    require_new(folder)
     if embedder_of(folder_of(reference)) is not TextEncoder:
         raise UserError(f"{reference} is no bi-encoder; a graph is made of retrievers whose vector of a text is pooled from its tokens' states")
     opened = open_retriever(reference)

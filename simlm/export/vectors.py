@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from simlm.corpus.store import CorpusStore
-from simlm.errors import UserError
-from simlm.files import atomic_folder
+from simlm.files import atomic_folder, require_new
 from simlm.progress import progress
 from simlm.vectors.parquet import write_parquet
 from simlm.vectors.shards import Shards
@@ -33,8 +32,7 @@ def export_vectors(shards: Shards, store: CorpusStore, folder: Path, most: int =
     UserError
         If the folder is there already.
     """
-    if folder.exists():
-        raise UserError(f"{folder} is there already; name a new folder, or delete it")
+    require_new(folder)
     starts = range(0, len(store), most)
     names = [f"corpus-{number:05d}-of-{len(starts):05d}.parquet" for number in range(len(starts))]
     with atomic_folder(folder) as temporary:

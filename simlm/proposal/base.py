@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from simlm.config.feasible import finished_retriever
 from simlm.config.local_models import positions_in
 from simlm.config.remote import is_hub_id
 from simlm.errors import UserError
+from simlm.lexical.scripts import UNBORDERED
 from simlm.planning.shapes import Shape, outside
 
 Start = Literal["scratch", "encoder", "retriever"]
@@ -51,13 +53,14 @@ class Base:
         return self.shape.parameters() / 1e6 if self.shape else 0.0
 
 
+_UNBORDERED = re.compile(f"[{UNBORDERED}]")
 SCRATCH_TOKENS = 1.6
 """Tokens per word of a vocabulary of a few thousand, which is trained on the corpus."""
 
 
 def scratch() -> Base:
     """No start: base and generator are trained as well."""
-    return Base("scratch", None, None, 128, None, None, False, lambda text: round(SCRATCH_TOKENS * len(text.split())))
+    return Base("scratch", None, None, 128, None, None, False, lambda text: _by_words(text, SCRATCH_TOKENS))
 
 
 def look(reference: str) -> Base:
@@ -112,13 +115,23 @@ def _counter(folder: Path) -> Callable[[str], int]:
     """Counts with the tokenizer of the folder; words and a third where it has no fast one."""
     file = folder / "tokenizer.json"
     if not file.is_file():
-        return lambda text: round(1.35 * len(text.split()))
+        return lambda text: _by_words(text, 1.35)
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _by_words(text: str, per_word: float) -> int:
+    """Tokens by the number of words; where words have no borders a letter is a token.
+
+    >>> _by_words("bread and butter", 1.6), _by_words("\u4fe1\u606f\u68c0\u7d22", 1.6)
+    (5, 4)
+    """
+    bordered, letters = _UNBORDERED.subn(" ", text)
+    return letters + round(per_word * len(bordered.split()))
 
 
 def _has_head(folder: Path) -> bool:

@@ -41,7 +41,7 @@ class SplitFacts:
     file
         Name of its judgements, without ending.
     queries, judgements, relevant
-        Judged queries with a text, judgements, and those with a grade above 0.
+        Queries with a text and a relevant passage, judgements, and those with a grade above 0.
     grades
         The highest grade.
     own
@@ -219,7 +219,7 @@ def _splits(found: dict[str, Any], ids: set[str], partly: bool, block: Any) -> t
     for name, split in sorted(found.items(), key=lambda one: (one[0] != "train", one[0] != "dev", one[0])):
         facts, asked = _facts(block.splits[name], split.qrels, queries, ids)
         if not facts.queries:
-            left_out.append(f"{facts.file}: none of its judged queries has a text")
+            left_out.append(f"{facts.file}: none of its judged queries has a text and a passage of a grade above 0")
         elif not partly and facts.absent > ABSENT:
             left_out.append(f"{facts.file}: the corpus lacks {facts.absent:.0%} of its judged passages")
         else:
@@ -229,15 +229,15 @@ def _splits(found: dict[str, Any], ids: set[str], partly: bool, block: Any) -> t
 
 
 def _facts(file: str, qrels: Iterable[tuple[Any, Any, Any]], queries: dict[str, str], ids: set[str]) -> tuple[SplitFacts, list[str]]:
-    judged: dict[str, None] = {}
+    answered: dict[str, None] = {}
     total = relevant = grades = absent = 0
     for query, passage, grade in qrels:
         value = float(grade)
         total += 1
         absent += str(passage) not in ids
-        if str(query) in queries:
-            judged[str(query)] = None
-            relevant += value > 0
+        if str(query) in queries and value > 0:
+            answered[str(query)] = None
+            relevant += 1
             grades = max(grades, int(value))
-    own = sum(query in ids for query in judged)
-    return SplitFacts(file, len(judged), total, relevant, grades, own, absent / max(1, total)), list(judged)
+    own = sum(query in ids for query in answered)
+    return SplitFacts(file, len(answered), total, relevant, grades, own, absent / max(1, total)), list(answered)

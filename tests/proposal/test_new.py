@@ -92,6 +92,23 @@ def test_what_is_seen(tmp_path):
     assert not any(split.own for split in seen.splits.values())
 
 
+def test_queries_without_a_relevant_passage_teach_and_judge_nothing(tmp_path):
+    folder = folder_of(tmp_path / "mine")
+    train = folder / "qrels" / "train.tsv"
+    train.write_text("".join(f"train-{i}\tp{i}\t{int(i < 50)}\n" for i in range(200)))
+    (folder / "qrels" / "zeros.tsv").write_text("".join(f"test-{i}\tp{i}\t0\n" for i in range(30)))
+    seen = datas.look(folder, len)
+    assert (seen.train.queries, seen.train.judgements, seen.train.relevant) == (50, 200, 50)
+    assert seen.left_out == ["zeros: none of its judged queries has a text and a passage of a grade above 0"]
+
+
+def test_a_letter_is_a_token_where_words_have_no_borders(tmp_path):
+    folder = folder_of(tmp_path / "mine")
+    texts = [{"_id": f"p{i}", "title": "", "text": "\u4fe1\u606f\u68c0\u7d22" * 20} for i in range(300)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    assert datas.look(folder, scratch().tokens).tokens[50] == 80
+
+
 def test_rates_and_graph_follow_from_the_start(tmp_path, retriever, encoder):
     seen = datas.look(folder_of(tmp_path / "mine"), lambda text: len(text.split()))
     found = {}

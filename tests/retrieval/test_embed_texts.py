@@ -67,8 +67,8 @@ def test_every_form_and_the_standard_input_give_the_same_queries(searchable, opt
         found.append(np.load(tmp_path / f"{name}.npy"))
     for form in ("a.txt", "a.jsonl"):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(forms[form].encode())))
-        assert main(["embed", "-", *options, "--side", "query", "--output", str(tmp_path / "piped.npy")]) == 0
-        found.append(np.load(tmp_path / "piped.npy"))
+        assert main(["embed", "-", *options, "--side", "query", "--output", str(tmp_path / f"piped-{form}.npy")]) == 0
+        found.append(np.load(tmp_path / f"piped-{form}.npy"))
     assert all((one == found[0]).all() for one in found)
     assert np.allclose(np.linalg.norm(found[0], axis=1), 1, atol=1e-6)
     passage = ["embed", str(tmp_path / "a.txt"), *options, "--output", str(tmp_path / "p.npy")]

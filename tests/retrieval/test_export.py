@@ -84,6 +84,10 @@ def test_negatives_and_runs_as_tevatron_reads_them(searchable, options, tmp_path
     title, text = (values[0] for values in store.texts([7]))
     assert lines[0]["negative_passages"][0] == {"docid": "d7", "title": title, "text": text}
     assert lines[1]["negative_passages"][0]["docid"] == "hostile"
+    assert main(["export", "negatives", *options, "--model", "bm25", *write]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert file.read_text().splitlines() == [json.dumps(line, ensure_ascii=False) for line in lines]
+    file.unlink()
     assert main(["search-bm25", *options, "--splits", "test"]) == 0
     assert main(["export", "run", *options, "--model", "bm25", "--depth", "3", *write]) == 0
     pairs = [json.loads(line) for line in file.read_text().splitlines()]

@@ -68,6 +68,8 @@ class Table:
         """
         if (found := self.find(names)) is not None:
             return found
+        if not self.columns:
+            raise UserError(f"'{self.name}' is empty; it must have the column {names[0]}")
         first = ", for its first line must name them" if self.name.endswith((".tsv", ".csv", ".gz")) else ""
         raise UserError(f"'{self.name}' has none of the columns {', '.join(names)} (it has {', '.join(self.columns)}); rename one{first}")
 

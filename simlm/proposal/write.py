@@ -55,10 +55,14 @@ def name_of(folder: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", re.split(r"[/\\]", folder.rstrip("/\\"))[-1]).strip("-_") or "corpus"
 
 
+TRAINED_ON = "the only split there is: its figures are of queries that were trained on; cut it with corpus.partition, or add judgements of others"
+"""Where nothing but a split ``train`` is there."""
+
+
 def configuration(data: Data, base: Base, plan: Plan, name: str, cores: int, gpus: int) -> dict[str, Any]:
     """All blocks, each value that was chosen with its reason."""
     models = graph(data, base, plan, cores, gpus)
-    judged = {split: _judged(facts) for split, facts in data.splits.items() if split != "train"} or {"train": Said({}, "the only split there is")}
+    judged = {split: _judged(facts) for split, facts in data.splits.items() if split != "train"} or {"train": Said({}, TRAINED_ON)}
     systems = ["bm25", *(model for model, block in models.items() if plain(block)["kind"] not in ("mlm", "bottleneck"))]
     main = "test" if "test" in judged else next((split for split in judged if split != "dev"), next(iter(judged)))
     facts = data.splits[main]
@@ -142,6 +146,8 @@ def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: 
     ]  # fmt: skip
     if found.wall > 1.1 * budget:
         lines.append("        That is more than the budget: a smaller base, fewer passages (corpus.max_passages) or a larger budget would help.")
+    if not data.judged:
+        lines.append(f"Caution: train is {TRAINED_ON}.")
     if data.made:
         lines.append(f"Training queries are made of the passages ({data.made.query}), because there are none: {WORTH}. --no-made-queries leaves them out.")
     if not enough(data):

@@ -86,6 +86,7 @@ def test_a_csv_record_of_several_lines(tmp_path):
         ("a.csv", '_id,text\nd1,"x"y\n', r"a.csv:2 is not CSV"),
         ("a.tsv", "_id\ttext\nd1\tx\ty\n", r"a.tsv:2 has 3 columns, but the header has 2"),
         ("a.tsv", "_id\ttext\nd1\n", r"a.tsv:2 has 1 columns, but the header has 2"),
+        ("a.jsonl", "", r"a.jsonl' is empty; it must have the column _id"),
         ("a.tsv", "_id\ttext\nd1\tx\n\nd2\ty\n", r"a.tsv:3: the line is empty"),
         ("a.tsv", "_id\ttext\t_id\n", r"a.tsv:1: the column '_id' is there twice"),
         ("a.jsonl", '{"_id": "d1", "text": "x"}\n{\n', r"a.jsonl:2 is not JSON"),

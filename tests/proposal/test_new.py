@@ -102,6 +102,13 @@ def test_queries_without_a_relevant_passage_teach_and_judge_nothing(tmp_path):
     assert seen.left_out == ["zeros: none of its judged queries has a text and a passage of a grade above 0"]
 
 
+def test_a_folder_that_judges_what_it_trains_on_is_told_so(tmp_path, capsys):
+    folder = folder_of(tmp_path / "mine", queries={"train": 200})
+    assert main(["new", str(folder), "--budget", "1m", "--output", str(tmp_path / "mine.yaml")]) == 0
+    assert "Caution: train is the only split there is" in capsys.readouterr().out
+    assert "queries that were trained on" in (tmp_path / "mine.yaml").read_text()
+
+
 def test_a_letter_is_a_token_where_words_have_no_borders(tmp_path):
     folder = folder_of(tmp_path / "mine")
     texts = [{"_id": f"p{i}", "title": "", "text": "\u4fe1\u606f\u68c0\u7d22" * 20} for i in range(300)]

@@ -202,13 +202,14 @@ def disturbed(number: int, chain: Chain, kills: int, draw: random.Random, mean: 
 def outcome(chain: Chain) -> dict[str, str]:
     """Digests of what must not depend on the kills."""
     from simlm.files import sha256_file, sha256_text
+    from simlm.metering import SPEEDS
 
     results = chain.results
     files = {file for pattern in RESULTS for file in results.glob(pattern) if file.is_file() and file.name != "README.md" and not file.name.startswith(".")}
     found = {str(file.relative_to(results)): sha256_file(file) for file in sorted(files)}
     for history in sorted(results.glob("training/*.history.jsonl")):
         lines = [json.loads(line) for line in history.read_text().splitlines()]
-        kept = [{name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines]
+        kept = [{name: value for name, value in line.items() if name not in SPEEDS} for line in lines]
         found[f"curve {history.name.split('.')[0]}"] = sha256_text(json.dumps(kept, sort_keys=True))
     return found
 

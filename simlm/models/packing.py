@@ -86,7 +86,7 @@ class Row:
 
         >>> row = Row.of(torch.tensor([[1, 0, 0], [1, 1, 1]]))
         >>> row.positions.shape, row.positions[0, :5].tolist(), row.places.tolist()
-        (torch.Size([1, 64]), [0, 1, 2, 0, 0], [3, 3, 3, 0, 1, 2])
+        (torch.Size([1, 64]), [0, 0, 1, 2, 0], [0, 0, 0, 1, 2, 3])
         """
         device = attention_mask.device
         lengths = attention_mask.sum(1).cpu().numpy()

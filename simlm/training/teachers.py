@@ -40,7 +40,7 @@ def averaged(given: Sequence[Iterable[np.ndarray]], offsets: np.ndarray, weights
 
     >>> import tempfile
     >>> logits, probabilities = [np.array([8.0, 0.0, -8.0])], [np.array([0.9, 0.5, 0.1])]
-    >>> next(averaged([logits, probabilities], np.array([0, 3]), None, Path(tempfile.gettempdir()))).tolist()
+    >>> next(averaged([logits, probabilities], np.array([0, 3]), None, Path(tempfile.gettempdir()))).round(3).tolist()
     [8.0, 0.0, -8.0]
     """
     columns = []

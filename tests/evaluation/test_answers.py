@@ -142,6 +142,11 @@ def test_a_split_with_both_is_judged_by_either(store):
     assert measures == {"Answer@3": "Answer@3", "RR@10": "RR@10"}
 
 
+def test_a_split_in_which_nothing_can_be_found_is_refused(store):
+    with pytest.raises(UserError, match=r"the split 'both' judges no passage with a grade of 4 or more.*lower evaluate\.splits\.both\.relevance"):
+        evaluate_split(run, store, "both", ["RR@10"], EvaluatedSplit(relevance=4))
+
+
 def test_what_cannot_be_judged_is_said(store):
     with pytest.raises(UserError, match="the queries of the split 'judged' come without answers"):
         evaluate_answers(run(), store, "judged", ["Answer@3"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,7 +22,38 @@ if TYPE_CHECKING:
     from simlm.hardware import Precision
 
 
-class TextEncoder:
+class FolderEncoder(ABC):
+    """What every encoder of a model folder is made of, whatever it makes of a text."""
+
+    @classmethod
+    def published(cls, folder: Path, precision: Precision, batch_size: int = 128) -> Self:
+        """The same of a folder that this project did not write: read as it says of itself, as the ``given_`` kind of its own reads it."""
+        encoder = cls.__new__(cls)
+        encoder._set_up(folder, foreign_identity(folder), precision, batch_size)
+        return encoder
+
+    @staticmethod
+    @abstractmethod
+    def opened(folder: str | Path) -> Any:
+        """The model of a folder."""
+
+    def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> Any:
+        """Make the model ready; returns it as it was opened."""
+        import torch
+
+        from simlm.models.halving import Halving
+
+        opened = self.opened(folder)
+        for what, length in opened.lengths.items():
+            check_length(opened.encoder, length, f"{what}_length", folder)
+        self.sha256, self.precision, self.batch_size, self.tokenizer = sha256, precision, batch_size, opened.tokenizer
+        self.pieces = Halving(batch_size, "texts", "encoding.batch_size")
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = opened.model().eval().to(self.device)
+        return opened
+
+
+class TextEncoder(FolderEncoder):
     """The encoder of a model folder, ready for inference.
 
     Parameters
@@ -58,28 +90,11 @@ class TextEncoder:
             raise UserError(f"{folder}: its simlm.json lacks the lengths of queries and passages; run simlm train --model {Path(folder).name} again")
         self._set_up(folder, identity_of(manifest), precision, batch_size)
 
-    @classmethod
-    def published(cls, folder: Path, precision: Precision, batch_size: int = 128) -> TextEncoder:
-        """The same of a folder that this project did not write: read as it says of itself, as the kind ``given_biencoder`` reads it."""
-        encoder = cls.__new__(cls)
-        encoder._set_up(folder, foreign_identity(folder), precision, batch_size)
-        return encoder
-
-    def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> None:
-        import torch
-
-        from simlm.models.halving import Halving
-
-        opened = self.opened(folder)
-        self.sha256, self.lengths = sha256, opened.lengths
-        self.precision, self.batch_size = precision, batch_size
-        self.pieces = Halving(batch_size, "texts", "encoding.batch_size")
-        self.reader, self.tokenizer = opened.reader, opened.tokenizer
+    def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> OpenedRetriever:
+        opened = super()._set_up(folder, sha256, precision, batch_size)
+        self.lengths, self.reader = opened.lengths, opened.reader
         self.said_by: str | None = opened.said_by
-        for what in ("query", "passage"):
-            check_length(opened.encoder, self.lengths[what], f"{what}_length", folder)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = opened.model().eval().to(self.device)
+        return opened
 
     def pack(self) -> str | None:
         """Read rows of packed tokens from now on; see :func:`~simlm.models.packing.use_packing`."""

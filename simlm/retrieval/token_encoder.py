@@ -11,10 +11,10 @@ import numpy as np
 from simlm.errors import UserError
 from simlm.models.embedding import embed_token_vectors
 from simlm.models.late_interaction import NOT_PACKED
-from simlm.models.loading import check_length
-from simlm.models.manifest import foreign_identity, identity_of, verified_manifest
+from simlm.models.manifest import identity_of, verified_manifest
 from simlm.models.text import Tokens
-from simlm.models.token_retriever import ENTRY, open_token_retriever
+from simlm.models.token_retriever import ENTRY, TokenRetriever, open_token_retriever
+from simlm.retrieval.encoder import FolderEncoder
 from simlm.vectors.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from simlm.scoring.maxsim import TokenVectors
 
 
-class TokenEncoder:
+class TokenEncoder(FolderEncoder):
     """The model of a folder, ready for inference; what is said of :class:`~simlm.retrieval.encoder.TextEncoder` holds here too.
 
     Parameters
@@ -51,27 +51,15 @@ class TokenEncoder:
             raise UserError(f"{folder} is a {manifest['kind']}, which has no vectors of tokens; name a late-interaction model")
         self._set_up(folder, identity_of(manifest), precision, batch_size)
 
-    @classmethod
-    def published(cls, folder: Path, precision: Precision, batch_size: int = 128) -> TokenEncoder:
-        """The same of a folder in the layout of ColBERT's own code."""
-        encoder = cls.__new__(cls)
-        encoder._set_up(folder, foreign_identity(folder), precision, batch_size)
-        return encoder
+    @staticmethod
+    def opened(folder: str | Path) -> TokenRetriever:
+        return open_token_retriever(folder)
 
-    def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> None:
-        import torch
-
-        from simlm.models.halving import Halving
-
-        opened = open_token_retriever(folder)
-        for what, length in opened.lengths.items():
-            check_length(opened.encoder, length, f"{what}_length", folder)
-        self.sha256, self.precision, self.batch_size, self.tokenizer = sha256, precision, batch_size, opened.tokenizer
-        self.pieces = Halving(batch_size, "texts", "encoding.batch_size")
+    def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> TokenRetriever:
+        opened = super()._set_up(folder, sha256, precision, batch_size)
         self._reader, self.reader = opened.reader, opened.reader.plain
         self.lengths: dict[str, int] = self.reader.lengths
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = opened.model().eval().to(self.device)
+        return opened
 
     packed = False
 

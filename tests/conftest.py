@@ -24,6 +24,16 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
+def threads_as_before():
+    """Commands that are called in this process set torch's threads; the tests after them must not see it."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def word_tokenizer():
     """A WordPiece tokenizer over a handful of words."""
     from small_vocabulary import word_tokenizer

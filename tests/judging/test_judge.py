@@ -7,7 +7,6 @@ from pathlib import Path
 
 import ir_measures
 import pytest
-import torch
 
 from simlm.cli import main
 from simlm.errors import UserError
@@ -19,11 +18,7 @@ from simlm.retrieval.token_encoder import TokenEncoder
 WORDS = ["swap two columns", "invert a matrix", "sort the list", "join numbers", "read and write", "split the row", "find numpy"]
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def collection(folder: Path, first: int, split: str = "test") -> Path:

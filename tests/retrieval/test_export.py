@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from simlm.cli import main
 from simlm.corpus.store import CorpusStore
@@ -21,12 +20,7 @@ from simlm.vectors.parquet import vector_column
 from simlm.vectors.shards import Shards
 from simlm.vectors.vectors import Vectors
 
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 @pytest.fixture

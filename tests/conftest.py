@@ -23,6 +23,11 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None) == shared)
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are numbered, not spelt out in a test's name: a compressed file holds the second it was made in, and processes would disagree."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def threads_as_before():
     """Commands that are called in this process set torch's threads; the tests after them must not see it."""

@@ -36,9 +36,8 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a retriev
     from simlm.metering import metered
     from simlm.planning.utilisation import known
     from simlm.progress import say
-    from simlm.training.biencoder import hard_negatives
     from simlm.training.false_negatives import Estimate
-    from simlm.training.queries import TrainingQueries
+    from simlm.training.queries import TrainingQueries, hard_negatives
     from simlm.training.schedule import total_steps
     from simlm.training.teacher import listed_passages, visited_passages, visits_per_query
     from simlm.training.teacher_scores import scored_lists, write_teacher_scores
@@ -51,7 +50,7 @@ def score_teacher(context: Context, name: Annotated[str, "the student: a retriev
     threads, precision = hardware.prepare(settings.threads), hardware.choose_precision(experiment.precision)
     own = [teacher for teacher in teachers if experiment.system(teacher).scores]
     with record, metered(known(context, own[0], "scoring") if len(own) == 1 else None) as meter:
-        trained = TrainingQueries.of(context, settings, seed, store)
+        trained = TrainingQueries.of(context, student, store)
         groups, seen = trained.groups, trained.seen
         if teacher_scores_all(experiment, student):
             rows, offsets = listed_passages(groups, folder)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,21 +14,19 @@ from simlm.config.kinds import BiEncoder
 from simlm.context import Context
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
-from simlm.models.card import add_card
 from simlm.models.embedding import embed_tokens
 from simlm.models.retriever import Retriever, open_retriever
 from simlm.models.text import Tokens, pad
-from simlm.progress import say
 from simlm.scoring.base import Score
 from simlm.scoring.dot import dot
-from simlm.text.token_cache import PassageTokens, TokenCache
+from simlm.text.token_cache import PassageTokens
 from simlm.training.distributed import gather, scale_gradient
 from simlm.training.groups import Groups
 from simlm.training.hidden import HiddenQueries
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import contrastive_loss, distillation_loss
-from simlm.training.queries import TrainingQueries
-from simlm.training.taught import with_teacher
+from simlm.training.queries import hard_negatives
+from simlm.training.taught import taught_queries
 from simlm.training.teacher_scores import TeacherScores
 from simlm.training.trainer import fit
 
@@ -149,63 +145,30 @@ def train_retriever(context: Context, name: str, opened: Callable[[str, BiEncode
     """Train and export a retriever with one vector per text, whatever makes it; ``opened`` opens what it starts from."""
     job = start_job(context, name)
     settings: BiEncoder = job.settings
-    paths = context.paths
     with job.record:
         start = opened(job.init, settings, job.place, settings.dropout)
-        tokenizer = start.tokenizer
         job.check_lengths(start.encoder, "query_length", "passage_length")
         job.pack(start.encoder)
         job.record.notes["reading"] = start.reading.for_manifest()
-        passages = TokenCache(job.store, tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
-        cut = float(np.mean(passages.lengths >= settings.passage_length))
-        say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
-        job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
-        trained = TrainingQueries.of(context, settings, job.seed, job.store)
-        trained, teacher = with_teacher(job, trained)
-        job.record.notes["queries"] = trained.counts
+        passages = job.passages(start.tokenizer, settings.passage_length, start.reading)
+        trained, teacher = taught_queries(job)
         queries = start.reader.queries(trained.texts)
-        collate, model = _collator(job, trained, queries, passages, tokenizer, teacher, start)
+        hidden = HiddenQueries.of(job, trained, start.reader.passages) if settings.hide_query else None
+        collate = GroupCollator(trained.groups, queries, passages, start.tokenizer, settings, job.seed, teacher, hidden)
+        model = start.model(most_texts(settings))
         options = {"distillation": (settings.distillation, settings.teacher_temperature)}
         module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms, **options)
-        # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
-        whole = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
         evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
         every = trained.epoch_steps(settings.batch_size)
-        fit(whole, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
-        card = add_card(context, name, start.lengths, start.said())
-
-        def write(folder: Path) -> None:
-            start.write(folder)
-            card(folder)
-
-        job.export(start.encoder, tokenizer, lengths=start.lengths, write=write, **start.contents())
+        fit(job.undivided, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
+        job.export(start.encoder, start.tokenizer, lengths=start.lengths, card=start.said(), write=start.write, **start.contents())
 
 
-def _hidden(job: TrainingJob, trained: TrainingQueries, start: Retriever) -> HiddenQueries:
-    hidden = HiddenQueries(job.settings.hide_query, job.seed, trained.texts, trained.groups.keys, job.store, start.reader.passages)
-    looked = trained.seen[:1000].tolist()
-    share = hidden.standing(looked, np.array([trained.groups.positives_of(query)[0] for query in looked]))
-    said = f"{share:.0%} of the training queries stand word for word in their passage, and are taken out of it at {job.settings.hide_query:.0%} of the visits"
-    job.record.notes["hidden queries"] = said
-    say(f"{said} (hide_query)")
-    return hidden
-
-
-def hard_negatives(settings: BiEncoder) -> int:
-    """Hard negatives per query and step; none where no system is mined."""
-    return settings.hard_negatives if settings.negatives else 0
-
-
-def _collator(
-    job: TrainingJob, trained: TrainingQueries, queries: Tokens, passages: PassageTokens, tokenizer: Any, teacher: TeacherScores | None, start: Retriever
-) -> tuple[GroupCollator, BiEncoderModel]:
-    settings = job.settings
+def most_texts(settings: BiEncoder) -> int | None:
+    """Texts forwarded at once, where ``micro_batch_size`` bounds them: inside the model, because in-batch negatives must span the whole batch."""
     share = settings.batch_size // processes.count()
     bounded = settings.micro_batch_size is not None and settings.micro_batch_size < share
-    most_texts = settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
-    hidden = _hidden(job, trained, start) if settings.hide_query else None
-    collate = GroupCollator(trained.groups, queries, passages, tokenizer, settings, job.seed, teacher, hidden)
-    return collate, start.model(most_texts)
+    return settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
 
 
 def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:

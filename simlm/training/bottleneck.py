@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from simlm.models.masked_language_model import bottleneck_writer, load_heads, lo
 from simlm.models.reading import Reading
 from simlm.models.text import Tokens, pad
 from simlm.progress import say
-from simlm.text.token_cache import PassageTokens, TokenCache
+from simlm.text.token_cache import PassageTokens
 from simlm.text.vocabulary import Vocabulary
 from simlm.training.distributed import parts_of
 from simlm.training.job import TrainingJob, start_job
@@ -139,7 +138,7 @@ class _Texts(NamedTuple):
 
 
 def _passages(job: TrainingJob, model: BottleneckModel, tokenizer) -> _Texts:
-    passages = TokenCache(job.store, tokenizer, job.settings.max_length, job.context.paths.tokens).whole()
+    passages = job.passages(tokenizer, job.settings.max_length)
     collate = BottleneckCollator(passages, tokenizer, job.settings, job.seed)
     return _Texts(job, model, collate, collate, len(passages), passages.lengths)
 
@@ -147,7 +146,7 @@ def _passages(job: TrainingJob, model: BottleneckModel, tokenizer) -> _Texts:
 def _pairs_of_spans(job: TrainingJob, model: BottleneckModel, tokenizer) -> _Texts:
     settings: Bottleneck = job.settings
     contrast = settings.span_contrast
-    passages = TokenCache(job.store, tokenizer, contrast.read, job.context.paths.tokens, Reading(title="none")).whole()
+    passages = job.passages(tokenizer, contrast.read, Reading(title="none"))
     spans = Spans(passages, settings.max_length, title_numbers(job.store) if contrast.of == "title" else None)
     job.record.notes["spans"] = {"texts of two spans or more": len(spans), "their spans": int(spans.counts.sum())}
     say(f"{len(spans):,} texts have two spans or more of {settings.max_length} tokens, on average {spans.counts.mean() if len(spans) else 0:.1f}")
@@ -155,9 +154,8 @@ def _pairs_of_spans(job: TrainingJob, model: BottleneckModel, tokenizer) -> _Tex
         raise UserError(f"{job.place}.span_contrast: no two texts of the corpus have two spans of {settings.max_length} tokens (max_length); lower it")
     corrupt = BottleneckCollator(passages, tokenizer, settings, job.seed).corrupt
     # The loss between spans needs the whole batch at once; memory is bounded by the pieces in which it is read.
-    undivided = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
     collate = SpanCollator(spans, corrupt, job.seed, settings.micro_batch_size)
-    return _Texts(undivided, SpanContrast(model, contrast.weight), collate, SpanCollator(spans, corrupt, job.seed), len(spans), None)
+    return _Texts(job.undivided, SpanContrast(model, contrast.weight), collate, SpanCollator(spans, corrupt, job.seed), len(spans), None)
 
 
 def build(context: Context, name: str, tokenizer, caution: Callable[[str], None] | None = None) -> BottleneckModel:

@@ -12,7 +12,6 @@ from simlm.config.kinds import CrossEncoder
 from simlm.context import Context
 from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
-from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardest
 from simlm.models.loading import fit_tokenizer, load_classifier, load_tokenizer
 from simlm.models.pairs import PairJoiner
@@ -106,7 +105,7 @@ def train(context: Context, name: str) -> None:
         fit_tokenizer(tokenizer, classifier, job.init)
         job.check_lengths(classifier, "max_length")
         job.pack(classifier)
-        trained = TrainingQueries.of(context, settings, job.seed, job.store)
+        trained = TrainingQueries.of(context, name, job.store)
         job.record.notes["queries"] = trained.counts
         groups = trained.groups
         joiner = PairJoiner(tokenizer, settings.max_length, settings.untitled)
@@ -120,7 +119,7 @@ def train(context: Context, name: str) -> None:
         every = trained.epoch_steps(settings.batch_size)
         fit(job, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
         lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": settings.untitled}
-        job.export(classifier, tokenizer, lengths=lengths, extra=extra, write=add_card(context, name, lengths))
+        job.export(classifier, tokenizer, lengths=lengths, extra=extra, card={})
 
 
 def _evaluation(job: TrainingJob, model: CrossEncoderModel, collate: PairCollator, held_out: np.ndarray) -> Any:

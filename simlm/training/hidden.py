@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simlm.corpus.store import CorpusStore
 from simlm.lexical.own_words import without_query
 from simlm.models.text import Tokens
+from simlm.progress import say
+from simlm.training.queries import TrainingQueries
 from simlm.training.randomness import uniform
+
+if TYPE_CHECKING:
+    from simlm.training.job import TrainingJob
 
 HIDDEN = 104
 """Stream of random numbers (see :func:`simlm.training.randomness.uniform`)."""
@@ -39,6 +45,18 @@ class HiddenQueries:
     keys: np.ndarray
     store: CorpusStore
     read: Callable[[list[str], list[str]], Tokens]
+
+    @classmethod
+    def of(cls, job: TrainingJob, trained: TrainingQueries, read: Callable[[list[str], list[str]], Tokens]) -> HiddenQueries:
+        """Those of a training; its record says how many queries stand in their passage at all."""
+        share = job.settings.hide_query
+        hidden = cls(share, job.seed, trained.texts, trained.groups.keys, job.store, read)
+        looked = trained.seen[:1000].tolist()
+        standing = hidden.standing(looked, np.array([trained.groups.positives_of(query)[0] for query in looked]))
+        said = f"{standing:.0%} of the training queries stand word for word in their passage, and are taken out of it at {share:.0%} of the visits"
+        job.record.notes["hidden queries"] = said
+        say(f"{said} (hide_query)")
+        return hidden
 
     def at(self, items: Sequence[tuple[int, int]]) -> np.ndarray:
         """Whether each (epoch, query number) is a visit with a hidden query; bool, shape (items,)."""

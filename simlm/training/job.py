@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from simlm import hardware, processes
@@ -13,14 +16,18 @@ from simlm.config.kinds import Training
 from simlm.config.stages import model_seed
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
+from simlm.models.card import add_card
 from simlm.models.folder import save_model
 from simlm.models.loading import check_length, resolve_init
 from simlm.models.manifest import WEIGHTS
 from simlm.progress import say
 from simlm.records.record import StageRecord
+from simlm.text.token_cache import PassageTokens, TokenCache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from simlm.models.reading import Reading
 
 
 @dataclass
@@ -65,6 +72,19 @@ class TrainingJob:
         """Where the model lies that the training starts from, verified if it is one of the graph."""
         return resolve_init(self.context, self.settings.initial())
 
+    @property
+    def undivided(self) -> TrainingJob:
+        """The same with whole steps, for losses that span a batch; what reads its texts keeps to ``micro_batch_size`` instead."""
+        return replace(self, settings=self.settings.model_copy(update={"micro_batch_size": None}))
+
+    def passages(self, tokenizer: PreTrainedTokenizerFast, length: int, reading: Reading | None = None) -> PassageTokens:
+        """Tokens of the corpus, at most ``length`` of a passage; the record says how many passages have as many."""
+        passages = TokenCache(self.store, tokenizer, length, self.context.paths.tokens, reading).whole()
+        cut = float(np.mean(passages.lengths >= length))
+        say(f"{cut:.0%} of the passages fill the {length} tokens that are read of them")
+        self.record.notes["passages"] = {"as long as is read of them": f"{cut:.1%}"}
+        return passages
+
     def pack(self, *models: PreTrainedModel) -> None:
         """Where the experiment asks for it, let encoders read rows of packed tokens; the record says why one goes on reading padding."""
         from simlm.models.packing import use_packing
@@ -78,15 +98,38 @@ class TrainingJob:
         for field in fields:
             check_length(model, getattr(self.settings, field), f"{self.place}.{field}", self.settings.initial() or self.name)
 
-    def export(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, part: str | None = None, **contents: Any) -> None:
+    def export(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        part: str | None = None,
+        *,
+        lengths: dict[str, int],
+        card: Mapping[str, Any] | None = None,
+        write: Callable[[Path], None] | None = None,
+        **contents: Any,
+    ) -> None:
         """Write the model's folder, or that of one of its parts, and name its weights in the record (the main process does).
 
-        ``contents``: see :func:`~simlm.models.folder.save_model`.
+        Parameters
+        ----------
+        card
+            What its card says of how it reads; None for a model without a card.
+        lengths, write, contents
+            See :func:`~simlm.models.folder.save_model`.
         """
         if self.is_main:
             name = f"{self.name}.{part}" if part else self.name
             folder = self.context.paths.model(name)
-            save_model(folder, model, tokenizer, kind=self.context.experiment.system(name).format, key=self.key, **contents)
+            added = [write] if write else []
+            added += [add_card(self.context, name, lengths, card)] if card is not None else []
+
+            def finish(unfinished: Path) -> None:
+                for add in added:
+                    add(unfinished)
+
+            kind = self.context.experiment.system(name).format
+            save_model(folder, model, tokenizer, kind=kind, key=self.key, lengths=lengths, write=finish, **contents)
             self.record.outputs[f"{part}/weights" if part else "weights"] = folder / WEIGHTS
 
 

@@ -17,7 +17,6 @@ from simlm.errors import UserError
 from simlm.lexical.hints import LexicalHints
 from simlm.models.batches import MULTIPLE
 from simlm.models.biencoder import BiEncoderModel
-from simlm.models.card import add_card
 from simlm.models.crossencoder import CrossEncoderModel, PairScorer
 from simlm.models.embedding import embed_tokens
 from simlm.models.loading import check_length, fit_tokenizer, load_classifier, load_tokenizer, resolve_init
@@ -29,7 +28,7 @@ from simlm.models.weights import folder_of
 from simlm.progress import say
 from simlm.scoring.base import Score
 from simlm.scoring.dot import dot
-from simlm.text.token_cache import PassageTokens, TokenCache
+from simlm.text.token_cache import PassageTokens
 from simlm.training.denoising import denoised
 from simlm.training.groups import Groups
 from simlm.training.job import TrainingJob, start_job
@@ -165,10 +164,10 @@ def train(context: Context, name: str) -> None:
         classifier, joiner = _open_reranker(job)
         job.pack(start.encoder, classifier)
         job.record.notes["reading"] = start.reading.for_manifest()
-        trained = TrainingQueries.of(context, settings, job.seed, job.store)
+        trained = TrainingQueries.of(context, name, job.store)
         lists, trained = _lists(job, trained)
         job.record.notes["queries"] = trained.counts
-        passages = TokenCache(job.store, start.tokenizer, settings.passage_length, paths.tokens, start.reading).whole()
+        passages = job.passages(start.tokenizer, settings.passage_length, start.reading)
         pair_passages = PassageCache(job.store, [trained.groups.positives, trained.groups.negatives], joiner.passages, paths.root / "training")
         hints = LexicalHints.open(context, job.store, trained.texts) if settings.lexical_hints else None
         read = (start.reader.queries(trained.texts), passages, start.tokenizer), (joiner.queries(trained.texts), pair_passages, joiner)
@@ -178,12 +177,9 @@ def train(context: Context, name: str) -> None:
         module = JointTraining(retriever, reranker, *options)
         evaluate = _evaluation(job, module, collate, trained.held_out) if len(trained.held_out) else None
         fit(job, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=trained.epoch_steps(settings.batch_size))
-        said = {**start.reading.for_manifest(), "between": list(retriever.head.between)}
-        card = add_card(context, f"{name}.retriever", start.lengths, said)
-        job.export(start.encoder, start.tokenizer, part="retriever", lengths=start.lengths, reading=start.reading, between=retriever.head.between, write=card)
+        job.export(start.encoder, start.tokenizer, "retriever", lengths=start.lengths, card=start.said(), **start.contents())
         lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": joiner.untitled}
-        card = add_card(context, f"{name}.reranker", lengths)
-        job.export(classifier, joiner.tokenizer, part="reranker", lengths=lengths, extra=extra, write=card)
+        job.export(classifier, joiner.tokenizer, "reranker", lengths=lengths, card={}, extra=extra)
 
 
 def _open_reranker(job: TrainingJob) -> tuple[Any, PairJoiner]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,24 +10,21 @@ import torch
 from torch import distributed, nn
 from torch.nn import functional
 
-from simlm import processes
 from simlm.config.kinds import LateInteraction
 from simlm.context import Context
 from simlm.models.batches import MULTIPLE
-from simlm.models.card import add_card
 from simlm.models.embedding import embed_token_vectors
 from simlm.models.late_interaction import LateInteractionModel, TokenReader
 from simlm.models.text import Tokens
 from simlm.models.token_retriever import ENTRY, open_token_retriever
-from simlm.progress import say
 from simlm.scoring.maxsim import TokenVectors, maxsim
-from simlm.text.token_cache import PassageTokens, TokenCache
-from simlm.training.biencoder import GroupCollator, hard_negatives
+from simlm.text.token_cache import PassageTokens
+from simlm.training.biencoder import GroupCollator, most_texts
 from simlm.training.distributed import gather, scale_gradient, world_size
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import distillation_loss, in_batch_loss, ranking_loss
-from simlm.training.queries import TrainingQueries
-from simlm.training.taught import with_teacher
+from simlm.training.queries import hard_negatives
+from simlm.training.taught import taught_queries
 from simlm.training.trainer import fit
 
 
@@ -106,42 +102,22 @@ def train(context: Context, name: str) -> None:
     """Train the late-interaction model ``name`` and export it."""
     job = start_job(context, name)
     settings: LateInteraction = job.settings
-    paths, store = context.paths, job.store
     with job.record:
         start = open_token_retriever(job.init, settings, settings.dropout)
         job.check_lengths(start.encoder, "query_length", "passage_length")
         reader = start.reader
         job.record.notes["reading"] = start.entry()[ENTRY]
-        passages = TokenCache(store, start.tokenizer, reader.plain.lengths["passage"], paths.tokens, reader.plain.reading).whole()
-        cut = float(np.mean(passages.lengths >= reader.plain.lengths["passage"]))
-        say(f"{cut:.0%} of the passages fill the {settings.passage_length} tokens that are read of them (passage_length)")
-        job.record.notes["passages"] = {"as long as passage_length": f"{cut:.1%}"}
-        trained = TrainingQueries.of(context, settings, job.seed, store)
-        trained, teacher = with_teacher(job, trained)
-        job.record.notes["queries"] = trained.counts
+        passages = job.passages(start.tokenizer, reader.plain.lengths["passage"], reader.plain.reading)
+        trained, teacher = taught_queries(job)
         queries = reader.queries(trained.texts)
         collate = GroupCollator(trained.groups, queries, MarkedPassages(passages, reader), start.tokenizer, settings, job.seed, teacher)
-        model = start.model(_most_texts(settings))
+        model = start.model(most_texts(settings))
         distillation = settings.distillation, settings.teacher_temperature
         module = LateInteractionTraining(model, settings.temperature, settings.list_weight, settings.in_batch_weight, distillation)
-        # Memory is bounded inside the model, because in-batch negatives must span the whole batch.
-        whole = dataclasses.replace(job, settings=settings.model_copy(update={"micro_batch_size": None}))
         evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
-        fit(whole, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=trained.epoch_steps(settings.batch_size))
-        card = add_card(context, name, start.lengths, start.entry())
-
-        def write(folder: Any) -> None:
-            start.write(folder)
-            card(folder)
-
-        job.export(start.encoder, start.tokenizer, lengths=start.lengths, extra=start.entry(), write=write)
-
-
-def _most_texts(settings: LateInteraction) -> int | None:
-    """Texts forwarded at once, where ``micro_batch_size`` bounds them."""
-    share = settings.batch_size // processes.count()
-    bounded = settings.micro_batch_size is not None and settings.micro_batch_size < share
-    return settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
+        every = trained.epoch_steps(settings.batch_size)
+        fit(job.undivided, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
+        job.export(start.encoder, start.tokenizer, lengths=start.lengths, card=start.entry(), extra=start.entry(), write=start.write)
 
 
 def _evaluation(job: TrainingJob, model: LateInteractionModel, collate: GroupCollator, held_out: np.ndarray) -> Callable[[], dict[str, float]]:

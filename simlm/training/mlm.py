@@ -18,7 +18,7 @@ from simlm.models.loading import load_tokenizer
 from simlm.models.masked_language_model import load_masked_language_model
 from simlm.models.packing import is_packed
 from simlm.models.text import pad
-from simlm.text.token_cache import PassageTokens, TokenCache
+from simlm.text.token_cache import PassageTokens
 from simlm.text.vocabulary import Vocabulary
 from simlm.training.job import start_job
 from simlm.training.masking import ENCODER_STREAM, whole_word_mask, word_ids
@@ -85,7 +85,7 @@ def train(context: Context, name: str) -> None:
         model = new_bert(settings, tokenizer) if settings.size else load_masked_language_model(job.init, tokenizer, job.record.caution)
         job.check_lengths(model, "max_length")
         job.pack(model)
-        passages = TokenCache(job.store, tokenizer, settings.max_length, context.paths.tokens).whole()
+        passages = job.passages(tokenizer, settings.max_length)
         collate = MaskingCollator(passages, tokenizer, settings.mask_probability, job.seed)
         fit(job, MaskedLanguageModelling(model), len(job.store), lambda epoch, row: (epoch, row), collate, lengths=passages.lengths)
         job.export(model, tokenizer, lengths={"passage": settings.max_length})

@@ -35,10 +35,11 @@ class TrainingQueries:
     held_out: np.ndarray
 
     @classmethod
-    def of(cls, context: Context, settings: Any, seed: int, store: CorpusStore) -> TrainingQueries:
-        """Those of the model with these ``settings`` and this seed; its teacher scores what they visit."""
+    def of(cls, context: Context, name: str, store: CorpusStore) -> TrainingQueries:
+        """Those of the model ``name``; its teacher scores what they visit."""
+        settings = context.experiment.models[name]
         groups = training_groups(context, settings, store)
-        held_out = groups.holdout(seed, settings.holdout)
+        held_out = groups.holdout(model_seed(context.experiment, name), settings.holdout)
         by_id = store.queries("train")
         return cls(groups, [by_id[query_id] for query_id in groups.query_ids], np.setdiff1d(np.arange(len(groups)), held_out), held_out)
 
@@ -72,6 +73,11 @@ def unseen_queries(context: Context, systems: Sequence[str], store: CorpusStore,
     if models:
         return sorted(kept - trained)
     return sorted(sorted(store.positives("train"), key=query_key)[:most])
+
+
+def hard_negatives(settings: Any) -> int:
+    """Hard negatives per query and step; none where no system is mined."""
+    return settings.hard_negatives if settings.negatives else 0
 
 
 def training_groups(context: Context, settings: Any, store: CorpusStore) -> Groups:

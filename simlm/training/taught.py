@@ -41,21 +41,26 @@ class TaughtCounts:
     close: int = 0
 
 
-def with_teacher(job: TrainingJob, trained: TrainingQueries) -> tuple[TrainingQueries, TeacherScores | None]:
-    """The scores of a student's teacher, if it has one, and what of its queries and lists they leave to be trained on.
+def taught_queries(job: TrainingJob) -> tuple[TrainingQueries, TeacherScores | None]:
+    """The queries of a training with the scores of its teacher, if it has one; left out is what these do not let be trained on.
 
     Raises
     ------
     UserError
         If the scores cannot be read, or leave nothing.
     """
-    names, paths = list(teachers_of(job.settings).values()), job.context.paths
-    if not names:
-        return trained, None
-    folder = paths.training(job.name).parent
-    scores = TeacherScores.read(paths.teacher_scores(job.name), job.name, trained.groups, folder)
-    if not teacher_scores_all(job.context.experiment, job.name):
-        return trained, scores
+    trained, scores = TrainingQueries.of(job.context, job.name, job.store), None
+    if names := list(teachers_of(job.settings).values()):
+        paths = job.context.paths
+        scores = TeacherScores.read(paths.teacher_scores(job.name), job.name, trained.groups, paths.training(job.name).parent)
+        if teacher_scores_all(job.context.experiment, job.name):
+            trained = _left(job, trained, scores, names)
+    job.record.notes["queries"] = trained.counts
+    return trained, scores
+
+
+def _left(job: TrainingJob, trained: TrainingQueries, scores: TeacherScores, names: list[str]) -> TrainingQueries:
+    """What the scores of some teachers leave, told and recorded."""
     left, counts = scored_only(trained, scores, job.settings.teacher_drop_above)
     job.record.notes["scored by the teacher"] = asdict(counts)
     lost, who = counts.without_positive + counts.without_negative, f"the scores of {' and '.join(names)}"
@@ -71,7 +76,7 @@ def with_teacher(job: TrainingJob, trained: TrainingQueries) -> tuple[TrainingQu
     say(f"{sentence}.")
     if lost > FEW * len(trained.seen):
         job.record.caution(f"{job.name}: {sentence}")
-    return left, scores
+    return left
 
 
 def scored_only(trained: TrainingQueries, scores: TeacherScores, drop_above: float | None = None) -> tuple[TrainingQueries, TaughtCounts]:

@@ -55,7 +55,7 @@ def test_contrastive_training_finds_the_passages(tmp_path, word_tokenizer):
     assert record["notes"]["queries"]["trained"] == QUERIES - QUERIES // 10
     assert record["metrics"]["held_out/RR"] > 0.3
     assert "cautions" not in record["notes"]
-    assert record["notes"]["passages"] == {"as long as passage_length": "0.0%"}
+    assert record["notes"]["passages"] == {"as long as is read of them": "0.0%"}
     assert "## Usage" in (context.paths.model("retriever1") / "README.md").read_text()
     history = [json.loads(line) for line in context.paths.history("retriever1").read_text().splitlines()]
     assert any("held_out/RR" in line for line in history)

@@ -68,7 +68,7 @@ def test_held_out_queries_are_asked_with_their_words_hidden(tmp_path, word_token
     assert record["notes"]["hidden queries"].startswith("100% of the training queries stand word for word")
 
     store = CorpusStore(context.paths.corpus)
-    held_out = TrainingQueries.of(context, context.experiment.models["hidden"], 7, store).held_out.tolist()
+    held_out = TrainingQueries.of(context, "hidden", store).held_out.tolist()
     folder = context.paths.model("hidden")
     asked = embed(folder, "query", [pairs[i][0] for i in held_out])
     hidden = embed(folder, "passage", ["-"] * len(held_out), [pairs[i][1] for i in held_out])

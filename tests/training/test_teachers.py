@@ -261,7 +261,7 @@ def test_a_cross_encoder_with_more_labels_is_no_teacher(tmp_path, cross_encoder)
 
 
 def test_a_file_scores_what_is_listed_and_the_rest_is_counted(made):
-    found, lists = read(made, "of_scores"), TrainingQueries.of(made, made.experiment.models["of_scores"], 7, CorpusStore(made.paths.corpus)).groups
+    found, lists = read(made, "of_scores"), TrainingQueries.of(made, "of_scores", CorpusStore(made.paths.corpus)).groups
     listed = {(lists.query_ids[i], int(row)) for i in range(len(lists)) for row in [*lists.positives_of(i), *lists.negatives_of(i)]}
     assert set(found) == {(query, row) for query, row in listed if row % 5 and int(query[1:]) >= 10 and not (int(query[1:]) < 15 and row == int(query[1:]))}
     note = record_of(made, "score_teacher.of_scores")["notes"]["scores of scores"]
@@ -281,8 +281,7 @@ def test_an_average_counts_what_both_score(made):
 
 
 def test_a_student_is_trained_on_what_has_scores(made, tmp_path):
-    store, settings = CorpusStore(made.paths.corpus), made.experiment.models["of_scores"]
-    trained = TrainingQueries.of(made, settings, 7, store)
+    trained = TrainingQueries.of(made, "of_scores", CorpusStore(made.paths.corpus))
     left, counts = scored_only(trained, TeacherScores.read(made.paths.teacher_scores("of_scores"), "of_scores", trained.groups, tmp_path))
     numbers = [int(trained.groups.query_ids[query][1:]) for query in trained.seen]
     assert [int(left.groups.query_ids[query][1:]) for query in left.seen] == [i for i in numbers if i >= 15 and i % 5]
@@ -352,8 +351,7 @@ def test_a_negative_is_close_by_the_softmax_over_the_list():
 
 def test_what_a_teacher_takes_for_right_answers_is_counted_and_left_out(made, tmp_path):
     store, found = CorpusStore(made.paths.corpus), read(made, "of_scores")
-    settings = made.experiment.models["of_scores"]
-    trained = TrainingQueries.of(made, settings, 7, store)
+    trained = TrainingQueries.of(made, "of_scores", store)
     lists = trained.groups
     right = {f"q{i}": found.get((f"q{i}", i)) for i in range(QUERIES)}
     pairs = [(query, row, score) for (query, row), score in found.items() if row != int(query[1:]) and right[query] is not None]

@@ -130,11 +130,11 @@ def _longest(tokenizer: PreTrainedTokenizerFast) -> int | None:
     return tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else None
 
 
-def lengths_of(said: dict[str, int], settings: Any, encoder: PreTrainedModel) -> dict[str, int]:
-    """The configuration's lengths, else the model's own, else those of the paper, these two never beyond its positions."""
+def lengths_of(said: dict[str, int], settings: Any, encoder: PreTrainedModel, usual: dict[str, int] = LENGTHS) -> dict[str, int]:
+    """The configuration's lengths, else the model's own, else the paper's ``usual`` ones, these two never beyond its positions."""
     limit = position_limit(encoder.config)
     found = {}
-    for side, default in LENGTHS.items():
+    for side, default in usual.items():
         own = said.get(side, default)
         found[side] = getattr(settings, f"{side}_length", None) or min(own, limit or own)
     return found

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from simlm.errors import UserError
 from simlm.files import write_json
-from simlm.models.architecture import position_limit
 from simlm.models.late_interaction import LateInteractionModel, TokenReader, TokenReading
 from simlm.models.loading import fit_tokenizer, load_encoder, load_tokenizer
 from simlm.models.manifest import MANIFEST, WEIGHTS, verified_manifest
+from simlm.models.retriever import lengths_of
 from simlm.models.weights import PICKLED, folder_of
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def open_token_retriever(reference: str | Path, settings: Any = None, dropout: f
     if reading.augmentation != "none" and tokenizer.mask_token_id is None:
         raise UserError(f"{reference}: its tokenizer has no [MASK] to fill queries up with; set augmentation: none, or choose an encoder such as BERT")
     projection = _projection(encoder.config, weight, getattr(settings, "dimension", None), reference)
-    return TokenRetriever(encoder, tokenizer, projection, reading, _lengths(lengths, settings, position_limit(encoder.config)), said_by)
+    return TokenRetriever(encoder, tokenizer, projection, reading, lengths_of(lengths, settings, encoder, LENGTHS), said_by)
 
 
 def is_colbert(folder: Path) -> bool:
@@ -195,15 +195,6 @@ def _projection(config: Any, weight: torch.Tensor | None, dimension: int | None,
         else:
             projection.weight.copy_(weight)
     return projection
-
-
-def _lengths(said: dict[str, int], settings: Any, limit: int | None) -> dict[str, int]:
-    """The configuration's lengths, else the model's own, else the paper's, these two never beyond its positions."""
-    found = {}
-    for side, default in LENGTHS.items():
-        own = said.get(side, default)
-        found[side] = getattr(settings, f"{side}_length", None) or min(own, limit or own)
-    return found
 
 
 def _weights_file(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +23,27 @@ if TYPE_CHECKING:
 
 
 class FolderEncoder(ABC):
-    """What every encoder of a model folder is made of, whatever it makes of a text."""
+    """What every encoder of a model folder is made of, whatever it makes of a text.
+
+    Parameters
+    ----------
+    folder
+        ``Paths.model(name)`` of a model that embeds.
+    precision
+        ``simlm.hardware.choose_precision(...)``; vectors are normalised in fp32 whatever it is.
+    batch_size
+        Texts per forward pass. It belongs to the result: a text's neighbours in its batch decide how far it is padded, and so the last bits.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no complete model of the kind.
+    """
+
+    def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
+        manifest = verified_manifest(folder)
+        self._check(folder, manifest)
+        self._set_up(folder, identity_of(manifest), precision, batch_size)
 
     @classmethod
     def published(cls, folder: Path, precision: Precision, batch_size: int = 128) -> Self:
@@ -36,6 +56,11 @@ class FolderEncoder(ABC):
     @abstractmethod
     def opened(folder: str | Path) -> Any:
         """The model of a folder."""
+
+    @classmethod
+    @abstractmethod
+    def _check(cls, folder: str | Path, manifest: dict[str, Any]) -> None:
+        """Refuse a folder of another kind."""
 
     def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> Any:
         """Make the model ready; returns it as it was opened."""
@@ -52,24 +77,24 @@ class FolderEncoder(ABC):
         self.model = opened.model().eval().to(self.device)
         return opened
 
+    def _embedded(self, embed: Callable[..., Any], forward: Callable[..., Any], tokens: Tokens) -> Any:
+        """What ``embed`` (of :mod:`simlm.models.embedding`) makes of texts."""
+        import torch
+
+        multiple, autocast = 8 if self.precision.bf16 else 1, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
+        with torch.inference_mode(), autocast:
+            return self.pieces.of(lambda most: embed(forward, tokens, self.tokenizer, device=self.device, batch_size=most, multiple=multiple))
+
+    @staticmethod
+    def _numbers(values: np.ndarray) -> np.ndarray:
+        """The same, refused where one is not a number."""
+        if not np.isfinite(values).all():
+            raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
+        return values
+
 
 class TextEncoder(FolderEncoder):
-    """The encoder of a model folder, ready for inference.
-
-    Parameters
-    ----------
-    folder
-        ``Paths.model(name)`` of a trained bi-encoder.
-    precision
-        ``simlm.hardware.choose_precision(...)``; vectors are normalised in fp32 whatever it is.
-    batch_size
-        Texts per forward pass. It belongs to the result: a text's neighbours in its batch decide how far it is padded, and so the last bits.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no complete bi-encoder.
-    """
+    """The bi-encoder of a model folder, ready for inference."""
 
     ragged = False
     """Whether :meth:`embed` gives :class:`~simlm.vectors.vectors.Vectors` with any number per text instead of an array with one."""
@@ -82,13 +107,12 @@ class TextEncoder(FolderEncoder):
         """The model of a folder."""
         return open_retriever(folder)
 
-    def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
-        manifest = verified_manifest(folder)
-        if manifest["kind"] != self.format:
-            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a {self.format}")
+    @classmethod
+    def _check(cls, folder: str | Path, manifest: dict[str, Any]) -> None:
+        if manifest["kind"] != cls.format:
+            raise UserError(f"{folder} is a {manifest['kind']}, which does not embed queries and passages; name a {cls.format}")
         if not {"query", "passage"} <= manifest["lengths"].keys():
             raise UserError(f"{folder}: its simlm.json lacks the lengths of queries and passages; run simlm train --model {Path(folder).name} again")
-        self._set_up(folder, identity_of(manifest), precision, batch_size)
 
     def _set_up(self, folder: str | Path, sha256: str, precision: Precision, batch_size: int) -> OpenedRetriever:
         opened = super()._set_up(folder, sha256, precision, batch_size)
@@ -124,15 +148,6 @@ class TextEncoder(FolderEncoder):
 
     def embed(self, tokens: Tokens) -> np.ndarray:
         """Vectors in the model's way of reading; batches are made of texts of similar length. fp32, shape (texts, dimension)."""
-        import torch
-
         if not len(tokens):
             return np.empty((0, self.dimension), np.float32)
-        multiple, autocast = 8 if self.precision.bf16 else 1, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
-        with torch.inference_mode(), autocast:
-            vectors = self.pieces.of(
-                lambda most: embed_tokens(self.model.embed, tokens, self.tokenizer, device=self.device, batch_size=most, multiple=multiple)
-            )
-        if not np.isfinite(vectors).all():
-            raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
-        return vectors
+        return self._numbers(self._embedded(embed_tokens, self.model.embed, tokens))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simlm.errors import UserError
 from simlm.models.embedding import embed_token_vectors
 from simlm.models.late_interaction import NOT_PACKED
-from simlm.models.manifest import identity_of, verified_manifest
 from simlm.models.text import Tokens
 from simlm.models.token_retriever import ENTRY, TokenRetriever, open_token_retriever
 from simlm.retrieval.encoder import FolderEncoder
@@ -25,31 +24,20 @@ if TYPE_CHECKING:
 
 
 class TokenEncoder(FolderEncoder):
-    """The model of a folder, ready for inference; what is said of :class:`~simlm.retrieval.encoder.TextEncoder` holds here too.
-
-    Parameters
-    ----------
-    folder
-        ``Paths.model(name)`` of a late-interaction model.
+    """The late-interaction model of a folder, ready for inference.
 
     Attributes
     ----------
     lengths
         Tokens that are read of a text, its marker left out: the token cache holds passages without theirs.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no complete late-interaction model.
     """
 
     ragged = True
 
-    def __init__(self, folder: str | Path, precision: Precision, batch_size: int = 128) -> None:
-        manifest = verified_manifest(folder)
+    @classmethod
+    def _check(cls, folder: str | Path, manifest: dict[str, Any]) -> None:
         if ENTRY not in manifest:
             raise UserError(f"{folder} is a {manifest['kind']}, which has no vectors of tokens; name a late-interaction model")
-        self._set_up(folder, identity_of(manifest), precision, batch_size)
 
     @staticmethod
     def opened(folder: str | Path) -> TokenRetriever:
@@ -85,12 +73,5 @@ class TokenEncoder(FolderEncoder):
         return self._embed(self.model.passages, self._reader.marked(tokens))
 
     def _embed(self, forward: Callable[[dict[str, torch.Tensor]], TokenVectors], tokens: Tokens) -> Vectors:
-        import torch
-
-        multiple, autocast = 8 if self.precision.bf16 else 1, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision.bf16)
-        with torch.inference_mode(), autocast:
-            found = self.pieces.of(lambda most: embed_token_vectors(forward, tokens, self.tokenizer, device=self.device, batch_size=most, multiple=multiple))
-        vectors = Vectors.ragged(np.concatenate([np.zeros((0, self.dimension), np.float32), *found]), [len(own) for own in found])
-        if not np.isfinite(vectors.values).all():
-            raise UserError("the model gives vectors that are not numbers (NaN); its training diverged, look at its losses and train it again")
-        return vectors
+        found = self._embedded(embed_token_vectors, forward, tokens)
+        return Vectors.ragged(self._numbers(np.concatenate([np.zeros((0, self.dimension), np.float32), *found])), [len(own) for own in found])

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 ABSENT_TITLE = "-"
-BLOCK = 8192
+BLOCK = 1024
 """Texts tokenised at once; bounds the memory of the tokenizer's intermediate objects."""
 _CHARACTERS = 6
 """Characters that nearly always make a token."""
@@ -87,18 +86,6 @@ class Tokens:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return Tokens(self.ids[positions], offsets, self.second[indices])
-
-    def save(self, folder: Path) -> None:
-        """Write three ``.npy`` files that :meth:`open` maps back."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("ids", "offsets", "second"):
-            np.save(folder / f"{name}.npy", getattr(self, name))
-
-    @classmethod
-    def open(cls, folder: Path) -> Tokens:
-        """Map what :meth:`save` wrote; the ids stay on disk until they are used."""
-        ids = np.load(folder / "ids.npy", mmap_mode="r")
-        return cls(ids, np.load(folder / "offsets.npy"), np.load(folder / "second.npy"))
 
 
 def tokenize_queries(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) -> Tokens:

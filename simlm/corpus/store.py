@@ -155,10 +155,6 @@ class CorpusStore:
         hits = np.flatnonzero(which >= 0)
         return dict(zip(wanted.take(pa.array(which[hits])).to_pylist(), hits.tolist()))
 
-    def row_of(self, passage_id: str) -> int:
-        """Row of one passage; for many use :meth:`rows`."""
-        return self.rows([passage_id])[0]
-
     def iter_batches(self, start: int = 0, stop: int | None = None, size: int = 1000) -> Iterator[PassageBatch]:
         """Passages ``start`` to ``stop`` (exclusive; default: the end) in row order, at most ``size`` at a time."""
         stop = len(self) if stop is None else min(stop, len(self))

@@ -17,7 +17,6 @@ from simlm.corpus.tables import FORMS, form_of, open_table, placed
 from simlm.errors import UserError
 from simlm.lines import numbered_lines
 
-SIDES = ("passage", "query")
 STDIN = "-"
 
 

@@ -43,7 +43,7 @@ def test_random_and_sequential_access_agree_with_the_list(folder):
     assert store.ids(rows) == [PASSAGES[row][0] for row in rows]
     assert store.texts(rows) == ([PASSAGES[row][1] for row in rows], [PASSAGES[row][2] for row in rows])
     assert store.rows([PASSAGES[row][0] for row in rows]) == rows
-    assert store.row_of("d14") == 2
+    assert store.rows(["d14"]) == [2]
     for start, stop, size in ((0, None, 1000), (BATCH_ROWS - 3, 2 * BATCH_ROWS + 5, BATCH_ROWS), (5, 6, 10), (7, 7, 10)):
         batches = list(store.iter_batches(start, stop, size))
         assert [row for batch in batches for row in zip(batch.ids, batch.titles, batch.texts)] == PASSAGES[start:stop]

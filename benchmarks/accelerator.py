@@ -232,8 +232,9 @@ def encoding(bench: Bench, passage: float, packed: bool) -> str:
     from simlm.corpus.store import CorpusStore
     from simlm.hardware import choose_precision
     from simlm.hardware import prepare as prepare_torch
-    from simlm.retrieval.encode import BLOCK, tokens_of_blocks
+    from simlm.retrieval.encode import BLOCK
     from simlm.retrieval.encoder import TextEncoder
+    from simlm.text.token_blocks import token_blocks
     from simlm.text.token_cache import TokenCache
 
     settings = bench.experiment.encoding
@@ -246,7 +247,7 @@ def encoding(bench: Bench, passage: float, packed: bool) -> str:
     cache = TokenCache(store, encoder.tokenizer, encoder.lengths["passage"], bench.paths.tokens)
     passages, warm, seconds = 0, min(15, len(blocks) // 3), 0.0
     with metered() as meter, Watch() as watch:
-        for number, tokens in enumerate(tokens_of_blocks(encoder, cache, blocks)):
+        for number, tokens in enumerate(token_blocks(cache, blocks, encoder.device.type)):
             encoder.embed(tokens)
             passages += len(tokens)
             if number == warm:

@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
-import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlm import processes
-from simlm.ahead import ahead
 from simlm.config.code import fingerprint
 from simlm.errors import UserError
 from simlm.files import sha256_file, sha256_text, write_json, write_text
 from simlm.metering import meter
-from simlm.models.text import Tokens
 from simlm.progress import progress, say
-from simlm.text.token_cache import PART, TokenCache, tokenizer_digest
+from simlm.text.token_blocks import token_blocks
+from simlm.text.token_cache import TokenCache, tokenizer_digest
 from simlm.vectors.blocks import DenseBlocks, RaggedBlocks, offsets_file
 from simlm.vectors.shards import Shards
 from simlm.vectors.vectors import Vectors
@@ -41,9 +36,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 """Rows that are tokenised, sorted by length and embedded together."""
-
-BLOCKS_WORTH_PROCESSES = 32
-"""Blocks from which processes that tokenize are worth their start of some seconds."""
 
 
 def shard_rows(rows: int, shard: int, shards: int) -> tuple[int, int]:
@@ -265,7 +257,7 @@ def _write_blocks(part: Shard, encoder: TextEncoder, cache: TokenCache) -> tuple
     with meter().working(), part.files.writing() as files, open(journal_file, "a", encoding="utf-8") as journal:
         if not processes.is_main():
             journal.write(json.dumps({"key": part.key}) + "\n")
-        tokens = tokens_of_blocks(encoder, cache, missing)
+        tokens = token_blocks(cache, missing, encoder.device.type)
         for (first, _), own in progress(zip(missing, tokens), len(missing), "Encoding passages", unit=f"blocks of {BLOCK}"):
             if first != missing[0][0]:  # whatever the time, an attempt gets on by a block
                 clock.check(f"shard {part.manifest.stem}, before row {first:,}")
@@ -276,41 +268,6 @@ def _write_blocks(part: Shard, encoder: TextEncoder, cache: TokenCache) -> tuple
             clock.piece_done()
     processes.wait()
     return resumed, time.monotonic() - start
-
-
-def tokens_of_blocks(encoder: TextEncoder, cache: TokenCache, blocks: list[tuple[int, int]]) -> Iterator[Tokens]:
-    """Tokens of each block, from the cache. What it lacks is made; for a GPU, which is faster than a tokenizer, by processes of their own while it works."""
-    import torch
-
-    workers, parts = torch.get_num_threads(), sorted({part for first, last in blocks for part in range(first // PART, -(-last // PART))})
-    missing = cache.missing(parts)
-    if encoder.device.type != "cpu" and workers > 1 and len(missing) * PART >= BLOCKS_WORTH_PROCESSES * BLOCK:
-        return _tokenized_ahead(cache, parts, blocks, workers)
-    if processes.count() > 1:  # each begins at another part
-        cache.make(missing[processes.rank() :: processes.count()])
-    return (cache.block(*block) for block in blocks)
-
-
-def _tokenized_ahead(cache: TokenCache, parts: list[int], blocks: list[tuple[int, int]], workers: int) -> Iterator[Tokens]:
-    # Threads would not do: Python's lock, held while lists become arrays, kept the GPU idle for four fifths of the time.
-    start = (cache.store, cache.tokenizer, cache.length, cache.folder.parent, cache.reading)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_tokenizing, start) as pool:
-        made, reached = ahead(pool, _tokenize, parts, 2 * workers), -1
-        for first, last in blocks:
-            while reached < (last - 1) // PART:
-                reached = next(made)
-            yield cache.block(first, last)
-
-
-def _start_tokenizing(*arguments: Any) -> None:
-    global _cache
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _cache = TokenCache(*arguments)
-
-
-def _tokenize(part: int) -> int:
-    _cache.make([part])
-    return part
 
 
 def _resume(part: Shard) -> set[int]:

@@ -18,6 +18,7 @@ from simlm.models.folder import save_model
 from simlm.retrieval import encode
 from simlm.retrieval.encode import encode_shard, shard_rows
 from simlm.retrieval.encoder import TextEncoder
+from simlm.text.token_blocks import made_ahead, token_blocks
 from simlm.text.token_cache import TokenCache
 from simlm.vectors.shards import Shards
 
@@ -280,7 +281,7 @@ def test_processes_that_tokenize_ahead_give_the_tokens_of_this_one(tmp_path, sto
     encoder = TextEncoder(model, FP32)
     blocks = [(first, min(first + 32, ROWS)) for first in range(0, ROWS, 32)]
     caches = [TokenCache(store, encoder.tokenizer, 24, tmp_path / name) for name in ("here", "there")]
-    here, there = list(encode.tokens_of_blocks(encoder, caches[0], blocks)), list(encode._tokenized_ahead(caches[1], [0], blocks, 2))
+    here, there = list(token_blocks(caches[0], blocks, "cpu")), list(made_ahead(caches[1], [0], blocks, 2))
     assert len(here) == len(there) == len(blocks)
     for own, other in zip(here, there):
         assert own.ids.tolist() == other.ids.tolist()

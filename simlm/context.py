@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ class Context:
     experiment: Experiment
     paths: Paths
 
-    def record(self, stage: str, name: str | None = None, part: str | None = None, inputs: Mapping[str, Path] | None = None) -> StageRecord:
+    def record(self, stage: str, name: str | None = None, part: str | None = None, inputs: dict[str, Path] | None = None) -> StageRecord:
         """The record of a job: its settings, code and inputs are those that its rule reruns on, and no stage can state others.
 
         Parameters
@@ -38,21 +38,18 @@ class Context:
             If an input is not there, with the command that makes it; if it is not what its own record says, or if that record,
             or one before it, belongs to another configuration.
         """
-        from simlm.config.code import code_of
-        from simlm.config.inputs import inputs_of, outputs_of
+        from simlm.config.inputs import outputs_of, plan_of
         from simlm.config.jobs import Job
         from simlm.config.load import resolved
-        from simlm.config.stages import settings_of
         from simlm.hub import fetch
         from simlm.records.record import StageRecord
 
         job = Job(stage, name, part)
-        inputs = inputs_of(self.experiment, self.paths, job, hub=fetch) if inputs is None else inputs
-        self.require(*inputs.values())
-        self.require_belonging(stage, name, part, files=inputs.values())
-        settings, code = settings_of(self.experiment, *job), code_of(self.experiment, stage, name)
+        plan = plan_of(self.experiment, self.paths, job, hub=fetch, inputs=inputs)
         made = [*outputs_of(self.experiment, self.paths, job), *([self.paths.history(name)] if stage == "train" and name else [])]
-        return StageRecord(self.paths.record(job.label), job.label, settings, dict(inputs), code, resolved(self.experiment), made)
+        self.require(*plan.inputs.values())
+        self.require_belonging(stage, name, part, files=plan.inputs.values())
+        return StageRecord(self.paths.record(job.label), job.label, plan.settings, plan.inputs, plan.code, resolved(self.experiment), made)
 
     def require(self, *files: Path) -> None:
         """Refuse to start a job without its inputs.

@@ -41,10 +41,22 @@ def planned(experiment: Experiment, paths: Paths, shards: int | None = None) -> 
     return [plan_of(experiment, paths, job, shards) for job in jobs(experiment, shards)]
 
 
-def plan_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, code: bool = True) -> Planned:
-    """A job with what its record must state; without ``code`` that is left empty."""
-    fingerprint = code_of(experiment, job.stage, job.name) if code else ""
-    return Planned(job, settings_of(experiment, *job), fingerprint, inputs_of(experiment, paths, job, shards, hub=cached))
+def plan_of(
+    experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, code: bool = True, hub: Hub = cached, inputs: Inputs | None = None
+) -> Planned:
+    """A job with what its record must state.
+
+    Parameters
+    ----------
+    code
+        Without it that is left empty.
+    shards, hub
+        See :func:`inputs_of`.
+    inputs
+        Name → file, where a job by hand reads others than its rule, or not all of them.
+    """
+    reads = inputs_of(experiment, paths, job, shards, hub) if inputs is None else inputs
+    return Planned(job, settings_of(experiment, *job), code_of(experiment, job.stage, job.name) if code else "", dict(reads))
 
 
 def inputs_of(experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, hub: Hub | None = None) -> Inputs:

@@ -88,7 +88,7 @@ class MadeResults:
         write_corpus(self.paths.corpus, passages, splits, {"source": "beir", "versions": {"numpy": "2.4.0"}, "dropped": {"duplicates": 3}})
 
     def _stages(self) -> None:
-        names = ["prepare_corpus", "train_tokenizer", "index_bm25", "search_bm25"]
+        names = ["prepare_corpus", "train_tokenizer", "index_bm25", "search_bm25.train", "search_bm25"]
         for model, block in self.experiment.models.items():
             if not block.trainer:
                 continue
@@ -98,7 +98,7 @@ class MadeResults:
             if block.encodes:
                 names += [f"encode.{model}.1-of-2", f"encode.{model}.2-of-2", f"build_index.{model}", f"search_index.{model}"]
             if model in ("retriever1", "retriever2"):
-                names.append(f"mine_negatives.{model}")
+                names += [f"search_index.{model}.train", f"mine_negatives.{model}"]
         for name in [*names, "rerank.reranker", "fuse.fusion", "evaluate", "compare_systems"]:
             self.stage(name)
 

@@ -80,11 +80,10 @@ def test_all_that_can_be_asked_for_has_one_maker(smoke):
     assert len(files) == len(set(files))
 
 
-def test_a_search_makes_what_the_graph_needs_in_one_process(smoke):
-    found = {tuple(names): (part, [file.name for file in outputs]) for part, names, outputs in patterns(smoke, PATHS, "search_index")}
-    assert found["retriever1", "retriever2"] == (None, ["train.parquet", "dev.trec", "test.trec"])
-    assert found["control", "distilled"] in [(None, ["dev.trec", "test.trec"]), ("train", ["train.parquet"])]
-    assert len(found) == 2
+def test_the_run_that_is_mined_has_a_search_of_its_own(smoke):
+    found = [(part, names, [file.name for file in outputs]) for part, names, outputs in patterns(smoke, PATHS, "search_index")]
+    dense = names_of(smoke, "search_index")
+    assert found == [(None, dense, ["dev.trec", "test.trec"]), ("train", dense, ["train.parquet"])]
 
 
 class Joint(ModelBlock):

@@ -148,10 +148,11 @@ def encoders(experiment: Experiment) -> list[str]:
     return [name for name, system in experiment.systems.items() if system.encodes]
 
 
-def needed_runs(experiment: Experiment, system: str) -> tuple[bool, list[str]]:
-    """Which runs of a system the graph needs: the training split's (to mine it), and those of the evaluated splits."""
-    splits = list(experiment.evaluate.splits) if system in systems_with_runs(experiment) else []
-    return system in searched_for_training(experiment), splits
+def searched_splits(experiment: Experiment, system: str) -> list[str]:
+    """Splits whose queries the graph searches with a system: the training queries, to be mined, and the evaluated ones; these where nothing asks for any."""
+    mined = system in searched_for_training(experiment)
+    judged = system in systems_with_runs(experiment) or not mined
+    return list(dict.fromkeys([*(["train"] if mined else []), *(experiment.evaluate.splits if judged else [])]))
 
 
 def trainings_waiting(experiment: Experiment, system: str) -> int:

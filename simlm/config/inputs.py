@@ -222,8 +222,7 @@ def _read_by_report(ask: _Asked) -> Inputs:
 
 
 def _searched(ask: _Asked, system: str) -> list[Path]:
-    made = runs_made(ask.experiment, ask.name or LEXICAL, ask.part)
-    return [ask.paths.train_run(system) if mined else ask.paths.run(system, split) for split, mined in made]
+    return [ask.paths.train_run(system) if mined else ask.paths.run(system, split) for split, mined in runs_made(ask.experiment, ask.part)]
 
 
 def _models(ask: _Asked, system: str) -> list[Path]:

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from simlm.config.experiment import Experiment
-from simlm.config.graph import encoders, mined_systems, needed_models, needed_runs, node_of, searched_for_training, systems_with_runs
+from simlm.config.graph import encoders, mined_systems, needed_models, node_of, searched_for_training, systems_with_runs
 from simlm.config.kinds.base import System
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.config.published import counterparts
 from simlm.config.remote import remote_inputs
+
+MINED = "train"
+"""Part of a search, or of a fusion, that writes the run from which negatives are mined."""
 
 
 class Job(NamedTuple):
@@ -27,10 +30,10 @@ class Job(NamedTuple):
     name
         The system that it is about, if it is about one.
     part
-        The shard (``1-of-2``), or the splits that are searched where they are not all that the graph needs (``train``).
+        The shard (``1-of-2``), or the splits that are searched where they are not the judged ones (``train``, for the run that is mined).
 
-    >>> Job("encode", "distilled", "1-of-2").label, Job("evaluate").label
-    ('encode.distilled.1-of-2', 'evaluate')
+    >>> Job("encode", "distilled", "1-of-2").label, Job("search_bm25", None, "train").label
+    ('encode.distilled.1-of-2', 'search_bm25.train')
     """
 
     stage: str
@@ -101,6 +104,21 @@ STAGES: dict[str, Callable[[Experiment], list[str]] | None] = {
 """Stage → the systems that it can be run for, or None for a stage that is about the experiment as a whole; in the order of the chain."""
 
 
+def job_of(label: str) -> Job:
+    """The job that a record, log or benchmark is called by.
+
+    >>> job_of("search_index.joint.retriever.train")
+    Job(stage='search_index', name='joint.retriever', part='train')
+    >>> job_of("search_bm25.train")
+    Job(stage='search_bm25', name=None, part='train')
+    """
+    stage, _, rest = label.partition(".")
+    if not rest or STAGES.get(stage) is None:
+        return Job(stage, None, rest or None)
+    name, _, part = rest.rpartition(".")
+    return Job(stage, name, part) if name and (part == MINED or "-of-" in part) else Job(stage, rest)
+
+
 def names_of(experiment: Experiment, stage: str) -> list[str]:
     """Systems that a stage can be run for."""
     fitting = STAGES[stage]
@@ -114,32 +132,26 @@ def shards_of(experiment: Experiment, name: str, shards: int | None = None) -> l
     return [f"{shard}-of-{count}" for shard in range(1, count + 1)]
 
 
-def runs_made(experiment: Experiment, system: str, part: str | None = None) -> list[tuple[str, bool]]:
-    """What a search writes, as (split, whether it is the run that is mined).
+def runs_made(experiment: Experiment, part: str | None = None) -> list[tuple[str, bool]]:
+    """What a search writes, as (split, whether it is the run that is mined): the judged splits, or those of its part.
 
-    ``train`` is mined to ``negatives.depth``. Where it is also a judged split it gets a TREC run too: without ``part`` both are
-    made, ``train`` alone means the one to mine, and among others (joined with ``+``) it is a judged split like them.
+    ``train`` is mined to ``negatives.depth``, and where it is also a judged split it has a TREC run too: ``train`` alone means
+    the one to mine, among others (joined with ``+``) it is a judged split like them.
     """
     judged = list(experiment.evaluate.splits)
-    if part is None:
-        mined, needed = needed_runs(experiment, system)
-        return [*([("train", True)] if mined else []), *((split, False) for split in (needed or ([] if mined else judged)))]
-    splits = list(dict.fromkeys(part.split("+")))
-    return [(split, split == "train" and ("train" not in judged or splits == ["train"])) for split in splits]
+    splits = list(dict.fromkeys(part.split("+"))) if part else judged
+    return [(split, part is not None and split == "train" and ("train" not in judged or splits == ["train"])) for split in splits]
 
 
-def searches(experiment: Experiment, system: str) -> list[str | None]:
-    """Parts of a system's search that the graph may ask for: one process makes all runs that the evaluated systems need.
+def searches(experiment: Experiment, name: str, stage: str) -> list[Job]:
+    """The searches, or fusions, of a system that the graph needs: of the training queries, which negatives are mined from, and of the judged splits.
 
-    What only other models need is a job of its own, so that adding such a model searches nothing again.
+    They are jobs of their own, so that neither a further judged split mines or trains anything again, nor a further model that is
+    mined judges anything again.
     """
-    made = runs_made(experiment, system)
-    parts: list[str | None] = [None]
-    if ("train", True) not in made and experiment.system(system).mined:
-        parts.append("train")
-    if all(mined for _, mined in made):
-        parts.append("+".join(experiment.evaluate.splits))
-    return parts
+    system = name if STAGES[stage] else None
+    found = [Job(stage, system, MINED)] if name in searched_for_training(experiment) else []
+    return [*found, *([Job(stage, system)] if name in systems_with_runs(experiment) else [])]
 
 
 def is_reproduction(experiment: Experiment) -> bool:
@@ -163,13 +175,13 @@ def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
     if searched or any(experiment.models[name].reads_lexical_index() for name in models):
         found.append(Job("index_bm25"))
     if searched:
-        found.append(Job("search_bm25"))
+        found += searches(experiment, LEXICAL, "search_bm25")
     found += [Job(str(experiment.models[name].made_by), name) for name in models]
     for name in names_of(experiment, "search_index"):
         if node_of(name) in models and (name in runs or name in on_train):
             found += [Job("encode", name, part) for part in shards_of(experiment, name, shards)]
-            found += [Job("build_index", name), Job("search_index", name)]
-    found += [Job("fuse", name, "train") for name in reversed(on_train) if experiment.system(name).runs_by == "fuse"]
+            found += [Job("build_index", name), *searches(experiment, name, "search_index")]
+    found += [Job("fuse", name, MINED) for name in reversed(on_train) if experiment.system(name).runs_by == "fuse"]
     found += [Job("mine_negatives", name) for name in mined_systems(experiment)]
     found += [Job("score_teacher", name) for name in models if teachers_of(experiment.models[name])]
     found += [Job(str(stage), name) for name in runs if (stage := experiment.system(name).runs_by) not in ("search_index", "search_bm25")]

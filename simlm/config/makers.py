@@ -7,7 +7,7 @@ from pathlib import Path
 from simlm.config.experiment import Experiment
 from simlm.config.graph import minable
 from simlm.config.inputs import inputs_of, outputs_of
-from simlm.config.jobs import STAGES, Job, names_of, searches, shards_of
+from simlm.config.jobs import MINED, STAGES, Job, names_of, shards_of
 from simlm.config.kinds.bm25 import LEXICAL
 from simlm.paths import Paths
 
@@ -38,10 +38,8 @@ def before(experiment: Experiment, paths: Paths, *given: Job) -> list[Job]:
 
 def parts_of(experiment: Experiment, stage: str, name: str | None) -> list[str | None]:
     """Parts in which a stage can be asked for a system; one, None, for the whole."""
-    if stage in ("search_bm25", "search_index"):
-        return searches(experiment, name or LEXICAL)
-    if stage == "fuse" and name:
-        return [None, "train"] if minable(experiment, name) else [None]
+    if stage in ("search_bm25", "search_index", "fuse"):
+        return [None, MINED] if minable(experiment, name or LEXICAL) else [None]
     return list(shards_of(experiment, name)) if stage == "encode" and name else [None]
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from simlm.config.experiment import Experiment
 from simlm.config.graph import compared_pairs, trainings_behind
-from simlm.config.jobs import Job, runs_made, teacher_scores_all, teachers_of
-from simlm.config.kinds.bm25 import LEXICAL
+from simlm.config.jobs import runs_made, teacher_scores_all, teachers_of
 from simlm.config.published import published_file
 from simlm.config.remote import remote_inputs
 from simlm.files import sha256_file
@@ -41,16 +40,16 @@ def settings_of(experiment: Experiment, stage: str, name: str | None = None, par
         See :class:`~simlm.config.jobs.Job`.
     """
     if stage in ("search_bm25", "search_index"):
-        return {**_SETTINGS[stage](experiment, name), "runs": _runs(experiment, Job(stage, name, part))}
+        return {**_SETTINGS[stage](experiment, name), "runs": _runs(experiment, part)}
     if stage == "fuse" and part:
         return {**_SETTINGS[stage](experiment, name), "depth": experiment.negatives.depth}
     return _SETTINGS[stage](experiment, name)
 
 
-def _runs(experiment: Experiment, job: Job) -> dict[str, int]:
+def _runs(experiment: Experiment, part: str | None) -> dict[str, int]:
     """The runs of a search, ``train (mined)`` or ``dev``, and how deep they are."""
-    made = runs_made(experiment, job.name or LEXICAL, job.part)
-    return {f"{split} (mined)" if mined else split: experiment.negatives.depth if mined else experiment.evaluate.depth for split, mined in made}
+    depths = {True: experiment.negatives.depth, False: experiment.evaluate.depth}
+    return {f"{split} (mined)" if mined else split: depths[mined] for split, mined in runs_made(experiment, part)}
 
 
 def _arithmetic(experiment: Experiment) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from simlm.config import Experiment
 from simlm.config.corpora import PythonDocs
-from simlm.config.graph import LEXICAL, folders_of, needed_runs
+from simlm.config.graph import folders_of, searched_splits
 from simlm.config.jobs import Job, jobs, runs_made, teachers_of
 from simlm.config.metrics import by_answers
 from simlm.config.resources import Asked
@@ -46,6 +46,8 @@ WRITING = 3
 """A token that a generator writes, in tokens that it reads: assumed, because it is one pass over all weights per token; not measured."""
 TREC_LINE = 48
 """Bytes of a line of a TREC run."""
+IN_PARTS = ("search_bm25", "search_index", "fuse")
+"""Stages that are counted part by part."""
 
 
 @dataclass(frozen=True)
@@ -96,27 +98,31 @@ class Planner:
         return Workload(self.experiment, self.counts)
 
     def stages(self) -> list[Estimate]:
-        """All stages of ``all``, in the order of the chain; the shards of a model are one line, and so are the runs of a fusion."""
-        names: dict[str, list[str]] = {}
-        for job in jobs(self.experiment):
-            names.setdefault((job._replace(part=None) if job.stage in ("encode", "fuse") else job).label, []).append(job.label)
-        names |= {"report": ["report"], "track": []}
-        return [self._estimate(stage, records) for stage, records in names.items()]
+        """All stages of ``all``, in the order of the chain; the shards of a model are one line, and so are the searches of a system."""
+        together: dict[str, list[Job]] = {}
+        for job in [*jobs(self.experiment), Job("report"), Job("track")]:
+            together.setdefault(job._replace(part=None).label, []).append(job)
+        return [self._estimate(stage, every) for stage, every in together.items()]
 
     def job(self, job: Job) -> Estimate:
         """One job; its jobs are 1, whatever the stage has."""
-        whole = self._estimate(job._replace(part=None).label, [job.label])
+        found = self._estimate(job._replace(part=None).label, [job])
         if job.stage != "encode":
-            return whole
+            return found
         shards = self.experiment.encoding_of(str(job.name)).shards
-        return replace(whole, cpu=whole.cpu / shards, accelerator=whole.accelerator / shards, disk=whole.disk / shards)
+        return replace(found, cpu=found.cpu / shards, accelerator=found.accelerator / shards, disk=found.disk / shards)
 
-    def _estimate(self, stage: str, records: list[str]) -> Estimate:
-        kind, _, system = stage.partition(".")
-        done = sum(self.paths.record(record).exists() for record in records) if records else int(self.paths.mirror.exists())
-        one: Callable[[str], tuple[float, float, float, float]] = getattr(self, f"_{kind}", self._light)
-        cpu, accelerator, disk, memory = one(system)
-        return Estimate(stage, max(1, len(records)), done, cpu, accelerator, disk, memory)
+    def _estimate(self, stage: str, every: list[Job]) -> Estimate:
+        done = sum(self.paths.mirror.exists() if job.stage == "track" else self.paths.record(job.label).exists() for job in every)
+        # All shards of an embedding are counted at once, every search by itself.
+        costs = [self._cost(job) for job in (every[:1] if every[0].stage == "encode" else every)]
+        cpu, accelerator, disk, memory = zip(*costs)
+        return Estimate(stage, len(every), done, sum(cpu), sum(accelerator), sum(disk), max(memory))
+
+    def _cost(self, job: Job) -> tuple[float, float, float, float]:
+        """CPU and accelerator seconds, disk, memory."""
+        one: Callable[..., tuple[float, float, float, float]] = getattr(self, f"_{job.stage}", self._light)
+        return one(job.name or "", job.part) if job.stage in IN_PARTS else one(job.name or "")
 
     def _light(self, _: str) -> tuple[float, float, float, float]:
         return 2 * self.costs.start_light, 0, 2 * MIB, PROCESS
@@ -187,18 +193,18 @@ class Planner:
     def _bm25_queries(self, queries: float) -> float:
         return queries * (self.costs.bm25_query + POSTINGS_SHARE * self.counts.passages * self.costs.bm25_posting)
 
-    def _runs(self, system: str) -> tuple[float, float, float]:
-        """Queries, CPU seconds and disk of the runs that a system's search writes."""
+    def _runs(self, part: str | None = None) -> tuple[float, float, float]:
+        """Queries, CPU seconds and disk of the runs that a search writes."""
         queries = seconds = disk = 0.0
-        for split, mined in runs_made(self.experiment, system):
+        for split, mined in runs_made(self.experiment, part):
             number, depth = self.counts.queries.get(split, 0), self.experiment.negatives.depth if mined else self.experiment.evaluate.depth
             queries += number
             seconds += 0 if mined else number * depth * self.costs.run_line
             disk += number * min(self.counts.passages, depth) * (8 if mined else TREC_LINE)
         return queries, seconds, disk
 
-    def _search_bm25(self, _: str) -> tuple[float, float, float, float]:
-        queries, writing, disk = self._runs(LEXICAL)
+    def _search_bm25(self, _: str, part: str | None) -> tuple[float, float, float, float]:
+        queries, writing, disk = self._runs(part)
         memory = PROCESS + 8 * self._words * POSTINGS_PER_WORD + self._terms + 4 * self.counts.passages + 300 * queries
         return self.costs.start_light + self._bm25_queries(queries) + writing, 0, disk, memory
 
@@ -265,8 +271,7 @@ class Planner:
 
     def _encode(self, name: str) -> tuple[float, float, float, float]:
         block, shape = self.experiment.encoding_of(name), self.work.shape(name)
-        mined, judged = needed_runs(self.experiment, name)
-        queries = sum(self.counts.queries.get(split, 0) for split in {*(["train"] if mined else []), *judged})
+        queries = sum(self.counts.queries.get(split, 0) for split in searched_splits(self.experiment, name))
         work = self.counts.passages * self.work.encoding(name) + queries * self.work.asking(name)
         cpu, accelerator = self._compute(work, shape.hidden, False, block.gpus)
         cpu += block.shards * self.costs.start_torch + self._tokenized("encode", name) * self.counts.words * self.costs.tokenize_word
@@ -314,9 +319,9 @@ class Planner:
     def _centroids(self, name: str) -> int:
         return self.experiment.index_of(name).residual.centroids or usual_centroids(int(self.counts.passages * self.work.vectors(name)))
 
-    def _search_tokens(self, name: str) -> tuple[float, float, float, float]:
+    def _search_tokens(self, name: str, part: str | None) -> tuple[float, float, float, float]:
         """MaxSim with all vectors, or with centroids first and then with those of the best passages."""
-        queries, writing, disk = self._runs(name)
+        queries, writing, disk = self._runs(part)
         settings, each, asked = self.experiment.index_of(name).residual, self.work.vectors(name), self.work.query_vectors(name)
         if settings is None:
             compared = 2 * queries * asked * self.counts.passages * each * self.work.width(name)
@@ -327,10 +332,10 @@ class Planner:
         cpu = self.costs.start_light + writing + queries * compared / (1e9 * self.costs.search_gflops * GATHERED)
         return cpu, 0, disk, PROCESS + self.counts.passages * (8 + each * residual_bytes(settings.bits, self.work.width(name)))
 
-    def _search_index(self, name: str) -> tuple[float, float, float, float]:
+    def _search_index(self, name: str, part: str | None) -> tuple[float, float, float, float]:
         if self.work.ragged(name):
-            return self._search_tokens(name)
-        queries, writing, disk = self._runs(name)
+            return self._search_tokens(name, part)
+        queries, writing, disk = self._runs(part)
         width, factory = self.work.width(name), self.experiment.index_of(name).factory
         compared = 2 * queries * looked_at(factory, self.experiment.index_of(name).nprobe, self.counts.passages) * self.counts.passages * width
         # The vectors of the queries are there, so that only the exact search on a GPU needs torch.
@@ -356,15 +361,15 @@ class Planner:
     def _rerank(self, name: str) -> tuple[float, float, float, float]:
         block = self.experiment.system(name)
         sorter = block.sorter(name)
-        shape, (queries, writing, disk) = self.work.shape(sorter), self._runs(name)
+        shape, (queries, writing, disk) = self.work.shape(sorter), self._runs()
         pairs = queries * min(block.rerank_depth, self.experiment.evaluate.depth, self.counts.passages)
         cpu, accelerator = self._compute(pairs * self.work.scoring(sorter), shape.hidden, False, min(1, block.gpus))
         cpu += self.costs.start_torch + writing + min(self.counts.passages, pairs) * self.counts.words * self.costs.tokenize_word
         return cpu, accelerator, disk, TORCH + 4 * shape.parameters() + 200 * MIB + 24 * queries * self.experiment.evaluate.depth + 8 * self.counts.passages
 
-    def _fuse(self, name: str) -> tuple[float, float, float, float]:
+    def _fuse(self, name: str, part: str | None) -> tuple[float, float, float, float]:
         block = self.experiment.models[name]
-        _, writing, disk = self._runs(name)
+        _, writing, disk = self._runs(part)
         return self.costs.start_light + (1 + len(block.of)) * writing, 0, disk, PROCESS + 40 * MIB + 8 * self.counts.passages
 
     def _evaluate(self, _: str) -> tuple[float, float, float, float]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from simlm.config import Experiment
-from simlm.config.jobs import STAGES
+from simlm.config.jobs import STAGES, Job, job_of, shards_of
 from simlm.errors import UserError
 from simlm.files import read_manifest, sha256_text
 from simlm.paths import Paths
@@ -44,15 +43,19 @@ class Stage:
     benchmark: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def job(self) -> Job:
+        """Which job it was."""
+        return job_of(self.name)
+
+    @property
     def kind(self) -> str:
         """The stage without its model: ``train``."""
-        return self.name.split(".", 1)[0]
+        return self.job.stage
 
     @property
     def subject(self) -> str:
-        """The model, system, source or split the stage is about; empty when there is none."""
-        rest = self.name.partition(".")[2]
-        return re.sub(r"\.\d+-of-\d+$", "", rest)
+        """The model or system that the stage is about; empty when there is none."""
+        return self.job.name or ""
 
     @property
     def digest(self) -> str:
@@ -159,8 +162,7 @@ def _belongs(stage: Stage, experiment: Experiment) -> bool:
         and stage.subject not in experiment.systems
     ):
         return False
-    shards = re.search(r"\.\d+-of-(\d+)$", stage.name)
-    if shards and int(shards[1]) != experiment.encoding_of(stage.subject).shards:
+    if stage.kind == "encode" and stage.job.part not in shards_of(experiment, stage.subject):
         return False
     if stage.kind in ("train", "import_model"):
         block = experiment.models[stage.subject].model_dump(mode="json", exclude={"seed"})

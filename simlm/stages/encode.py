@@ -24,7 +24,7 @@ def encode(
 ) -> None:
     """Embed shards and write a record for each."""
     from simlm import hardware, processes
-    from simlm.config.jobs import runs_made
+    from simlm.config.graph import searched_splits
     from simlm.corpus.store import CorpusStore
     from simlm.metering import metered
     from simlm.planning.utilisation import known
@@ -60,5 +60,5 @@ def encode(
             record.outputs["manifest"] = paths.shard_manifest(name, shard, shards)
         say(f"Shard {shard} of {shards}: {manifest['rows']:,} passages, {manifest['passages_per_second']:,.0f} passages/s.")
     if 1 in which and processes.is_main():
-        for split in dict.fromkeys(split for split, _ in runs_made(experiment, name)):
+        for split in searched_splits(experiment, name):
             vectors_of_queries(context, name, store, split, encoder)

@@ -1,10 +1,10 @@
 """Search splits with BM25 and write their runs.
 
     simlm search-bm25 --config config/config.yaml
-    simlm search-bm25 --config config/config.yaml --splits train dev test
+    simlm search-bm25 --config config/config.yaml --splits train
 
-`train` gives a Parquet run to `negatives.depth`, from which negatives are mined; the other splits give TREC runs to
-`evaluate.depth`. Without --splits, those that the graph needs are searched.
+The judged splits give TREC runs to `evaluate.depth`; `--splits train` gives the Parquet run to `negatives.depth` from which negatives
+are mined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from simlm.runs.found import Found
 
 
-def search_bm25(context: Context, splits: Annotated[list[str] | None, "splits to search (default: those that the graph of models needs)"] = None) -> None:
+def search_bm25(
+    context: Context, splits: Annotated[list[str] | None, "splits to search; `train` alone: the run to be mined (default: the judged splits)"] = None
+) -> None:
     """Write the runs and the record."""
     from simlm.config.jobs import runs_made
     from simlm.config.kinds.bm25 import LEXICAL
@@ -29,7 +31,7 @@ def search_bm25(context: Context, splits: Annotated[list[str] | None, "splits to
 
     paths, experiment = context.paths, context.experiment
     part = "+".join(splits) if splits else None
-    store, made = CorpusStore(paths.corpus), runs_made(experiment, LEXICAL, part)
+    store, made = CorpusStore(paths.corpus), runs_made(experiment, part)
     for split, _ in made:
         store.queries(split)  # an unknown split is refused before anything is searched
     with context.record("search_bm25", part=part) as record:

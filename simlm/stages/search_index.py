@@ -1,11 +1,11 @@
 """Search splits with a bi-encoder's index and write the runs.
 
     simlm search-index --config config/config.yaml --model retriever1
-    simlm search-index --config config/config.yaml --model retriever1 --splits dev test
+    simlm search-index --config config/config.yaml --model retriever1 --splits train
 
-`train` gives a Parquet run to `negatives.depth`, from which negatives are mined; the judged splits give TREC runs to
-`evaluate.depth`. Without --splits, those that the graph needs are searched. --from-shards searches the stored vectors one block
-after the other instead of the index: exact, and in little memory. With a GPU an exact index (`Flat`) is searched that way in any case.
+The judged splits give TREC runs to `evaluate.depth`; `--splits train` gives the Parquet run to `negatives.depth` from which negatives
+are mined. --from-shards searches the stored vectors one block after the other instead of the index: exact, and in little memory. With a
+GPU an exact index (`Flat`) is searched that way in any case.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from simlm.context import Context
 def search_index(
     context: Context,
     name: Annotated[str, "bi-encoder of the graph"],
-    splits: Annotated[list[str] | None, "splits to search (default: those that the graph of models needs)"] = None,
+    splits: Annotated[list[str] | None, "splits to search; `train` alone: the run to be mined (default: the judged splits)"] = None,
     from_shards: Annotated[bool, "search the embedded shards themselves: exact, in the memory of a block of vectors"] = False,
 ) -> None:
     """Search and write the runs and the record."""
@@ -37,7 +37,7 @@ def search_index(
 
     experiment, paths = context.experiment, context.paths
     part = "+".join(splits) if splits else None
-    plan = runs_made(experiment, name, part)
+    plan = runs_made(experiment, part)
     store = CorpusStore(paths.corpus)
     for split, _ in plan:
         store.queries(split)  # an unknown split is refused before anything is searched

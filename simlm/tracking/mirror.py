@@ -158,10 +158,10 @@ class _Replay:
         write(self.client, run.info.run_id, metrics=metrics, tags={"simlm.model_id": model_id, EVALUATED: mark})
 
     def _made(self, stage: Stage) -> str | None:
-        """The system that a stage makes, if it makes one: where there is no model, the stage that writes its runs counts."""
+        """The system that a stage makes, if it makes one: where there is no model, the stage that writes its judged runs counts."""
         name = stage.subject or LEXICAL
         block = self.experiment.systems.get(name)
-        return name if block and stage.kind == (block.made_by or block.runs_by) else None
+        return name if block and stage.kind == (block.made_by or block.runs_by) and stage.job.part is None else None
 
     def _model(self, stage: Stage, run: Run, system: str) -> str:
         """Find or create the MLflow model that points to the files instead of holding them."""

@@ -28,10 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MINUTES = max(1, min(20, round(os.getloadavg()[0] / (os.cpu_count() or 1))))
 OPTIONS = [
     "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2", "--latency-wait", "5",
-    "--groups", "prepare_corpus=corpus", "train_tokenizer=corpus", "search_bm25=lexical", "mine_negatives=lexical",
+    "--groups", "prepare_corpus=corpus", "train_tokenizer=corpus", "search_bm25=lexical", "search_bm25_train=lexical", "mine_negatives=lexical",
     "build_index=search", "search_index=search", "evaluate=judge", "compare_systems=judge", "report=judge",
     "--set-resources", "index_bm25:mem_mb=60 if attempt == 1 else 1000", f"train:runtime={MINUTES} if attempt == 1 else 30",
-    *(f"{rule}:mem_mb=1200" for rule in ("prepare_corpus", "train_tokenizer", "search_bm25", "mine_negatives", "encode")),
+    *(f"{rule}:mem_mb=1200" for rule in ("prepare_corpus", "train_tokenizer", "search_bm25", "search_bm25_train", "mine_negatives", "encode")),
     "train:mem_mb=3000",  # two processes, their launcher and Snakemake
     *(f"{rule}:mem_mb=1200" for rule in ("build_index", "search_index", "evaluate", "compare_systems", "report")),
 ]  # fmt: skip

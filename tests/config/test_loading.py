@@ -19,7 +19,7 @@ from simlm.config.graph import (
     training_needs,
     training_order,
 )
-from simlm.config.jobs import Job, jobs, runs_made
+from simlm.config.jobs import Job, jobs, searches
 from simlm.config.picture import mermaid, outline
 from simlm.config.stages import settings_of
 from simlm.errors import UserError
@@ -114,9 +114,9 @@ def test_runs_that_others_read_are_searched(default):
     values["evaluate"] |= {"systems": ["fusion"], "baseline": "fusion"}
     fused = validate(values)
     assert set(systems_with_runs(fused)) == {"fusion", "distilled", "bm25"}
-    assert runs_made(fused, "bm25") == [("train", True), ("dev", False), ("test", False)]
+    assert searches(fused, "bm25", "search_bm25") == [Job("search_bm25", None, "train"), Job("search_bm25")]
     values["evaluate"] |= {"systems": ["retriever1"], "baseline": "retriever1"}
-    assert runs_made(validate(values), "bm25") == [("train", True)]
+    assert searches(validate(values), "bm25", "search_bm25") == [Job("search_bm25", None, "train")]
 
 
 def test_systems_are_compared_with_what_they_build_on_and_not_with_the_row_above(default):
@@ -162,9 +162,9 @@ def test_settings_that_nothing_reads_rerun_nothing(default):
     from simlm.tracking.identity import parent_key
 
     def settings(experiment):
-        systems = {name: settings_of(experiment, "search_index", name) for name, model in experiment.models.items() if model.encodes}
+        searched = [job for job in jobs(experiment) if job.stage in ("search_bm25", "search_index")]
         models = {name: settings_of(experiment, "train", name) for name, model in experiment.models.items() if model.made_by == "train"}
-        return {"search_bm25": settings_of(experiment, "search_bm25"), **systems, **{f"train.{name}": value for name, value in models.items()}}
+        return {**{job.label: settings_of(experiment, *job) for job in searched}, **{f"train.{name}": value for name, value in models.items()}}
 
     def laid_over(**over):
         return validate(merge(default.model_dump(mode="json"), over))
@@ -175,7 +175,10 @@ def test_settings_that_nothing_reads_rerun_nothing(default):
     assert parent_key(unseen) == parent_key(default)
 
     deeper = settings(laid_over(negatives={"depth": 300}))
-    assert {name for name in before if deeper[name] != before[name]} == {"search_bm25", *(name for name in mined_systems(default) if name != "bm25")}
+    mined = {f"search_index.{name}.train" for name in mined_systems(default) if name != "bm25"}
+    assert {name for name in before if deeper[name] != before[name]} == {"search_bm25.train", *mined}
+    further = settings(laid_over(evaluate={"depth": 300, "splits": {"train": {}}}))
+    assert {name for name in before if further[name] != before[name]} == {name for name in before if name.startswith("search") and not name.endswith(".train")}
 
     for over in ({"index": {"train_vectors": 7}}, {"seed": 7}):
         assert settings_of(laid_over(**over), "build_index", "distilled") == settings_of(default, "build_index", "distilled"), "Flat learns nothing"

@@ -38,6 +38,9 @@ CONFIG = {
 }
 
 
+LEXICAL = (["index-bm25"], ["search-bm25"], ["search-bm25", "--splits", "train"], ["mine-negatives", "--model", "bm25"])
+
+
 @pytest.fixture
 def experiment(tmp_path):
     """A configuration file and a corpus whose names only `split_names` can find; returns what calls a command."""
@@ -65,7 +68,7 @@ def experiment(tmp_path):
 
 def test_whole_chain(experiment, capsys):
     root = experiment.root
-    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"]):
+    for command in LEXICAL:
         assert experiment(*command) == 0, capsys.readouterr().err
     manifest = json.loads((root / "bm25" / "manifest.json").read_text())
     assert manifest["analyzer"] == "split_names_stemmed"
@@ -97,19 +100,19 @@ def test_whole_chain(experiment, capsys):
     assert metrics["n_queries"] == 50
     assert metrics["metrics"]["RR@10"] > 0.5 > json.loads((root / "evaluation" / "encoder" / "test.json").read_text())["metrics"]["RR@10"]
     stages = {file.stem for file in (root / "stages").glob("*.json")}
-    assert stages == {"index_bm25", "search_bm25", "mine_negatives.bm25", "fuse.fusion", "evaluate", "compare_systems"}
+    assert stages == {"index_bm25", "search_bm25", "search_bm25.train", "mine_negatives.bm25", "fuse.fusion", "evaluate", "compare_systems"}
 
     first = {
         name: (root / name).read_bytes()
         for name in ("metrics.tsv", "evaluation/comparisons.tsv", "negatives/bm25.parquet", "runs/bm25/test.trec", "runs/fusion/test.trec")
     }
-    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"], ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"]):
+    for command in (*LEXICAL, ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"]):
         assert experiment(*command) == 0
     assert {name: (root / name).read_bytes() for name in first} == first
 
 
 def test_records_state_what_the_rules_rerun_on(experiment):
-    for command in (["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"]):
+    for command in LEXICAL:
         assert experiment(*command) == 0
     paths, checked = Paths(experiment.root), []
     for job in planned(validate(CONFIG), paths):
@@ -119,7 +122,7 @@ def test_records_state_what_the_rules_rerun_on(experiment):
             assert (record["settings"], record["code"]) == (json.loads(canonical(job.settings)), job.code)
             assert {name: entry["path"] for name, entry in record["inputs"].items()} == {name: str(path) for name, path in job.inputs.items()}
             checked.append(job.job.label)
-    assert checked == ["index_bm25", "search_bm25", "mine_negatives.bm25"]
+    assert checked == ["index_bm25", "search_bm25.train", "search_bm25", "mine_negatives.bm25"]
 
 
 def test_one_analyzer_is_taken_as_it_is(experiment, tmp_path):
@@ -134,7 +137,7 @@ def test_one_analyzer_is_taken_as_it_is(experiment, tmp_path):
     [
         (["search-bm25"], "run simlm index-bm25 first"),
         (["search-bm25", "--splits", "tset"], "has no split 'tset'; did you mean 'test'?"),
-        (["mine-negatives", "--model", "bm25"], "train.parquet does not exist; run simlm search-bm25 first"),
+        (["mine-negatives", "--model", "bm25"], "train.parquet does not exist; run simlm search-bm25 --splits train first"),
         (["mine-negatives", "--model", "encodre"], "no model of 'tiny' is called 'encodre'; did you mean 'encoder'?"),
         (["mine-negatives", "--model", "fusion"], "train.parquet does not exist; run simlm fuse --model fusion --splits train first"),
         (["fuse", "--model", "encoder"], "'encoder' is of kind biencoder, which fuse does not take; it takes fusion"),
@@ -152,7 +155,7 @@ def test_mistakes_are_one_sentence(experiment, capsys, command, sentence):
 
 
 def test_a_corpus_that_its_own_record_does_not_know_is_refused(experiment, capsys):
-    assert experiment("index-bm25") == experiment("search-bm25") == 0
+    assert experiment("index-bm25") == experiment("search-bm25", "--splits", "train") == 0
     write_corpus(experiment.root / "corpus", [("p0", "", "other")], {"train": ([("q0", "x")], [("q0", "p0", 1)])}, {"source": "mine"})
     capsys.readouterr()
     for command in (["mine-negatives", "--model", "bm25"], ["search-bm25", "--splits", "train"]):

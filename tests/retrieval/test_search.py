@@ -11,6 +11,7 @@ import torch
 
 from simlm.cli import main
 from simlm.config import validate
+from simlm.config.graph import searched_splits
 from simlm.config.jobs import runs_made
 from simlm.corpus.store import CorpusStore
 from simlm.hardware import Precision
@@ -43,7 +44,8 @@ def ready(simlm):
 
 def test_runs_equal_an_exhaustive_search(simlm, searchable):
     ready(simlm)
-    assert simlm("search-index", "--model", "distilled")[0] == 0
+    for splits in ([], ["--splits", "train"]):
+        assert simlm("search-index", "--model", "distilled", *splits)[0] == 0
     paths, store = searchable.paths, CorpusStore(searchable.paths.corpus)
     encoder = TextEncoder(paths.model("distilled"), Precision("fp32", "test"), 16)
     passages = encoder.passages(*store.texts(range(len(store)))).astype(np.float64)
@@ -55,10 +57,10 @@ def test_runs_equal_an_exhaustive_search(simlm, searchable):
             assert len(ranking.passages) == depth
             np.testing.assert_allclose(ranking.scores, np.sort(scores)[::-1][:depth], atol=2e-6)
             np.testing.assert_allclose(scores[ranking.passages], ranking.scores, atol=2e-6)
-    record = json.loads(paths.record("search_index.distilled").read_text())
-    assert record["metrics"] == {"queries/train": 3, "queries/test": 3, "passages/train": 90, "passages/test": 150}
-    assert set(record["outputs"]) == {"train run", "test"}
-    assert set(record["inputs"]) == {"corpus", "model", "index"}
+    for part, metrics, output in (("", {"queries/test": 3, "passages/test": 150}, "test"), (".train", {"queries/train": 3, "passages/train": 90}, "train run")):
+        record = json.loads(paths.record(f"search_index.distilled{part}").read_text())
+        assert (record["metrics"], set(record["outputs"])) == (metrics, {output})
+        assert set(record["inputs"]) == {"corpus", "model", "index"}
     for stage in ("encode.distilled.1-of-2", "encode.distilled.2-of-2", "build_index.distilled"):
         assert paths.record(stage).exists()
 
@@ -135,12 +137,12 @@ def test_one_sentence_for_each_mistake(simlm, command, options, sentence):
 
 def test_which_runs_are_made(searchable):
     experiment = searchable.experiment
-    assert runs_made(experiment, "distilled") == [("train", True), ("test", False)]
-    assert runs_made(experiment, "second") == [("test", False)]
-    assert runs_made(experiment, "distilled", "train") == [("train", True)]
+    assert searched_splits(experiment, "distilled") == ["train", "test"]
+    assert searched_splits(experiment, "second") == ["test"]
+    assert (runs_made(experiment), runs_made(experiment, "train")) == ([("test", False)], [("train", True)])
     values = experiment.model_dump(mode="json")
     values["evaluate"]["splits"]["train"] = {}
     judged = validate(values)
-    assert runs_made(judged, "distilled") == [("train", True), ("test", False), ("train", False)]
-    assert runs_made(judged, "distilled", "train") == [("train", True)]
-    assert runs_made(judged, "distilled", "train+test") == [("train", False), ("test", False)]
+    assert runs_made(judged) == [("test", False), ("train", False)]
+    assert runs_made(judged, "train") == [("train", True)]
+    assert runs_made(judged, "train+test") == [("train", False), ("test", False)]

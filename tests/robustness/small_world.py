@@ -47,8 +47,9 @@ CONFIGURATION: dict[str, Any] = {
 }  # fmt: skip
 
 CHAIN = [
-    ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"], ["train", "--model", "base"],
-    ["train", "--model", "simlm"], ["train", "--model", "retriever"], ["train", "--model", "reranker"], ["score-teacher", "--model", "student"],
+    ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["search-bm25", "--splits", "train"],
+    ["mine-negatives", "--model", "bm25"], ["train", "--model", "base"], ["train", "--model", "simlm"], ["train", "--model", "retriever"],
+    ["train", "--model", "reranker"], ["score-teacher", "--model", "student"],
     ["train", "--model", "student"], ["encode", "--model", "student"], ["build-index", "--model", "student"], ["search-index", "--model", "student"],
     ["rerank", "--model", "reranker"], ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"],
 ]  # fmt: skip

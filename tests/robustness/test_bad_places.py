@@ -16,7 +16,8 @@ from simlm.cli import main
 
 C = ["--config", "config.yaml"]
 WRITERS = [
-    ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"], ["train", "--model", "base"],
+    ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["search-bm25", "--splits", "train"],
+    ["mine-negatives", "--model", "bm25"], ["train", "--model", "base"],
     ["score-teacher", "--model", "student"], ["train", "--model", "student"], ["encode", "--model", "student"], ["build-index", "--model", "student"],
     ["search-index", "--model", "student"], ["rerank", "--model", "reranker"], ["fuse", "--model", "fusion"], ["evaluate"], ["compare-systems"], ["report"],
 ]  # fmt: skip

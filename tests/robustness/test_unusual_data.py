@@ -56,7 +56,8 @@ def searched(tmp_path_factory):
     os.chdir(folder)
     try:
         for command in (
-            ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["mine-negatives", "--model", "bm25"], ["train", "--model", "base"],
+            ["prepare-corpus"], ["train-tokenizer"], ["index-bm25"], ["search-bm25"], ["search-bm25", "--splits", "train"],
+            ["mine-negatives", "--model", "bm25"], ["train", "--model", "base"],
             ["train", "--model", "retriever"], ["encode", "--model", "retriever"], ["build-index", "--model", "retriever"],
             ["search-index", "--model", "retriever"], ["evaluate"], ["compare-systems"],
         ):  # fmt: skip

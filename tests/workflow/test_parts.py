@@ -14,7 +14,7 @@ def test_a_job_searches_the_splits_of_its_own_rule(snakemake, tmp_path):
     (tmp_path / "pretrained").symlink_to(ROOT / "pretrained")
     # The retrievers can be mined, so that the rule read last is the one that searches the training queries.
     (tmp_path / "config").symlink_to(ROOT / "config")
-    done = snakemake(tmp_path, "--cores", "1", "--until", "search_bm25", configs=[ROOT / "config" / "examples" / "own-corpus.yaml"])
+    done = snakemake(tmp_path, "--cores", "1", "--until", "search_bm25", "search_bm25_train", configs=[ROOT / "config" / "examples" / "own-corpus.yaml"])
     assert done.code == 0, done.text[-3000:]
     runs = tmp_path / "results" / "own-corpus" / "runs" / "bm25"
     assert sorted(file.name for file in runs.iterdir()) == ["test.trec", "train.parquet"]

@@ -133,6 +133,38 @@ def test_depth_of_the_evaluated_runs_trains_nothing(snakemake, finished, tmp_pat
     assert not [job for job in plan.jobs if job.startswith(("Training", "Embedding", "Scoring"))]
 
 
+JUDGED_AGAIN = {
+    "Writing the resolved configuration",
+    *(f"Searching with {system}" for system in ("BM25", "control", "retriever1", "retriever2", "distilled")),
+    "Re-ranking with reranker",
+    "Fusing runs into fusion",
+    "Judging all runs",
+    "Comparing the systems",
+    "Writing the report",
+    "Mirroring the results to MLflow",
+}
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "planned"),
+    [
+        ({"splits": {"train": {}}}, JUDGED_AGAIN),
+        ({"depth": 30}, JUDGED_AGAIN),
+        ({"metrics": ["RR@10", "R@50", "nDCG@10", "nDCG@20"]}, {job for job in JUDGED_AGAIN if not job.startswith(("Search", "Re-", "Fus"))}),
+    ],
+    ids=["split", "depth", "metric"],
+)
+def test_further_judging_mines_and_trains_nothing(snakemake, finished, tmp_path, evaluate, planned):
+    plan = snakemake(finished, "-n", "--cores", "2", configs=[SMOKE, overlay(tmp_path, evaluate=evaluate)])
+    assert set(plan.jobs) == planned, plan.text
+
+
+def test_a_search_that_is_done_again_for_its_mined_run_judges_nothing(snakemake, finished, tmp_path):
+    plan = snakemake(finished, "-n", "--cores", "2", configs=[SMOKE, overlay(tmp_path, negatives={"depth": 31})])
+    assert {"Searching the training queries with BM25", "Mining hard negatives from bm25", "Training retriever1"} <= set(plan.jobs)
+    assert "Searching with BM25" not in plan.jobs
+
+
 def test_more_shards_encode_and_index_again(snakemake, finished):
     plan = snakemake(finished, "-n", "--cores", "2", "--set-scatter", "corpus=4", configs=[SMOKE])
     assert "Embedding shard 4 of 4 with distilled" in plan.jobs

@@ -4,7 +4,6 @@ import functools
 import math
 import os
 import re
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -161,11 +160,11 @@ def threads(stage):
     )
 
 
-def needs(stage):
+def needs(stage, part=None):
     """Resources of a stage's jobs. One that a batch system killed for its memory is tried again with more (`retries` of the profile)."""
 
     def of(wildcards):
-        return Job(stage, wildcards.get("model"))
+        return Job(stage, wildcards.get("model"), part)
 
     return {
         "gpu": lambda wildcards: asked(EXPERIMENT, of(wildcards)).gpus,
@@ -253,15 +252,20 @@ MINUTES = "--minutes {resources.runtime}"
 
 
 def splits_of(part):
-    """Option for a search of other splits than all that the graph needs. It is a rule's parameter: `shell:` is read when the job starts, with the loop's last part."""
-    return " ".join(["--splits", *map(shlex.quote, part.split("+"))]) if part else ""
+    """Option for a search of other splits than the judged ones. It is a rule's parameter: `shell:` is read when the job starts, with the loop's last part."""
+    return f"--splits {part}" if part else ""
+
+
+def queries_of(part, of=""):
+    """What is searched or fused, in a rule's message."""
+    return f"{of}the training queries " if part else ""
 
 
 def rules_of(stage):
     """Name, part, systems and outputs of all rules of a stage; systems whose jobs write other files have another rule."""
     found = patterns(EXPERIMENT, PATHS, stage)
-    names = [stage, *(f"{stage}_{number}" for number in range(2, len(found) + 1))]
-    return [(name, *pattern) for name, pattern in zip(names, found)]
+    others = [f"{stage}_{part or number}" for number, (part, *_) in enumerate(found, 1)]
+    return [(name, *pattern) for name, pattern in zip([stage, *others[1:]], found)]
 
 
 def any_of(names):

@@ -38,12 +38,12 @@ for name, part, systems, outputs in rules_of("search_bm25"):
         priority: URGENT
         threads: threads("search_bm25")
         resources:
-            **needs("search_bm25"),
+            **needs("search_bm25", part),
         params:
             **reasons("search_bm25", part),
             splits=splits_of(part),
         message:
-            "Searching with BM25"
+            f"Searching {queries_of(part)}with BM25"
         shell:
             simlm("search_bm25", "{params.splits}")
 

@@ -54,7 +54,7 @@ rule build_index:
         simlm("build_index", "--shards {params.shards}")
 
 
-# One process searches all splits that the graph needs of a system.
+# One process searches all judged splits of a system, another the training queries where negatives are mined from them.
 for name, part, systems, outputs in rules_of("search_index"):
 
     rule:
@@ -73,12 +73,12 @@ for name, part, systems, outputs in rules_of("search_index"):
         priority: urgency
         threads: threads("search_index")
         resources:
-            **needs("search_index"),
+            **needs("search_index", part),
         params:
             **reasons("search_index", part),
             splits=splits_of(part),
         message:
-            "Searching with {wildcards.model}"
+            f"Searching {queries_of(part)}with {{wildcards.model}}"
         shell:
             simlm("search_index", "{params.splits}", GPUS)
 
@@ -124,11 +124,11 @@ for name, part, systems, outputs in rules_of("fuse"):
         priority: urgency
         threads: threads("fuse")
         resources:
-            **needs("fuse"),
+            **needs("fuse", part),
         params:
             **reasons("fuse", part),
             splits=splits_of(part),
         message:
-            "Fusing runs into {wildcards.model}"
+            f"Fusing runs {queries_of(part, 'of ')}into {{wildcards.model}}"
         shell:
             simlm("fuse", "{params.splits}")

@@ -21,11 +21,10 @@ from simlm.scoring.base import Score
 from simlm.scoring.dot import dot
 from simlm.text.token_cache import PassageTokens
 from simlm.training.distributed import gather, scale_gradient
-from simlm.training.groups import Groups
 from simlm.training.hidden import HiddenQueries
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import contrastive_loss, distillation_loss
-from simlm.training.queries import hard_negatives
+from simlm.training.queries import TrainingQueries, hard_negatives
 from simlm.training.taught import taught_queries
 from simlm.training.teacher_scores import TeacherScores
 from simlm.training.trainer import fit
@@ -97,7 +96,7 @@ class GroupCollator:
     Parameters
     ----------
     queries
-        Tokens of the queries, in the order of ``groups``.
+        Tokens of the queries, by number.
     passages
         Tokens of the corpus, by row.
     teacher
@@ -108,21 +107,17 @@ class GroupCollator:
 
     def __init__(
         self,
-        groups: Groups,
+        trained: TrainingQueries,
         queries: Tokens,
         passages: PassageTokens,
         tokenizer: Any,
-        settings: BiEncoder,
-        seed: int,
         teacher: TeacherScores | None = None,
         hidden: HiddenQueries | None = None,
     ) -> None:
-        self.groups, self.queries, self.passages, self.tokenizer = groups, queries, passages, tokenizer
-        self.settings, self.seed, self.teacher, self.hidden = settings, seed, teacher, hidden
+        self.trained, self.queries, self.passages, self.tokenizer, self.teacher, self.hidden = trained, queries, passages, tokenizer, teacher, hidden
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
-        n, rotation = hard_negatives(self.settings), self.settings.rotation
-        rows = np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
+        rows = self.trained.visits(items)
         passages = self.passages.take(rows.reshape(-1))
         if self.hidden is not None:
             passages = self.hidden.put(passages, items, rows[:, 0])
@@ -154,13 +149,12 @@ def train_retriever(context: Context, name: str, opened: Callable[[str, BiEncode
         trained, teacher = taught_queries(job)
         queries = start.reader.queries(trained.texts)
         hidden = HiddenQueries.of(job, trained, start.reader.passages) if settings.hide_query else None
-        collate = GroupCollator(trained.groups, queries, passages, start.tokenizer, settings, job.seed, teacher, hidden)
+        collate = GroupCollator(trained, queries, passages, start.tokenizer, teacher, hidden)
         model = start.model(most_texts(settings))
         options = {"distillation": (settings.distillation, settings.teacher_temperature)}
         module = BiEncoderTraining(model, settings.temperature, settings.contrastive_weight, settings.score_terms, **options)
-        evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
-        every = trained.epoch_steps(settings.batch_size)
-        fit(job.undivided, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
+        evaluate = _evaluation(job, model, collate) if len(trained.held_out) else None
+        fit(job.undivided, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=trained.epoch_steps)
         job.export(start.encoder, start.tokenizer, lengths=start.lengths, card=start.said(), write=start.write, **start.contents())
 
 
@@ -171,13 +165,12 @@ def most_texts(settings: BiEncoder) -> int | None:
     return settings.micro_batch_size * (1 + hard_negatives(settings)) if bounded else None
 
 
-def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator, held_out: np.ndarray) -> Any:
+def _evaluation(job: TrainingJob, model: BiEncoderModel, collate: GroupCollator) -> Any:
     """Reciprocal rank of the held-out queries' positives in the pool of all their passages."""
-    groups, n = collate.groups, job.settings.pooled(hard_negatives(job.settings))
-    rows = np.stack([groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
+    held_out, rows = collate.trained.held_out, collate.trained.pool()
     pool, places = np.unique(rows, return_inverse=True)
     positives = places.reshape(rows.shape)[:, 0]
-    others = [np.isin(pool, groups.positives_of(query)) for query in held_out.tolist()]
+    others = [np.isin(pool, collate.trained.groups.positives_of(query)) for query in held_out.tolist()]
 
     def evaluate() -> dict[str, float]:
         device = next(model.parameters()).device

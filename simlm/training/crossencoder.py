@@ -16,7 +16,6 @@ from simlm.models.crossencoder import CrossEncoderModel, PairScorer, keep_hardes
 from simlm.models.loading import fit_tokenizer, load_classifier, load_tokenizer
 from simlm.models.pairs import PairJoiner
 from simlm.models.text import Tokens, pad
-from simlm.training.groups import Groups
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import ranking_loss, rdrop_loss
 from simlm.training.passage_cache import PassageCache
@@ -73,22 +72,18 @@ class PairCollator:
 
     def __init__(
         self,
-        groups: Groups,
+        trained: TrainingQueries,
         queries: Tokens,
         passages: PassageCache,
         joiner: PairJoiner,
-        settings: CrossEncoder,
-        seed: int,
         hints: LexicalHints | None = None,
     ) -> None:
-        self.groups, self.queries, self.passages, self.joiner, self.settings, self.seed = groups, queries, passages, joiner, settings, seed
-        self.hints = hints
+        self.trained, self.queries, self.passages, self.joiner, self.hints = trained, queries, passages, joiner, hints
 
     def __call__(self, items: list[tuple[int, int]]) -> dict[str, Any]:
-        n, rotation = self.settings.hard_negatives, self.settings.rotation
-        rows = np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
+        rows = self.trained.visits(items)
         pairs = self.join(np.array([query for _, query in items]), rows)
-        return {"pairs": pad(pairs, self.joiner.tokenizer, MULTIPLE), "group": n + 1}
+        return {"pairs": pad(pairs, self.joiner.tokenizer, MULTIPLE), "group": rows.shape[1]}
 
     def join(self, queries: np.ndarray, rows: np.ndarray) -> Tokens:
         """Pairs of each query with its row of passages; ``rows`` has the shape (queries, group)."""
@@ -112,20 +107,18 @@ def train(context: Context, name: str) -> None:
         queries = joiner.queries(trained.texts)
         hints = LexicalHints.open(context, job.store, trained.texts) if settings.lexical_hints else None
         passages = PassageCache(job.store, [groups.positives, groups.negatives], joiner.passages, context.paths.root / "training")
-        collate = PairCollator(groups, queries, passages, joiner, settings, job.seed, hints)
+        collate = PairCollator(trained, queries, passages, joiner, hints)
         model = CrossEncoderModel(classifier)
         module = CrossEncoderTraining(model, settings.forward_factor, settings.rdrop_weight)
-        evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
-        every = trained.epoch_steps(settings.batch_size)
-        fit(job, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
+        evaluate = _evaluation(job, model, collate) if len(trained.held_out) else None
+        fit(job, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=trained.epoch_steps)
         lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": settings.untitled}
         job.export(classifier, tokenizer, lengths=lengths, extra=extra, card={})
 
 
-def _evaluation(job: TrainingJob, model: CrossEncoderModel, collate: PairCollator, held_out: np.ndarray) -> Any:
+def _evaluation(job: TrainingJob, model: CrossEncoderModel, collate: PairCollator) -> Any:
     """Reciprocal rank of the held-out queries' positives among some of their own negatives."""
-    n = job.settings.pooled(job.settings.hard_negatives)
-    rows = np.stack([collate.groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
+    held_out, rows = collate.trained.held_out, collate.trained.pool()
 
     def evaluate() -> dict[str, float]:
         scores = PairScorer(model, collate.joiner, job.precision).score_tokens(collate.join(held_out, rows)).reshape(rows.shape)

@@ -175,8 +175,8 @@ def train(context: Context, name: str) -> None:
         retriever, reranker = BiEncoderModel(start.encoder, head=start.head), CrossEncoderModel(classifier)
         options = (settings.temperature, settings.kl_direction, settings.kl_reduction, settings.kl_gradient)
         module = JointTraining(retriever, reranker, *options)
-        evaluate = _evaluation(job, module, collate, trained.held_out) if len(trained.held_out) else None
-        fit(job, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=trained.epoch_steps(settings.batch_size))
+        evaluate = _evaluation(job, module, collate, trained) if len(trained.held_out) else None
+        fit(job, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=trained.epoch_steps)
         job.export(start.encoder, start.tokenizer, "retriever", lengths=start.lengths, card=start.said(), **start.contents())
         lengths, extra = {"pair": settings.max_length}, {"lexical_hints": settings.lexical_hints, "untitled": joiner.untitled}
         job.export(classifier, joiner.tokenizer, "reranker", lengths=lengths, card={}, extra=extra)
@@ -235,13 +235,12 @@ def _lists(job: TrainingJob, trained: TrainingQueries) -> tuple[Lists, TrainingQ
     return lists, trained
 
 
-def _evaluation(job: TrainingJob, module: JointTraining, collate: ListCollator, held_out: np.ndarray) -> Any:
+def _evaluation(job: TrainingJob, module: JointTraining, collate: ListCollator, trained: TrainingQueries) -> Any:
     """Reciprocal rank of the held-out queries' positives among some of their listed negatives, by either model, and the mean of the two.
 
     One state of the training is exported for both, as they were trained by each other.
     """
-    n = job.settings.pooled(job.settings.hard_negatives)
-    rows = np.stack([collate.lists.plain.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
+    held_out, rows = trained.held_out, trained.pool()
 
     def evaluate() -> dict[str, float]:
         device = next(module.parameters()).device

@@ -23,7 +23,6 @@ from simlm.training.biencoder import GroupCollator, most_texts
 from simlm.training.distributed import gather, scale_gradient, world_size
 from simlm.training.job import TrainingJob, start_job
 from simlm.training.losses import distillation_loss, in_batch_loss, ranking_loss
-from simlm.training.queries import hard_negatives
 from simlm.training.taught import taught_queries
 from simlm.training.trainer import fit
 
@@ -110,23 +109,21 @@ def train(context: Context, name: str) -> None:
         passages = job.passages(start.tokenizer, reader.plain.lengths["passage"], reader.plain.reading)
         trained, teacher = taught_queries(job)
         queries = reader.queries(trained.texts)
-        collate = GroupCollator(trained.groups, queries, MarkedPassages(passages, reader), start.tokenizer, settings, job.seed, teacher)
+        collate = GroupCollator(trained, queries, MarkedPassages(passages, reader), start.tokenizer, teacher)
         model = start.model(most_texts(settings))
         distillation = settings.distillation, settings.teacher_temperature
         module = LateInteractionTraining(model, settings.temperature, settings.list_weight, settings.in_batch_weight, distillation)
-        evaluate = _evaluation(job, model, collate, trained.held_out) if len(trained.held_out) else None
-        every = trained.epoch_steps(settings.batch_size)
-        fit(job.undivided, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=every)
+        evaluate = _evaluation(job, model, collate) if len(trained.held_out) else None
+        fit(job.undivided, module, len(trained.seen), trained.item, collate, evaluate=evaluate, evaluate_every=trained.epoch_steps)
         job.export(start.encoder, start.tokenizer, lengths=start.lengths, card=start.entry(), extra=start.entry(), write=start.write)
 
 
-def _evaluation(job: TrainingJob, model: LateInteractionModel, collate: GroupCollator, held_out: np.ndarray) -> Callable[[], dict[str, float]]:
+def _evaluation(job: TrainingJob, model: LateInteractionModel, collate: GroupCollator) -> Callable[[], dict[str, float]]:
     """Reciprocal rank of the held-out queries' positives in the pool of all their passages."""
-    groups, n = collate.groups, job.settings.pooled(hard_negatives(job.settings))
-    rows = np.stack([groups.visit(job.seed, 0, query, n, "shuffled") for query in held_out.tolist()])
+    held_out, rows = collate.trained.held_out, collate.trained.pool()
     pool, places = np.unique(rows, return_inverse=True)
     positives = torch.from_numpy(places.reshape(rows.shape)[:, :1])
-    others = torch.from_numpy(np.stack([np.isin(pool, groups.positives_of(query)) for query in held_out.tolist()])).scatter(1, positives, False)
+    others = torch.from_numpy(np.stack([np.isin(pool, collate.trained.groups.positives_of(query)) for query in held_out.tolist()])).scatter(1, positives, False)
 
     def embedded(forward: Callable[..., TokenVectors], tokens: Tokens, device: torch.device) -> TokenVectors:
         vectors = embed_token_vectors(forward, tokens, collate.tokenizer, device=device, batch_size=256, multiple=MULTIPLE)

@@ -27,21 +27,26 @@ class TrainingQueries:
         One per query of ``groups``.
     seen, held_out
         Numbers of the queries that are trained on, and of those kept for evaluation, sorted.
+    settings, seed
+        Of the model: how many passages of a group a step sees, and which.
     """
 
     groups: Groups
     texts: list[str]
     seen: np.ndarray
     held_out: np.ndarray
+    settings: Any
+    seed: int
 
     @classmethod
     def of(cls, context: Context, name: str, store: CorpusStore) -> TrainingQueries:
         """Those of the model ``name``; its teacher scores what they visit."""
         settings = context.experiment.models[name]
-        groups = training_groups(context, settings, store)
-        held_out = groups.holdout(model_seed(context.experiment, name), settings.holdout)
+        groups, seed = training_groups(context, settings, store), model_seed(context.experiment, name)
+        held_out = groups.holdout(seed, settings.holdout)
         by_id = store.queries("train")
-        return cls(groups, [by_id[query_id] for query_id in groups.query_ids], np.setdiff1d(np.arange(len(groups)), held_out), held_out)
+        seen = np.setdiff1d(np.arange(len(groups)), held_out)
+        return cls(groups, [by_id[query_id] for query_id in groups.query_ids], seen, held_out, settings, seed)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -52,9 +57,20 @@ class TrainingQueries:
         """What a collator is given for the example ``index`` of an epoch: the epoch and the query's number."""
         return epoch, int(self.seen[index])
 
-    def epoch_steps(self, batch_size: int) -> int:
+    def visits(self, items: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Rows that each (epoch, query number) sees, the positive first; shape (items, group)."""
+        n, rotation = hard_negatives(self.settings), self.settings.rotation
+        return np.stack([self.groups.visit(self.seed, epoch, query, n, rotation) for epoch, query in items])
+
+    def pool(self) -> np.ndarray:
+        """Rows of what the positive of each held-out query is ranked among, the positive first; shape (held-out queries, group)."""
+        n = self.settings.pooled(hard_negatives(self.settings))
+        return np.stack([self.groups.visit(self.seed, 0, query, n, "shuffled") for query in self.held_out.tolist()])
+
+    @property
+    def epoch_steps(self) -> int:
         """Optimiser steps of one pass over the training queries: the distance of two looks at the held-out ones."""
-        return max(1, math.ceil(len(self.seen) / batch_size))
+        return max(1, math.ceil(len(self.seen) / self.settings.batch_size))
 
 
 def unseen_queries(context: Context, systems: Sequence[str], store: CorpusStore, most: int) -> list[str]:

@@ -193,8 +193,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _first_mistake(error: ValidationError, values: Any) -> tuple[tuple[str | int, ...], str]:
     """Place (path of keys of the file) and sentence of the first mistake."""
-    mistake = error.errors()[0]
-    place = _file_path(mistake["loc"], values)
+    mistakes = error.errors()
+    first = _file_path(mistakes[0]["loc"], values)
+    # Of the members of a union the one that got furthest speaks; where none got into the value, all do.
+    there = [(place, one) for one in mistakes if (place := _file_path(one["loc"], values))[: len(first)] == first]
+    place, mistake = max(there, key=lambda one: len(one[0]))
     kind, given = mistake["type"], mistake.get("input")
     if kind == "extra_forbidden":
         return place, f"unknown key '{place[-1]}'{nearest(place[-1], _siblings(mistake['loc'][:-1]))}"
@@ -209,7 +212,8 @@ def _first_mistake(error: ValidationError, values: Any) -> tuple[tuple[str | int
         return (*place, tag), f"no {tag} is called '{found}'{nearest(found, allowed)} (there are {', '.join(allowed)})"
     if given is None and len(place) > 1 and place[-2] in NAMED:
         return place, f"null takes out a name of an earlier file, and none has '{place[-1]}'{nearest(str(place[-1]), _others(place, values))}"
-    sentence = mistake["msg"].removeprefix("Value error, ")
+    alike = dict.fromkeys(one["msg"] for other, one in there if other == place)
+    sentence = " or ".join([*alike][:1] + [other.removeprefix("Input should be ") for other in [*alike][1:]]).removeprefix("Value error, ")
     sentence = sentence[:1].lower() + sentence[1:]
     return place, sentence if kind == "value_error" else f"{sentence}, not {given!r}"
 
@@ -230,11 +234,12 @@ def _others(place: tuple[str | int, ...], values: Any) -> list[str]:
 
 
 def _file_path(loc: tuple[str | int, ...], values: Any) -> tuple[str | int, ...]:
-    """Pydantic's location without the union tags it inserts."""
+    """Pydantic's location without the union tags it inserts: kinds, and types such as ``list[float]``."""
     path: list[str | int] = []
-    for i, key in enumerate(loc):
-        is_tag = isinstance(values, dict) and key not in values and key in (values.get("kind"), values.get("source"))
-        if is_tag and i < len(loc):
+    for key in loc:
+        is_kind = isinstance(values, dict) and key not in values and key in (values.get("kind"), values.get("source"))
+        is_type = isinstance(key, str) and ("[" in key or (values is not None and not isinstance(values, dict)))
+        if is_kind or is_type:
             continue
         path.append(key)
         if isinstance(values, dict):

@@ -54,6 +54,11 @@ CASES = {
     "misspelt model of an overlay": (put("models", "studnt", {"steps": 7}), ["models.studnt", "'kind' is missing; did you mean 'student'?"]),
     "new model without a kind": (put("models", "quick", {"steps": 7}), ["models.quick", "'kind' is missing", "there are base, simlm, first"]),
     "unknown source": (put("corpus", {"source": "beer", "path": "x", "splits": {"a": "a"}}), ["corpus.source", "did you mean 'beir'?"]),
+    "weights that are a word": (
+        put("models", "both", "weights", "atuo"),
+        ["models.both.weights: input should be 'auto' or 'best' or a valid list, not"],
+    ),
+    "a weight that is a word": (put("models", "both", "weights", [1, "x"]), ["models.both.weights.1: input should be a valid number", "not 'x'"]),
     "missing key": (lambda v: v["evaluate"].pop("main_split"), ["evaluate", "'main_split' is missing"]),
     "missing block": (lambda v: v.pop("corpus"), ["'corpus' is missing"]),
     "dangling init": (put("models", "first", "init", "simln"), ["models.first.init", "did you mean 'simlm'?"]),

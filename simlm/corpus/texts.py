@@ -11,13 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from simlm.corpus.hub import QUERY_ID_COLUMNS, TEXT_COLUMNS, documents_of
+from simlm.corpus.hub import ID_COLUMNS, QUERY_ID_COLUMNS, TEXT_COLUMNS, documents_of
+from simlm.corpus.qrels import PASSAGE_COLUMNS
 from simlm.corpus.records import Records
 from simlm.corpus.tables import FORMS, form_of, open_table, placed
 from simlm.errors import UserError
 from simlm.lines import numbered_lines
 
 STDIN = "-"
+HEADER = (*ID_COLUMNS, *QUERY_ID_COLUMNS, *PASSAGE_COLUMNS, "title", "body", "content", "passage", "document", "abstract", "sentence", "question")
+"""Cells of a first line that is no text but names columns."""
 
 
 @contextmanager
@@ -66,9 +69,17 @@ def _plain(file: Path) -> Any:
         return lambda most: _lines(file)
     if not form_of(file):
         raise UserError(f"{file} cannot be read: it must end in .txt, {', '.join(FORMS)}, or .gz after one of them but the last")
-    if form_of(file) == ".tsv" and not {column.lower() for _, line in islice(numbered_lines(file), 1) for column in line.split("\t")} & {*TEXT_COLUMNS}:
-        return lambda most: _columns(file, most)
-    return None
+    if form_of(file) != ".tsv":
+        return None
+    first = [column.strip().lower() for _, line in islice(numbered_lines(file), 1) for column in line.split("\t")]
+    if {*TEXT_COLUMNS} & {*first}:
+        return None
+    if {*HEADER} & {*first}:
+        raise UserError(
+            f"{file}:1 looks like a header ({', '.join(first)}), but no column is called {', '.join(TEXT_COLUMNS)}; rename the one of the texts, beside "
+            f"one of the ids ({', '.join(dict.fromkeys((*ID_COLUMNS, *QUERY_ID_COLUMNS)))}), or remove the line"
+        )
+    return lambda most: _columns(file, most)
 
 
 def _lines(file: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

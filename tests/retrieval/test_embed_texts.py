@@ -94,6 +94,7 @@ def test_a_published_folder_is_read_as_it_says_of_itself(tmp_path, tiny_encoder,
         ('{"_id": "a", "txt": "x"}\n', "a.jsonl", "has none of the columns text"),
         ("", "a.txt", "there is no text to embed"),
         ("a\tb\nc\n", "a.tsv", "a.tsv:2 has 1 columns"),
+        ("docno\tbody\nd1\tbread\n", "a.tsv", "a.tsv:1 looks like a header (docno, body), but no column is called text, contents, query; rename"),
         ("x", "a.docx", "cannot be read: it must end in"),
     ],
 )

@@ -24,7 +24,7 @@ def outline(experiment: Experiment) -> str:
     for name in shown:
         into = [edge for edge in edges(experiment) if edge.target == name]
         reads = ", ".join(f"part of {edge.source}" if edge.what == "part" else f"{edge.what} {edge.source}" for edge in into)
-        files = ", ".join(map(str, systems[name].reads_files().values()))
+        files = ", ".join(map(str, systems[name].reads_files().values())) + (f"  ({systems[name].looked_at})" if systems[name].looked_at else "")
         note = "  (not needed by evaluate.systems; built only when asked for)" if name in unused else ""
         lines.append(f"  {name:<{width}}  {systems[name].kind:<{kinds}}  {reads or files or 'from scratch'}{note}")
     return "\n".join(lines)

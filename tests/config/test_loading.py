@@ -225,6 +225,8 @@ def test_pictures(default):
 def test_a_graph_without_a_model_is_bm25_alone(default):
     alone = default.model_copy(update={"models": {}, "evaluate": default.evaluate.model_copy(update={"systems": ["bm25"]})})
     assert outline(alone) == "  no model: BM25 alone"
+    taught = load_experiment(ROOT / "config" / "examples" / "own-corpus.yaml", ROOT / "config" / "examples" / "teachers.yaml")
+    assert "scores.tsv  (its first line was looked at; score_teacher reads them all)" in outline(taught)
     assert mermaid(alone) == "flowchart LR"
 
 

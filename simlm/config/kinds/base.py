@@ -73,6 +73,8 @@ class System(Block):
     """Whether the model reads a query and a passage together, so that it re-ranks and teaches."""
     teaches: ClassVar[bool] = False
     """Whether it hands on scores from elsewhere (:meth:`reads_files`), which can be distilled as those of a model that ``scores`` can."""
+    looked_at: ClassVar[str] = ""
+    """What the check has read of the files (:meth:`reads_files`), in words."""
     mined: ClassVar[bool] = False
     """Whether it searches the training queries as well, so that hard negatives can be mined from it."""
 

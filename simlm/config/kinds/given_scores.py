@@ -23,6 +23,7 @@ class GivenScores(ModelBlock):
     origin: ClassVar[Origin] = "released"
     teaches: ClassVar[bool] = True
     outside: ClassVar[tuple[str, ...]] = ()
+    looked_at: ClassVar[str] = "its first line was looked at; score_teacher reads them all"
 
     path: str = Field(
         min_length=1,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.commands.options import add_experiment_options, load_context, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--side", choices=("passage", "query"), default="passage", help="how the texts are read (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="PLACE", help="a folder, or a file that ends in .npy or .parquet")
     parser.add_argument("--dtype", choices=("fp32", "fp16"), help="numbers of a folder or .npy (default: the experiment's, or fp32)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="texts per forward pass (default: the experiment's, or 128)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: the experiment's, or all cores)")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="texts per forward pass (default: the experiment's, or 128)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads (default: the experiment's, or all cores)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -13,8 +13,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from simlm.commands.options import positive
 
 if TYPE_CHECKING:
     from simlm.config.jobs import Job
@@ -28,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--collections", nargs="+", required=True, metavar="NAME", help="folders, ids of ir_datasets, or data sets of Hugging Face")
     parser.add_argument("--split", default="test", metavar="SPLIT", help="judged split of each (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where experiments and tables go (default: results/judged-MODEL)")
-    parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="texts per forward pass (default: %(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
+    parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="texts per forward pass (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads (default: all cores)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -79,11 +82,17 @@ def _judge(collection: str, model: str, split: str, output: Path, kind: str, enc
 
     experiment = validate(experiment_of(collection, model, split, output, kind, encoding))
     context = Context(experiment, Paths(output / experiment.name))
+    new = not context.paths.root.exists()
     write_text(context.paths.config, resolved(experiment))
-    for job in jobs(experiment):
-        if not _is_done(context, job):
-            say(f"{collection}: {job.label}")
-            _run(context, job)
+    try:
+        for job in jobs(experiment):
+            if not _is_done(context, job):
+                say(f"{collection}: {job.label}")
+                _run(context, job)
+    except BaseException:
+        if new and not any(context.paths.root.glob("stages/*.json")):
+            shutil.rmtree(context.paths.root)  # not even the collection could be read
+        raise
     return Judged(collection, context, system_name(model))
 
 

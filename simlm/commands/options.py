@@ -29,6 +29,28 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=None, metavar="FOLDER", help="folder of the results (default: the configuration's, or results)")
 
 
+def positive(text: str) -> int:
+    """A number of cores, threads or texts, as argparse reads one: 1 or more.
+
+    >>> positive("2")
+    2
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """A number of GPUs, as argparse reads one: 0 or more.
+
+    >>> natural("0")
+    0
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"give a whole number from 0 on, not {text!r}")
+    return int(text)
+
+
 def load_context(arguments: argparse.Namespace) -> Context:
     """Resolve the options of :func:`add_experiment_options`."""
     from simlm.config import load_experiment

@@ -13,15 +13,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from simlm.commands.options import add_experiment_options, load_context
+from simlm.commands.options import add_experiment_options, load_context, natural, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_options(parser)
     parser.add_argument("--costs", type=Path, default=None, metavar="FILE", help="constants of a machine (default: those of the project)")
     parser.add_argument("--accelerator", default=None, metavar="NAME", help="GPU of the file of costs (default: its first)")
-    parser.add_argument("--cores", type=int, default=None, metavar="N", help="cores for the wall time (default: those of this machine)")
-    parser.add_argument("--gpus", type=int, default=None, metavar="N", help="GPUs for the wall time (default: the most that a job asks for)")
+    parser.add_argument("--cores", type=positive, default=None, metavar="N", help="cores for the wall time (default: those of this machine)")
+    parser.add_argument("--gpus", type=natural, default=None, metavar="N", help="GPUs for the wall time (default: the most that a job asks for)")
     parser.add_argument("--counts", nargs="+", default=[], metavar="NAME=N", help="size of the collection where it is not known: passages=N, <split>=N")
 
 

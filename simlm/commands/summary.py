@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     context = load_context(arguments)
     paths, evaluate = context.paths, context.experiment.evaluate
     if not paths.metrics_table.exists():
-        command = f"snakemake --cores {machine_cores()} --configfile {' '.join(map(str, files_of(arguments)))} -- all"
+        command = f"snakemake --cores {machine_cores()} --configfile {shlex.join(map(str, files_of(arguments)))} -- all"
         raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `{command}` goes on with it")
     context.require_belonging()
     from simlm.evaluation.compare import MetricRow, read_comparisons, read_rows
@@ -82,7 +82,7 @@ def next_commands(context: Context) -> list[str]:
     """A search, the page that compares, and all experiments side by side, as they can be typed where this command was."""
     name, results = context.experiment.name, context.paths.root.parent
     simlm = Path(sys.executable).parent / "simlm"
-    simlm = os.path.relpath(simlm) if simlm.is_relative_to(Path.cwd()) else "simlm"
+    simlm = shlex.quote(os.path.relpath(simlm)) if simlm.is_relative_to(Path.cwd()) else "simlm"
     where = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
     query = next(iter(CorpusStore(context.paths.corpus).queries(context.experiment.evaluate.main_split).values()))
     return [

@@ -45,6 +45,7 @@ def test_collections_are_judged_once_and_a_bad_one_loses_no_other(tmp_path, mode
     said = capsys.readouterr()
     assert "1 of 3 collections failed" in said.err.splitlines()[-1]
     assert "mean of 2" in said.out
+    assert sorted(path.name[-5:] for path in (tmp_path / "out").iterdir() if path.is_dir() and path.name != "mteb") == ["-good", "other"]
     rows = [line.split("\t") for line in (tmp_path / "out" / "judged.tsv").read_text().splitlines()]
     assert [row[0] for row in rows[1:]] == [str(good), str(other), "mean of 2"]
     # Against ir-measures' nDCG over the runs that lie there.

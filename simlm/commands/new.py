@@ -9,8 +9,11 @@ The folder holds passages, queries and judgements in BEIR's layout (docs/own-dat
 from __future__ import annotations
 
 import argparse
+import shlex
 from itertools import takewhile
 from pathlib import Path
+
+from simlm.commands.options import natural, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the configuration (default: the folder's name, .yaml, here)")
     parser.add_argument("--name", help="name of the experiment (default: the folder's)")
-    parser.add_argument("--cores", type=int, metavar="N", help="cores to plan for (default: this machine's)")
-    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="GPUs to plan for (default: none)")
+    parser.add_argument("--cores", type=positive, metavar="N", help="cores to plan for (default: this machine's)")
+    parser.add_argument("--gpus", type=natural, default=0, metavar="N", help="GPUs to plan for (default: none)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     if output.exists():
         raise UserError(f"{output} exists already; give another file with --output, or remove it")
     base = bases.look(arguments.base) if arguments.base else bases.scratch()
-    data = datas.look(Path(arguments.folder).expanduser(), base.tokens)
+    data = datas.look(Path(arguments.folder).expanduser(), base.tokens, base.foreign)
     if not arguments.no_made_queries:
         data = datas.with_made_queries(data)
     found = propose(data, base, name, budget, arguments.cores or available_cores(), arguments.gpus, not arguments.no_reranker)
@@ -56,4 +59,5 @@ def run(arguments: argparse.Namespace) -> None:
     for sentence in cautions:
         print(f"caution: {sentence}")
     print(f"\nWrote {output}: {', '.join(found.experiment.evaluate.systems)}, about {minutes(found.fit.wall)}. Next:")
-    print(f"  snakemake --cores {arguments.cores or available_cores()} --configfile {output} -- all\n  simlm summary --experiment {name}")
+    cores, file = arguments.cores or available_cores(), shlex.quote(str(output))
+    print(f"  snakemake --cores {cores} --configfile {file} -- all\n  simlm summary --experiment {shlex.quote(name)}")

@@ -48,13 +48,32 @@ def own_queries(store: CorpusStore, rows: np.ndarray, settings: MadeQueries, dro
     for start in range(0, len(rows), 1000):
         block = rows[start : start + 1000]
         for row, passage, title, text in zip(block.tolist(), store.ids(block), *store.texts(block)):
-            query = " ".join((title if settings.query == "title" else first_sentence(text, settings.words[0])).split())
-            if not query:
-                dropped[f"without_{settings.query}"] += 1
-            elif count_words(rest := without_query(query, "", text)[1]) < LEAST_REST or key(rest) == key(query):
-                dropped["nothing_beside_the_query"] += 1
+            query, unfit = own_query(title, text, settings)
+            if unfit:
+                dropped[unfit] += 1
             else:
                 yield MadeQuery(query, row, passage)
+
+
+def own_query(title: str, text: str, settings: MadeQueries) -> tuple[str, str | None]:
+    """The title or the first sentence of a passage, and why it cannot be asked for it, where it cannot."""
+    query = " ".join((title if settings.query == "title" else first_sentence(text, settings.words[0])).split())
+    if not query:
+        return query, f"without_{settings.query}"
+    rest = without_query(query, "", text)[1]
+    return query, "nothing_beside_the_query" if count_words(rest) < LEAST_REST or key(rest) == key(query) else None
+
+
+def fit_share(passages: Iterable[tuple[str, str]], settings: MadeQueries) -> float:
+    """Share of some passages (title, text) that have a query of their own, of the right length; whether it finds them is not asked.
+
+    >>> bread = "A bread of flour and water. It rises for a day and is baked in an hour."
+    >>> fit_share([("Bread", bread), ("How to make bread", bread)], MadeQueries(query="title"))
+    0.5
+    """
+    fewest, most = settings.words
+    fit = [not unfit and fewest <= count_words(query) <= most for query, unfit in (own_query(title, text, settings) for title, text in passages)]
+    return sum(fit) / max(1, len(fit))
 
 
 def usable(made: Iterable[MadeQuery], settings: MadeQueries, judged: set[str], dropped: Counter[str]) -> list[MadeQuery]:

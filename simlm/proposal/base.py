@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from simlm.config.feasible import finished_retriever
 from simlm.config.local_models import positions_in
@@ -15,6 +15,9 @@ from simlm.config.remote import is_hub_id
 from simlm.errors import UserError
 from simlm.lexical.scripts import UNBORDERED
 from simlm.planning.shapes import Shape, outside
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Start = Literal["scratch", "encoder", "retriever"]
 
@@ -37,6 +40,8 @@ class Base:
         Whether it has a head for masked words.
     tokens
         Counts the tokens of a text.
+    foreign
+        Whether the vocabulary lacks a word, or has it letter by letter alone.
     """
 
     start: Start
@@ -47,6 +52,7 @@ class Base:
     pooling: str | None
     head: bool
     tokens: Callable[[str], int]
+    foreign: Callable[[str], bool] = lambda word: False
 
     @property
     def millions(self) -> float:
@@ -54,6 +60,8 @@ class Base:
 
 
 _UNBORDERED = re.compile(f"[{UNBORDERED}]")
+UNKNOWN = ("[UNK]", "<unk>")
+"""What a vocabulary has for a word that it lacks."""
 SCRATCH_TOKENS = 1.6
 """Tokens per word of a vocabulary of a few thousand, which is trained on the corpus."""
 
@@ -84,6 +92,7 @@ def look(reference: str) -> Base:
 
         described = read_described(folder)
         pooling, longest, transformer = _words(list(described.reading.pooling)), described.max_length, described.transformer
+    tokenizer = _tokenizer(transformer)
     return Base(
         "retriever" if finished else "encoder",
         reference,
@@ -92,7 +101,8 @@ def look(reference: str) -> Base:
         longest,
         pooling,
         _has_head(transformer),
-        _counter(transformer),
+        lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids) if tokenizer else _by_words(text, 1.35),
+        lambda word: tokenizer is not None and is_foreign(tokenizer, word),
     )
 
 
@@ -111,17 +121,24 @@ def _words(pooling: Any) -> str:
     return " and ".join(pooling) if isinstance(pooling, list | tuple) else str(pooling)
 
 
-def _counter(folder: Path) -> Callable[[str], int]:
-    """Counts with the tokenizer of the folder; words and a third where it has no fast one."""
+def _tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer of the folder; None where it has no fast one."""
     file = folder / "tokenizer.json"
     if not file.is_file():
-        return lambda text: _by_words(text, 1.35)
+        return None
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+    return tokenizer
+
+
+def is_foreign(tokenizer: Tokenizer, word: str) -> bool:
+    """Whether a vocabulary lacks a word, or has it letter by letter (or byte by byte) alone; where words have no borders, letters are words."""
+    pieces = tokenizer.encode(word, add_special_tokens=False)
+    unknown = {tokenizer.token_to_id(name) for name in UNKNOWN} - {None}
+    return bool(unknown & set(pieces.ids)) or (len(pieces.ids) >= len(word) > 2 and not _UNBORDERED.search(word))
 
 
 def _by_words(text: str, per_word: float) -> int:

@@ -14,6 +14,7 @@ from simlm.corpus.hub import JUDGED
 from simlm.corpus.prepare import open_source
 from simlm.corpus.qrels import ENDINGS
 from simlm.errors import UserError
+from simlm.lexical.made_queries import fit_share
 from simlm.proposal.language import is_code, language_of
 
 READ = 500_000
@@ -27,6 +28,8 @@ ABSENT = 0.05
 
 TRAIN, DEV = ("train", "training"), ("dev", "valid", "validation", "val", "development")
 """Names of splits that are trained on, and that choices are made on."""
+
+_WORD = re.compile(r"[^\W\d_]{3,}")
 
 Tokens = Callable[[str], int]
 """Tokens of a text, special ones aside."""
@@ -83,6 +86,10 @@ class Data:
         Name → facts, ``train`` first.
     left_out
         Sentences about splits that cannot be used.
+    fit
+        Shares of the passages whose title, or whose first sentence, is fit to be asked for them.
+    foreign
+        Share of the words that the start's vocabulary does not know.
     """
 
     block: CorpusBlock
@@ -97,6 +104,8 @@ class Data:
     left_out: list[str]
     language: str | None
     code: bool
+    fit: dict[str, float]
+    foreign: float
 
     @property
     def train(self) -> SplitFacts | None:
@@ -118,19 +127,22 @@ class Data:
 
 
 TITLED = 0.5
-"""Share of the passages that must have a title for titles to be what queries are made of."""
+"""Share of the passages that must have a fit title for titles to be what queries are made of."""
 
 KEPT = 0.9
-"""Share of the titles or first sentences that are usually fit to be queries and find their passage again."""
+"""Share of the fit titles or first sentences that usually find their passage again."""
+
+FEWEST = 0.01
+"""Share of the passages that must have something fit, so that queries are made at all."""
 
 
 def with_made_queries(data: Data) -> Data:
-    """The same folder with training queries that are made of its passages; as it is where it has a split ``train`` of its own."""
-    if data.train is not None:
+    """The same folder with training queries that are made of its passages; as it is where it has a split ``train`` of its own, or nothing to make them of."""
+    query = "title" if data.fit["title"] >= TITLED else max(data.fit, key=lambda name: (data.fit[name], name == "first_sentence"))
+    if data.train is not None or data.fit[query] < FEWEST:
         return data
-    titled = data.titled >= TITLED
-    made = MadeQueries(query="title" if titled else "first_sentence", parts={"train": 1.0})
-    queries = round(KEPT * min(data.passages, made.passages or data.passages) * (data.titled if titled else 1))
+    made = MadeQueries(query=query, parts={"train": 1.0})
+    queries = round(KEPT * min(data.passages, made.passages or data.passages) * data.fit[query])
     train = SplitFacts("", queries, queries, queries, 1, 0, 0.0)
     return replace(data, block=data.block.model_copy(update={"made_queries": made}), splits={"train": train, **data.splits})
 
@@ -138,7 +150,7 @@ def with_made_queries(data: Data) -> Data:
 PERCENTILES = (50, 75, 90, 95, 99)
 
 
-def look(folder: Path, tokens: Tokens) -> Data:
+def look(folder: Path, tokens: Tokens, foreign: Callable[[str], bool] = lambda word: False) -> Data:
     """Read a folder in BEIR's layout, or one of tables (JSON lines, CSV, TSV, Parquet), and count.
 
     Raises
@@ -175,7 +187,14 @@ def look(folder: Path, tokens: Tokens) -> Data:
     return Data(
         block, total + rest, partly, words / total, _percentiles(lengths), sum(lengths) / len(lengths), titled / total, _percentiles(asked), splits, left_out,
         language_of(texts[:SAMPLE]), is_code(texts[:SAMPLE]),
+        {query: fit_share(taken, MadeQueries(query=query)) for query in ("title", "first_sentence")}, _foreign(texts, foreign),
     )  # fmt: skip
+
+
+def _foreign(texts: list[str], foreign: Callable[[str], bool]) -> float:
+    """Share of the words of at least three letters, of some thousand, that a vocabulary does not know."""
+    words = [word for text in texts[:: max(1, len(texts) // 200)] for word in _WORD.findall(text)[:50]]
+    return sum(map(foreign, words)) / max(1, len(words))
 
 
 def _percentiles(values: list[int]) -> dict[int, int]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from simlm.config import Experiment, validate
+from simlm.config.corpora import MadeQueries
 from simlm.proposal.base import Base
 from simlm.proposal.budget import LEAST_PAIRS, Fit, fit, minutes
 from simlm.proposal.choices import Plan, analyzers, enough, graph
-from simlm.proposal.data import Data, SplitFacts
+from simlm.proposal.data import FEWEST, Data, SplitFacts
 from simlm.proposal.text import Said, plain, render
 
 GRADED = 3
@@ -121,11 +122,35 @@ def _splits(data: Data) -> str:
     return "; ".join([*said, *(f"left out: {sentence}" for sentence in data.left_out)])
 
 
+MOST_FOREIGN = 0.5
+"""Share of the words that a start's vocabulary may not know; a start that knows fewer has not learned the language."""
+
+
+def _unknown_words(data: Data) -> str:
+    """A sentence where the start does not know the language, or nothing."""
+    if data.foreign <= MOST_FOREIGN:
+        return ""
+    return (
+        f"{data.foreign:.0%} of the passages' words are not in the start's vocabulary, or letter by letter alone, so that it has not learned this language; "
+        "take a start of the corpus' language (--base, docs/languages.md)"
+    )
+
+
 def _tokenizer(data: Data, base: Base) -> Any:
     if base.reference:
-        return {"init": Said(base.reference, "the vocabulary of the start")}
+        return {"init": Said(base.reference, "; ".join(filter(None, ["the vocabulary of the start", _unknown_words(data)])))}
     size = 4096 if data.passages < 50_000 else 8192
     return {"vocabulary": Said(size, "trained on the passages"), "split_names": Said(data.code, "the passages hold code" if data.code else "no code")}
+
+
+def _no_train(data: Data) -> str:
+    if max(data.fit.values()) >= FEWEST:
+        return "there is no split train."
+    fewest, most = MadeQueries().words
+    return (
+        f"there is no split train, and hardly a passage has a title or a first sentence of {fewest} to {most} words beside its text, of which queries could be "
+        "made (corpus.made_queries.words)."
+    )
 
 
 def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: int, reranker: bool) -> str:
@@ -148,12 +173,12 @@ def header(data: Data, base: Base, found: Fit, budget: float, cores: int, gpus: 
         lines.append("        That is more than the budget: a smaller base, fewer passages (corpus.max_passages) or a larger budget would help.")
     if not data.judged:
         lines.append(f"Caution: train is {TRAINED_ON}.")
+    if unknown := _unknown_words(data):
+        lines.append(f"Caution: {unknown}.")
     if data.made:
         lines.append(f"Training queries are made of the passages ({data.made.query}), because there are none: {WORTH}. --no-made-queries leaves them out.")
     if not enough(data):
-        lines.append(
-            "No fine-tuning: " + ("there is no split train." if data.train is None else f"{data.train.queries} training queries are too few to learn from.")
-        )
+        lines.append("No fine-tuning: " + (_no_train(data) if data.train is None else f"{data.train.queries} training queries are too few to learn from."))
     elif data.made:
         lines.append("No re-ranker: reading query and passage together, it would learn that the query stands in the passage.")
     elif not reranker:

@@ -68,6 +68,16 @@ def test_judged_splits_stay_and_the_rest_of_the_chain_reads_the_made_ones(values
     assert store.manifest["made_queries"]["dropped"] == record["notes"]["dropped"]
 
 
+def test_the_check_says_that_no_title_is_fit(values, capsys):
+    assert run(values, "check") == 0
+    assert "caution" not in capsys.readouterr().out
+    values["corpus"]["made_queries"]["words"] = [5, 10]
+    assert run(values, "check") == 0
+    said = capsys.readouterr().out
+    assert "caution: corpus.made_queries: of the first 26 passages none has a title of 5 to 10 words beside its text" in said
+    assert said.rstrip().endswith("take query: first_sentence")
+
+
 def test_the_round_trip_keeps_what_finds_its_passage(values):
     """`apple pear` stands in p0 once, beside much else, and in p1 alone: p1 is first, p0 second for any k1 and b > 0."""
     Path("data/corpus.jsonl").write_text(

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
 from simlm.cli import main
 from simlm.config import load_experiment
@@ -16,8 +18,8 @@ from simlm.config.jobs import jobs
 from simlm.models.folder import save_model
 from simlm.planning.timeline import timeline
 from simlm.proposal import data as datas
+from simlm.proposal.base import is_foreign, scratch
 from simlm.proposal.base import look as look_at_base
-from simlm.proposal.base import scratch
 from simlm.proposal.budget import planner, seconds
 from simlm.proposal.choices import RECIPES
 from simlm.proposal.write import propose
@@ -50,7 +52,7 @@ def folder_of(root: Path, passages: int = 300, queries: dict[str, int] | None = 
     """A folder in BEIR's layout, with as many queries of each split."""
     random = np.random.default_rng(0)
     (root / "qrels").mkdir(parents=True)
-    texts = [{"_id": f"p{i}", "title": f"about {i}" if i % 2 else "", "text": " ".join(random.choice(WORDS, words))} for i in range(passages)]
+    texts = [{"_id": f"p{i}", "title": f"all about {i}" if i % 2 else "", "text": " ".join(random.choice(WORDS, words))} for i in range(passages)]
     (root / "corpus.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
     lines = []
     for split, count in (queries or {"train": 200, "dev": 20, "test": 30}).items():
@@ -87,7 +89,7 @@ def test_what_is_seen(tmp_path):
     assert (seen.passages, list(seen.splits), seen.splits["dev"].file) == (300, ["train", "dev", "test"], "validation")
     assert (seen.train.queries, seen.train.judgements, seen.train.grades, seen.titled) == (200, 200, 3, 0.5)
     assert (seen.language, seen.code) == ("english", False)
-    assert seen.tokens[50] == 42  # forty words, and two of a title for every second passage
+    assert seen.tokens[50] == 43  # forty words, and three of a title for every second passage
     assert seen.left_out == ["foreign: the corpus lacks 100% of its judged passages"]
     assert not any(split.own for split in seen.splits.values())
 
@@ -219,9 +221,38 @@ def test_training_queries_are_made_of_the_passages(tmp_path, retriever, monkeypa
     assert main(["new", "mine", "--base", str(retriever), "--no-made-queries", "--output", "none.yaml"]) == 0
     assert load_experiment(Path("none.yaml")).corpus.made_queries is None
     seen = datas.look(tmp_path / "mine", lambda text: len(text.split()))
-    assert datas.with_made_queries(replace(seen, titled=0.4)).made.query == "first_sentence"
+    assert seen.fit == {"title": 0.5, "first_sentence": 0.0}
+    assert datas.with_made_queries(replace(seen, fit={"title": 0.4, "first_sentence": 0.9})).made.query == "first_sentence"
     own = datas.look(folder_of(tmp_path / "judged"), lambda text: len(text.split()))
     assert datas.with_made_queries(own) is own
+
+
+def test_titles_of_two_words_are_no_queries(tmp_path, capsys):
+    folder = folder_of(tmp_path / "mine", queries={"test": 30})
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("all about", "about"))
+    output = tmp_path / "with blanks" / "mine.yaml"
+    output.parent.mkdir()
+    assert main(["new", str(folder), "--budget", "1m", "--cores", "2", "--output", str(output)]) == 0
+    said = capsys.readouterr().out
+    assert "hardly a passage has a title or a first sentence of 3 to 40 words" in said
+    assert f"--configfile '{output}' -- all" in said
+    assert load_experiment(output).corpus.made_queries is None
+
+
+def test_a_start_that_does_not_know_the_language_is_told_so(tmp_path, retriever, capsys):
+    """The start knows the words of the folder, and of Greek nothing; where a vocabulary has the letters alone it knows as little."""
+    folder, base = folder_of(tmp_path / "mine"), look_at_base(str(retriever))
+    assert datas.look(folder, base.tokens, base.foreign).foreign < 0.5
+    corpus = folder / "corpus.jsonl"
+    greek = {"text": "\u03c8\u03c9\u03bc\u03b9 \u03b1\u03bb\u03b5\u03c5\u03c1\u03b9 " * 20}
+    passages = [json.loads(line) for line in corpus.read_text().splitlines()]
+    corpus.write_text("".join(json.dumps(passage | greek) + "\n" for passage in passages))
+    assert main(["new", str(folder), "--base", str(retriever), "--budget", "1m", "--output", str(tmp_path / "mine.yaml")]) == 0
+    assert "of the passages' words are not in the start's vocabulary" in capsys.readouterr().out
+    assert "has not learned this language" in (tmp_path / "mine.yaml").read_text().split("tokenizer:")[1]
+    letters = Tokenizer(WordPiece({"[UNK]": 0, "b": 1, "##r": 2, "##e": 3, "##a": 4, "##d": 5, "water": 6, "##s": 7}, unk_token="[UNK]"))
+    assert [is_foreign(letters, word) for word in ("bread", "waters", "wine")] == [True, False, True]
 
 
 def test_tables_and_time(tmp_path):
@@ -252,6 +283,14 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, sen
     assert sentence in error
     assert "\n" not in error
     assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_no_cores_are_refused(capsys):
+    for command in (["new", "data/mine"], ["plan"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--cores", "0"])
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.splitlines()[-1].endswith("argument --cores: give a whole number from 1 on, not '0'")
 
 
 def test_an_overlay_alone_is_told_so(tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -163,9 +165,12 @@ class Experiment(Block):
         """How a model's vectors are searched: its own block, or the experiment's."""
         return getattr(self.system(name), "index", None) or self.index
 
-    @property
+    @cached_property
     def systems(self) -> dict[str, System]:
-        """Everything that has a name in the graph: BM25, the models, and the parts of models (``joint.retriever``)."""
+        """Everything that has a name in the graph: BM25, the models, and the parts of models (``joint.retriever``).
+
+        Kept, because every walk of the graph asks for it at every step: a hundred thousand times for the jobs of an ablation.
+        """
         found: dict[str, System] = {LEXICAL: self.bm25}
         for name, model in self.models.items():
             found[name] = model
@@ -181,3 +186,9 @@ class Experiment(Block):
             If nothing is called so.
         """
         return self.systems[name]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Experiment:
+        """A copy with other values, and with systems of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("systems", None)
+        return copied

@@ -155,14 +155,14 @@ def searched_splits(experiment: Experiment, system: str) -> list[str]:
     return list(dict.fromkeys([*(["train"] if mined else []), *(experiment.evaluate.splits if judged else [])]))
 
 
-def trainings_waiting(experiment: Experiment, system: str) -> int:
-    """Number of trainings in the longest chain of them that waits for a system: the more, the sooner its jobs should run."""
+def trainings_waiting(experiment: Experiment) -> dict[str, int]:
+    """Model → number of trainings in the longest chain of them that waits for it: the more, the sooner its jobs should run."""
     chains: dict[str, int] = {}
     for name in reversed(needed_models(experiment)):
         chains.setdefault(name, 0)
         for need in {*training_needs(experiment, name), *_nodes(experiment.models[name].mined_from())}:
             chains[need] = max(chains.get(need, 0), 1 + chains[name])
-    return chains.get(node_of(system), 0)
+    return chains
 
 
 def headline_system(experiment: Experiment) -> str:

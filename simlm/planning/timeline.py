@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from simlm.config import Experiment
-from simlm.config.graph import trainings_waiting
+from simlm.config.graph import node_of, trainings_waiting
 from simlm.config.inputs import inputs_of, outputs_of
 from simlm.config.jobs import Job, jobs
 from simlm.config.resources import Asked, asked
@@ -57,7 +57,8 @@ def simulate(experiment: Experiment, waits: dict[Job, set[Job]], lasts: dict[Job
         What each holds while it runs; no more than there is.
     """
     chain: dict[Job, float] = {}
-    rank = {job: trainings_waiting(experiment, job.name) if job.name else len(waits) for job in waits}
+    waiting = trainings_waiting(experiment)
+    rank = {job: waiting.get(node_of(job.name), 0) if job.name else len(waits) for job in waits}
     open_jobs, running, now, done = dict(waits), [], 0.0, set()
     while open_jobs or running:
         ready = sorted((job for job, needed in open_jobs.items() if needed <= done), key=lambda job: -rank[job])

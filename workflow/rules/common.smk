@@ -12,7 +12,7 @@ from simlm.config import merge, read_values, validate
 from simlm.config.belonging import misfits
 from simlm.config.load import before_running, resolved
 from simlm.config.code import code_of
-from simlm.config.graph import folders_of, trainings_waiting
+from simlm.config.graph import folders_of, node_of, trainings_waiting
 from simlm.config.inputs import inputs_of, outputs_of
 from simlm.config.makers import patterns
 from simlm.config.jobs import STAGES, Job, jobs, names_of, shards_of
@@ -175,9 +175,12 @@ def needs(stage, part=None):
     }
 
 
+WAITING = trainings_waiting(EXPERIMENT)
+
+
 def urgency(wildcards):
     """Priority of a system's jobs: where two could start, the one that more trainings wait for does."""
-    return trainings_waiting(EXPERIMENT, wildcards.model)
+    return WAITING.get(node_of(wildcards.model), 0)
 
 
 # Of the stages before all trainings: short ones, and BM25's search wants several cores at once.

@@ -73,6 +73,10 @@ def test_the_page_is_whole_and_loads_nothing(written, page):
     assert not re.search(r"url\((?!#)", html)
 
 
+def test_every_heading_of_a_table_says_something(written):
+    assert not re.search(r"<th[^>]*>\s*</th>", written.paths.report.read_text(encoding="utf-8")), "what axe calls empty-table-header"
+
+
 def test_texts_of_the_corpus_are_escaped(written, page):
     html = written.paths.report.read_text(encoding="utf-8")
     assert "<script" not in html

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import re
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 WIDTH, TEXT = 4.6, 12
 """Inches of a chart and points of its text: in the page one point is a pixel or more, because a chart is never shown smaller."""
+TITLE = 36
+"""Letters of a title that fit into a line."""
+CLEAR = 14
+"""Points between a letter and what it must not lie on."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,10 @@ def cost_chart(title: str, rows: list[tuple[int, str, MetricRow, float]], x_labe
     from matplotlib.ticker import LogLocator
 
     figure, axes = _axes(WIDTH, 3.2)
-    for place, letter, row, cost in rows:
+    for place, _, row, cost in rows:
         colour = PALETTE[place % len(PALETTE)]
         axes.plot([cost, cost], [row.ci_low, row.ci_high], color=colour, linewidth=2, alpha=0.5)
         axes.plot([cost], [row.value], MARKERS[place % len(MARKERS)], color=colour, markersize=7, clip_on=False)
-        axes.annotate(letter, (cost, row.value), xytext=(7, 3), textcoords="offset points", fontsize=TEXT, fontweight="bold", color=INK)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     costs = [cost for *_, cost in rows]
@@ -96,7 +101,21 @@ def cost_chart(title: str, rows: list[tuple[int, str, MetricRow, float]], x_labe
     axes.set_ylim(max(0.0, axes.get_ylim()[0]), min(1.0, axes.get_ylim()[1]))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    _letters(figure, axes, [(letter, cost, row.value) for _, letter, row, cost in rows])
     return _finish(figure, axes, title)
+
+
+def _letters(figure: Figure, axes: Any, points: list[tuple[str, float, float]]) -> None:
+    """Write each point's letter beside it, on the side that lies furthest from the other points and their letters."""
+    figure.draw_without_rendering()  # gives the axes their place
+    taken = [tuple(axes.transData.transform(point[1:]) * 72 / figure.dpi) for point in points]
+    for (letter, *point), (x, y) in zip(points, list(taken)):
+        others = [one for one in taken if one != (x, y)]
+        sides = [(7, 3), (-16, 3), (7, -14), (-16, -14)]
+        room = [min((math.dist((x + dx + 4, y + dy + 4), other) for other in others), default=CLEAR) for dx, dy in sides]
+        dx, dy = sides[max(range(len(sides)), key=lambda i: min(room[i], CLEAR))]
+        axes.annotate(letter, point, xytext=(dx, dy), textcoords="offset points", fontsize=TEXT, fontweight="bold", color=INK)
+        taken.append((x + dx + 4, y + dy + 4))
 
 
 def bar_chart(title: str, values: dict[str, float], x_label: str) -> Chart:
@@ -137,7 +156,7 @@ def _plain(axes: Any) -> None:
 def _finish(figure: Figure, axes: Any, title: str) -> Chart:
     import matplotlib
 
-    axes.set_title(title, loc="left", fontsize=TEXT, fontweight="bold", color=INK)
+    figure.suptitle(textwrap.fill(title, TITLE, break_on_hyphens=False), x=0.02, ha="left", fontsize=TEXT, fontweight="bold", color=INK)
 
     buffer = io.StringIO()
     # Text stays text (searchable, in the page's font); the salt makes ids, and so the file, the same every time.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simlm.evaluation.compare import MetricRow
-from simlm.report.charts import MARKERS, PALETTE, TEXT, WIDTH, interval_chart, line_chart
+from simlm.report.charts import MARKERS, PALETTE, TEXT, WIDTH, cost_chart, interval_chart, line_chart
 from simlm.report.curves import SHARES, curves, thinned
 
 DEFICIENCIES = {
@@ -68,6 +68,28 @@ def test_text_is_never_smaller_than_twelve_pixels():
     assert min(sizes) >= 12 <= TEXT
     assert f"min-width:{72 * WIDTH:.0f}px" in chart.inline, "and the picture is not shown smaller than it is drawn"
     assert "share of the training (%)" in chart.inline
+
+
+def test_a_long_title_stays_inside_its_chart():
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    title = "held-out decoder loss (SimLM pre-training)"
+    svg = line_chart(title, {"simlm": [(5.0, 1.0), (100.0, 0.5)]}, "share of the training (%)", "loss").inline
+    lines = [(float(x), text) for x, text in re.findall(r'<text style="font-weight: 700[^>]*translate\(([\d.]+)[^>]*>([^<]+)</text>', svg)]
+    assert " ".join(text for _, text in lines) == title
+    widths = [TextPath((0, 0), text, size=TEXT, prop=FontProperties(family="DejaVu Sans", weight="bold")).get_extents().x1 for _, text in lines]
+    assert all(x + width < 72 * WIDTH for (x, _), width in zip(lines, widths))
+
+
+def test_letters_of_systems_that_cost_the_same_are_apart():
+    """Two systems of nearly the same quality and cost, as BM25 and the distilled retriever of the default."""
+    figures = [("a", 0.5722, 1.7), ("b", 0.5502, 2.1), ("d", 0.5730, 0.99), ("f", 0.5679, 1.6), ("g", 0.6249, 5.9)]
+    rows = [(i, letter, MetricRow(letter, "test", "RR@10", value, value - 0.02, value + 0.02, 20), cost) for i, (letter, value, cost) in enumerate(figures)]
+    svg = cost_chart("Quality against time per query", rows, "milliseconds per query", "MRR@10").inline
+    places = [(float(x), float(y)) for x, y in re.findall(r'<text style="font-weight: 700[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>[abdfg]</text>', svg)]
+    assert len(places) == len(figures)
+    assert min(np.hypot(x - u, y - v) for (x, y), (u, v) in itertools.combinations(places, 2)) > 0.9 * TEXT
 
 
 def test_a_quantity_has_one_curve_per_model_with_a_point_per_twentieth(made):

@@ -8,9 +8,12 @@ from itertools import pairwise
 
 from simlm.config import Experiment
 from simlm.config.graph import Edge, edges
+from simlm.config.remote import is_hub_id
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, LANE, MARGIN = 122, 46, 62, 26, 10, 14
+WIDTH, HEIGHT, GAP_X, GAP_Y, LANE, MARGIN = 142, 46, 62, 26, 10, 14
 """Pixels: a model's box, the gaps between boxes, the height of a line that passes a layer, the outer margin."""
+FITS = 17
+"""Letters of a name that fit into a box; of a longer path the last part is shown."""
 
 MEANINGS = {
     "init": "initial weights", "generator": "replacements", "negatives": "hard negatives", "teacher": "teacher scores",
@@ -167,9 +170,10 @@ def _line(edge: Edge, spots: list[_Spot], port: float) -> str:
 def _box(experiment: Experiment, spot: _Spot) -> str:
     name = spot.name
     system = experiment.systems.get(name)
-    noun, style = (system.noun, system.style) if system else ("published model", "outside")
+    noun, style = (system.noun, system.style) if system else ("published model" if is_hub_id(name) else "model folder", "outside")
     evaluated = " evaluated" if name in experiment.evaluate.systems else ""
-    shown = name if len(name) <= 17 else "…" + name[-16:]
+    last = name if len(name) <= FITS else name.rstrip("/").rpartition("/")[2]
+    shown = last if len(last) <= FITS else "…" + last[1 - FITS :]
     return (
         f'<g class="node {style}{evaluated}"><title>{escape(name)}: {escape(noun)}</title>'
         f'<rect x="{spot.x:.0f}" y="{spot.y - HEIGHT / 2:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="8"/>'

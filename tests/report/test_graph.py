@@ -3,6 +3,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 from made_results import MadeResults
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from simlm.config.graph import edges as edges_of
 from simlm.config.graph import training_needs
@@ -49,3 +51,20 @@ def test_names_are_escaped(tmp_path):
     ElementTree.fromstring(svg)
     assert "&lt;b&gt;" in svg
     assert "<b>" not in svg
+
+
+def test_a_folder_is_no_published_model_and_words_fit_their_boxes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrained/pydocs-generator").mkdir(parents=True)
+    models = {
+        "one": {"kind": "mlm", "init": "pretrained/pydocs-generator", "steps": 1},
+        "two": {"kind": "mlm", "init": "google-bert/bert-base-uncased", "steps": 1},
+    }
+    evaluate = {"systems": ["bm25"], "splits": {"test": {}}, "main_split": "test"}
+    svg = graph_svg(MadeResults(tmp_path / "results", models=models, evaluate=evaluate).experiment)
+    assert "<title>pretrained/pydocs-generator: model folder</title>" in svg
+    assert "<title>google-bert/bert-base-uncased: published model</title>" in svg
+    assert ">pydocs-generator</text>" in svg, "the end of the path says more than its last letters"
+    prop = FontProperties(family="DejaVu Sans", weight="bold")
+    words = set(re.findall(r'<text class="(?:name|kind)"[^>]*>([^<]+)</text>', svg)) | {"SimLM pre-training"}
+    assert max(TextPath((0, 0), word, size=13, prop=prop).get_extents().x1 for word in words) < WIDTH

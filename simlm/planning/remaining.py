@@ -26,8 +26,8 @@ HALF_LIFE = 0.1
 """Share of the run after which a job counts half: what else a machine has to do changes within minutes."""
 SURE = 0.05
 """Weight of "as expected" against the jobs that have ended, as a share of the whole run: a first job of some seconds tells little of the machine."""
-START = 120.0
-"""Seconds that a job must have run for its own speed to count as much as the expectation: before that its share says more of its start."""
+START = 30.0
+"""Seconds from which on a job's own speed counts, more and more, beyond the share that it has done: before that its share says more of its start."""
 HALF = 0.5
 """Share from which on a running job corrects the others as one that has ended does."""
 LEAST = 0.1

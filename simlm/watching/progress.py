@@ -15,8 +15,9 @@ from simlm.files import peek_json, write_json
 from simlm.paths import Paths
 from simlm.planning.remaining import Remaining
 
-PERCENT = re.compile(rb"\((\d{1,3})%\)")
-"""How trainings, embeddings and re-rankings say their share in their logs."""
+WHOLE = re.compile(rb"^(?:\S+ \d+/\d+|(?:Encoding passages|Mining negatives from [^:\n]+): [\d,]+ of [\d,]+) \((\d{1,3})%\)", re.MULTILINE)
+"""How trainings, embeddings and minings say their share in their logs. What else has a percentage is a part of a job (the texts are tokenized, one of
+several splits is searched) and says nothing of the whole."""
 TAIL = 4096
 """Bytes at the end of a log in which the newest share is looked for."""
 
@@ -146,7 +147,7 @@ def share_done(log: str) -> float | None:
     try:
         with open(log, "rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL))
-            found = PERCENT.findall(stream.read())
+            found = WHOLE.findall(stream.read())
     except (OSError, ValueError):
         return None
     return min(1.0, int(found[-1]) / 100) if found else None

@@ -106,6 +106,22 @@ def test_the_share_is_the_newest_of_a_log(tmp_path):
     assert share_done(str(log)) == 0.7
 
 
+@pytest.mark.parametrize(
+    ("line", "share"),
+    [
+        ("Encoding passages: 5 of 33 (15%), 32 min 7 s to go, 0.0 blocks of 1024/s", 0.15),
+        ("Mining negatives from bm25: 1,000 of 5,000 (20%), 40 s to go, 25 queries/s", 0.2),
+        ("Tokenizing passages: 2 of 2 (100%), 0 s to go, 0.1 blocks/s", None),
+        ("Searching 'dev' with BM25: 20 of 500 (4%), 20 s to go, 1 items/s", None),
+    ],
+)
+def test_the_share_of_a_part_is_not_that_of_the_job(tmp_path, line, share):
+    """Tokenized texts are not yet re-ranked, and a search begins anew with every split."""
+    log = tmp_path / "job.log"
+    log.write_text(f"Beginning.\n{line}\n")
+    assert share_done(str(log)) == share
+
+
 # lines
 
 

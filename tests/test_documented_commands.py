@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import os
 import re
@@ -64,6 +65,32 @@ def test_commands_inside_sentences_exist_with_their_options():
         options = [word.partition("=")[0] for word in others if word.startswith("--")]
         if name not in COMMANDS or set(options) - parser_of(name)._option_string_actions.keys():
             wrong.append(f"{file}: simlm {command}")
+    assert not wrong, "\n".join(wrong)
+
+
+def texts_in(file: Path) -> list[str]:
+    """Texts of a module; what is put into one while it runs stands there as ``x``."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = [
+        "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+    ]
+    return found + [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts]
+
+
+def test_commands_in_messages_exist_with_their_options():
+    """What an error or a last line tells the user to type: ``run simlm fuse --model x first``."""
+    wrong, seen = [], 0
+    for file in (ROOT / "simlm").rglob("*.py"):
+        for text in texts_in(file):
+            for name, options in re.findall(r"(?<![\w./-])simlm ([a-z]+(?:-[a-z]+)*)((?: --?[a-z][a-z-]*(?: [^\s-]\S*)?)+)", text):
+                seen += 1
+                asked = re.findall(r"(?<= )--?[a-z][a-z-]*", options)
+                if name not in COMMANDS or set(asked) - parser_of(name)._option_string_actions.keys():
+                    wrong.append(f"{file.relative_to(ROOT)}: simlm {name}{options}")
+    assert seen > 40
     assert not wrong, "\n".join(wrong)
 
 
@@ -156,7 +183,7 @@ def test_what_the_report_and_the_summary_print_runs_as_it_stands(clone, capsys):
     assert "train_tokenizer" in planned(command, clone)
     made.paths.metrics_table.unlink()
     assert main(["summary", "--experiment", "printed", "--results", str(clone / "results")]) == 2
-    (command,) = re.findall(r"`(snakemake [^`]+)`", capsys.readouterr().err)
+    (command,) = re.findall(r"`((?:\S*/)?snakemake [^`]+)`", capsys.readouterr().err)
     planned(command, clone)
 
 

@@ -13,7 +13,7 @@ import shlex
 from itertools import takewhile
 from pathlib import Path
 
-from simlm.commands.options import natural, positive
+from simlm.commands.options import natural, positive, typed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,4 +60,4 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"caution: {sentence}")
     print(f"\nWrote {output}: {', '.join(found.experiment.evaluate.systems)}, about {minutes(found.fit.wall)}. Next:")
     cores, file = arguments.cores or available_cores(), shlex.quote(str(output))
-    print(f"  snakemake --cores {cores} --configfile {file} -- all\n  simlm summary --experiment {shlex.quote(name)}")
+    print(f"  {typed('snakemake')} --cores {cores} --configfile {file} -- all\n  {typed('simlm')} summary --experiment {shlex.quote(name)}")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,12 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--experiment", metavar="NAME", help="name of an experiment that has run; its resolved configuration is read from the results")
     parser.add_argument("--results", type=Path, default=None, metavar="FOLDER", help="folder of the results (default: the configuration's, or results)")
+
+
+def typed(program: str) -> str:
+    """How a program of this environment is called from here: ``.venv/bin/snakemake`` where the environment lies below, else by its name alone."""
+    path = Path(sys.executable).parent / program
+    return shlex.quote(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else program
 
 
 def positive(text: str) -> int:

@@ -8,13 +8,12 @@ simlm summary --experiment smoke --format tex    the same figures, to paste
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
-from simlm.commands.options import add_experiment_options, files_of, load_context
+from simlm.commands.options import add_experiment_options, files_of, load_context, typed
 from simlm.context import Context
 from simlm.corpus.store import CorpusStore
 
@@ -39,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     context = load_context(arguments)
     paths, evaluate = context.paths, context.experiment.evaluate
     if not paths.metrics_table.exists():
-        command = f"snakemake --cores {machine_cores()} --configfile {shlex.join(map(str, files_of(arguments)))} -- all"
+        command = f"{typed('snakemake')} --cores {machine_cores()} --configfile {shlex.join(map(str, files_of(arguments)))} -- all"
         raise UserError(f"{paths.metrics_table} does not exist: '{context.experiment.name}' has not run to its end; `{command}` goes on with it")
     context.require_belonging()
     from simlm.evaluation.compare import MetricRow, read_comparisons, read_rows
@@ -80,9 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def next_commands(context: Context) -> list[str]:
     """A search, the page that compares, and all experiments side by side, as they can be typed where this command was."""
-    name, results = context.experiment.name, context.paths.root.parent
-    simlm = Path(sys.executable).parent / "simlm"
-    simlm = shlex.quote(os.path.relpath(simlm)) if simlm.is_relative_to(Path.cwd()) else "simlm"
+    simlm, name, results = typed("simlm"), context.experiment.name, context.paths.root.parent
     where = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
     query = next(iter(CorpusStore(context.paths.corpus).queries(context.experiment.evaluate.main_split).values()))
     return [

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
-from simlm.cli import main
+from simlm.cli import main, parser_of
 from simlm.config import load_experiment
 from simlm.config.jobs import jobs
 from simlm.models.folder import save_model
@@ -181,6 +183,12 @@ def test_what_is_written_is_checked_planned_and_says_why(tmp_path, monkeypatch, 
     printed = capsys.readouterr().out
     assert "a finished retriever" in printed
     assert "Wrote mine.yaml: bm25, base, candidates, retriever, fusion" in printed
+    run, summary = [shlex.split(line) for line in printed.split("Next:\n")[1].splitlines()]
+    assert [Path(command[0]).name for command in (run, summary)] == ["snakemake", "simlm"]
+    asked = get_argument_parser().parse_args(run[1:])
+    assert [str(file) for file in asked.configfile] == ["mine.yaml"]
+    assert list(asked.targets) == ["all"]
+    assert parser_of(summary[1]).parse_args(summary[2:]).experiment == "mine"
     text = (tmp_path / "mine.yaml").read_text()
     for key in ("learning_rate", "steps", "passage_length", "query_length", "analyzers", "hard_negatives", "dropout", "splits", "keep", "init", "drop_above"):
         lines = text.splitlines()

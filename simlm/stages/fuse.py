@@ -30,7 +30,8 @@ def fuse(
     from simlm.retrieval.fusion import fuse_runs, fusing
     from simlm.retrieval.weights import choose
     from simlm.runs.found import Found
-    from simlm.runs.runs import read_run, read_train_run, write_train_run, write_trec_run
+    from simlm.runs.made import MadeRun
+    from simlm.runs.runs import read_run, read_train_run
 
     if splits not in (None, ["train"]):
         raise UserError(f"--splits takes `train` alone, for the run to be mined, not {' '.join(splits)}; leave it out for the judged splits")
@@ -44,18 +45,12 @@ def fuse(
             weights = choice.weights
             _note(record, name, settings.of, choice)
         for split in ["train"] if mined else experiment.evaluate.splits:
-            depth = experiment.negatives.depth if mined else experiment.evaluate.depth
+            run = MadeRun.of(context, name, split, mined)
             queries, own = list(store.queries(split)), store.own_rows(split)
             runs = [read_train_run(paths.train_run(part)) if mined else read_run(paths.run(part, split), store) for part in settings.of]
-            fuse_lists = fusing(settings.by, settings.k, Found.asked(depth, own), weights)
-            fused = Found(fuse_runs(runs, queries, fuse_lists), depth, own)
-            fused = progress(fused, len(queries), f"Fusing {', '.join(settings.of)} on '{split}'", unit="queries")
-            record.outputs[split] = file = paths.train_run(name) if mined else paths.run(name, split)
-            if mined:
-                count = write_train_run(file, fused, system=name, depth=depth, corpus_sha256=store.sha256)
-            else:
-                count = write_trec_run(file, fused, store, tag=name)
-            record.metrics[f"queries/{split}"] = count
+            fuse_lists = fusing(settings.by, settings.k, Found.asked(run.depth, own), weights)
+            fused = Found(fuse_runs(runs, queries, fuse_lists), run.depth, own)
+            run.write(progress(fused, len(queries), f"Fusing {', '.join(settings.of)} on '{split}'", unit="queries"), store, record)
 
 
 def _note(record: StageRecord, name: str, of: list[str], choice) -> None:

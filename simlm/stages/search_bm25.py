@@ -27,7 +27,7 @@ def search_bm25(
     from simlm.corpus.store import CorpusStore
     from simlm.lexical.bm25 import Bm25Index
     from simlm.lexical.search import search_split
-    from simlm.runs.runs import write_train_run, write_trec_run
+    from simlm.runs.made import MadeRun
 
     paths, experiment = context.paths, context.experiment
     part = "+".join(splits) if splits else None
@@ -37,15 +37,10 @@ def search_bm25(
     with context.record("search_bm25", part=part) as record:
         index = Bm25Index.load(paths.bm25, store.sha256)
         for split, mined in made:
-            depth = experiment.negatives.depth if mined else experiment.evaluate.depth
-            output, found = paths.train_run(LEXICAL) if mined else paths.run(LEXICAL, split), search_split(index, store, split, depth)
-            if mined:
-                count = write_train_run(output, found, system=LEXICAL, depth=depth, corpus_sha256=store.sha256)
-            else:
-                count = write_trec_run(output, found, store, tag=LEXICAL)
+            run = MadeRun.of(context, LEXICAL, split, mined)
+            found = search_split(index, store, split, run.depth)
+            run.write(found, store, record)
             note(record, split, found)
-            record.outputs[f"{split} run" if mined else split] = output
-            record.metrics[f"queries/{split}"] = count
 
 
 def note(record: StageRecord, split: str, found: Found) -> None:

@@ -33,7 +33,7 @@ def search_index(
     from simlm.retrieval.prepared import vectors_of_queries
     from simlm.retrieval.search import index_for, search_split
     from simlm.runs.found import Found
-    from simlm.runs.runs import write_train_run, write_trec_run
+    from simlm.runs.made import MadeRun
 
     experiment, paths = context.experiment, context.paths
     part = "+".join(splits) if splits else None
@@ -52,20 +52,14 @@ def search_index(
     search = index.open(place, settings, device, verify=True)
     with context.record("search_index", name, part, inputs) as record, faiss_threads(threads):
         for split, mined in plan:
-            depth = experiment.negatives.depth if mined else experiment.evaluate.depth
-            file = paths.train_run(name) if mined else paths.run(name, split)
+            run = MadeRun.of(context, name, split, mined)
             queries = vectors_of_queries(context, name, store, split)
             own = store.own_rows(split)
-            found = Found(search_split(queries, search, Found.asked(depth, own), split), depth, own)
-            if mined:
-                count = write_train_run(file, found, system=name, depth=depth, corpus_sha256=store.sha256)
-            else:
-                count = write_trec_run(file, found, store, tag=name)
-            record.outputs[f"{split} run" if mined else split] = file
-            record.metrics[f"queries/{split}"] = count
+            found = Found(search_split(queries, search, Found.asked(run.depth, own), split), run.depth, own)
+            run.write(found, store, record)
             record.metrics[f"passages/{split}"] = found.passages
             record.notes.setdefault("found", {})[split] = str(found)
-            say(f"{file}: {found}")
+            say(f"{run.file}: {found}")
             for sentence in found.cautions(split, len(store), "the index finds too little: raise index.nprobe or index.ef_search, or take an exact index"):
                 record.caution(sentence)
         record.notes |= {

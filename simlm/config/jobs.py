@@ -143,17 +143,6 @@ def runs_made(experiment: Experiment, part: str | None = None) -> list[tuple[str
     return [(split, part is not None and split == "train" and ("train" not in judged or splits == ["train"])) for split in splits]
 
 
-def searches(experiment: Experiment, name: str, stage: str) -> list[Job]:
-    """The searches, or fusions, of a system that the graph needs: of the training queries, which negatives are mined from, and of the judged splits.
-
-    They are jobs of their own, so that neither a further judged split mines or trains anything again, nor a further model that is
-    mined judges anything again.
-    """
-    system = name if STAGES[stage] else None
-    found = [Job(stage, system, MINED)] if name in searched_for_training(experiment) else []
-    return [*found, *([Job(stage, system)] if name in systems_with_runs(experiment) else [])]
-
-
 def is_reproduction(experiment: Experiment) -> bool:
     """Whether any evaluated system has a published figure to be compared with, be it comparable or not."""
     return bool(counterparts(experiment))
@@ -165,6 +154,12 @@ def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
     ``shards`` takes the place of the experiment's ``encoding.shards``.
     """
     models, runs, on_train = needed_models(experiment), systems_with_runs(experiment), searched_for_training(experiment)
+
+    def searches(stage: str, name: str) -> list[Job]:
+        """Of the training queries, to be mined, and of the judged splits: neither is done again for the other's sake."""
+        whole = Job(stage, name if STAGES[stage] else None)
+        return [*([whole._replace(part=MINED)] if name in on_train else []), *([whole] if name in runs else [])]
+
     found = [Job("download")] if remote_inputs(experiment) else []
     found.append(Job("prepare_corpus"))
     if experiment.corpus.made_queries:
@@ -175,12 +170,12 @@ def jobs(experiment: Experiment, shards: int | None = None) -> list[Job]:
     if searched or any(experiment.models[name].reads_lexical_index() for name in models):
         found.append(Job("index_bm25"))
     if searched:
-        found += searches(experiment, LEXICAL, "search_bm25")
+        found += searches("search_bm25", LEXICAL)
     found += [Job(str(experiment.models[name].made_by), name) for name in models]
     for name in names_of(experiment, "search_index"):
         if node_of(name) in models and (name in runs or name in on_train):
             found += [Job("encode", name, part) for part in shards_of(experiment, name, shards)]
-            found += [Job("build_index", name), *searches(experiment, name, "search_index")]
+            found += [Job("build_index", name), *searches("search_index", name)]
     found += [Job("fuse", name, MINED) for name in reversed(on_train) if experiment.system(name).runs_by == "fuse"]
     found += [Job("mine_negatives", name) for name in mined_systems(experiment)]
     found += [Job("score_teacher", name) for name in models if teachers_of(experiment.models[name])]

@@ -19,7 +19,7 @@ from simlm.config.graph import (
     training_needs,
     training_order,
 )
-from simlm.config.jobs import Job, jobs, searches
+from simlm.config.jobs import Job, jobs
 from simlm.config.picture import mermaid, outline
 from simlm.config.stages import settings_of
 from simlm.errors import UserError
@@ -114,9 +114,9 @@ def test_runs_that_others_read_are_searched(default):
     values["evaluate"] |= {"systems": ["fusion"], "baseline": "fusion"}
     fused = validate(values)
     assert set(systems_with_runs(fused)) == {"fusion", "distilled", "bm25"}
-    assert searches(fused, "bm25", "search_bm25") == [Job("search_bm25", None, "train"), Job("search_bm25")]
+    assert [job for job in jobs(fused) if job.stage == "search_bm25"] == [Job("search_bm25", None, "train"), Job("search_bm25")]
     values["evaluate"] |= {"systems": ["retriever1"], "baseline": "retriever1"}
-    assert searches(validate(values), "bm25", "search_bm25") == [Job("search_bm25", None, "train")]
+    assert [job for job in jobs(validate(values)) if job.stage == "search_bm25"] == [Job("search_bm25", None, "train")]
 
 
 def test_systems_are_compared_with_what_they_build_on_and_not_with_the_row_above(default):

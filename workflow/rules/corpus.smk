@@ -13,6 +13,8 @@ rule write_config:
         PATHS.log("write_config"),
     benchmark:
         PATHS.benchmark("write_config")
+    # Before any stage: each puts the configuration there where it is missing, and Snakemake would wonder at the file.
+    priority: URGENT + 1
     resources:
         mem_mb=100,
         runtime=5,

@@ -5,6 +5,7 @@ from made_results import MadeResults, made_configuration
 
 from simlm.cli import main
 from simlm.config.graph import headline_system
+from simlm.evaluation.numbers import figure
 from simlm.records.stages import read_stages
 from simlm.report.pairs import pairs, write_pairs
 from simlm.tracking import identity
@@ -61,6 +62,10 @@ def test_the_mirror_holds_what_the_files_say(made, store):
     assert parent.data.metrics["test/distilled/mrr_10"] == table["distilled", "test", "RR@10"]
     assert parent.data.metrics["test/mrr_10"] == table["distilled", "test", "RR@10"]
     assert parent.data.metrics["dev/fusion/ndcg_10"] == table["fusion", "dev", "nDCG@10"]
+    note = parent.data.tags["mlflow.note.content"]
+    for system in made.experiment.evaluate.systems:
+        figures = [figure(table[system, "test", metric]) for metric in made.experiment.evaluate.metrics]
+        assert f"| {system} | {' | '.join(figures)} |" in note, "as the page prints them"
     assert parent.data.params["models.simlm.encoder_mask"] == "0.3"
     assert parent.data.tags["simlm.corpus_sha256"]
     assert parent.inputs.dataset_inputs[0].dataset.digest == parent.data.tags["simlm.corpus_sha256"][:36]

@@ -37,6 +37,7 @@ NOISE = (
     "Complete log",
     "Elapsed time:",
     "Conda environments: ignored",
+    "Singularity containers: ignored",
     "Assuming unrestricted shared filesystem usage",
 )
 """Beginnings of messages that tell a user nothing; all of them stay in Snakemake's own log file."""

@@ -33,7 +33,7 @@ def test_a_line_for_every_job_and_the_cause_in_the_last_line(snakemake, tmp_path
     assert last.startswith("simlm prepare-corpus: ")
     assert f"corpus.jsonl:{len(whole.splitlines()) + 1} is not JSON" in last
     assert re.search(r"^prepare_corpus failed after .*: results/own-corpus/logs/prepare_corpus.log$", stopped, re.MULTILINE)
-    assert not re.search("Select jobs|Warning", stopped)
+    assert not re.search("Select jobs|Warning|ignored", stopped)
     assert read_progress(Paths(tmp_path / "results/own-corpus")).failed == ["prepare_corpus"]
     broken.write_text(whole)
     done = snakemake(tmp_path, *arguments, configs=[config])

@@ -82,6 +82,7 @@ def test_the_page_compares_two_systems_and_escapes_texts(server):
     assert "\x1b" not in page
     assert re.search(r"right: rank \d+", page)
     assert "1 passage in both lists" in page
+    assert '<p class="asked">long tail</p>' in page, "on paper there is no field that shows the query"
     # nothing comes from elsewhere
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]

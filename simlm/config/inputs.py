@@ -42,7 +42,7 @@ def planned(experiment: Experiment, paths: Paths, shards: int | None = None) -> 
 
 
 def plan_of(
-    experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, code: bool = True, hub: Hub = cached, inputs: Inputs | None = None
+    experiment: Experiment, paths: Paths, job: Job, shards: int | None = None, code: bool = True, hub: Hub | None = None, inputs: Inputs | None = None
 ) -> Planned:
     """A job with what its record must state.
 
@@ -50,12 +50,14 @@ def plan_of(
     ----------
     code
         Without it that is left empty.
-    shards, hub
+    shards
         See :func:`inputs_of`.
+    hub
+        Where models of Hugging Face lie; by default what its cache has.
     inputs
         Name → file, where a job by hand reads others than its rule, or not all of them.
     """
-    reads = inputs_of(experiment, paths, job, shards, hub) if inputs is None else inputs
+    reads = inputs_of(experiment, paths, job, shards, hub or cached) if inputs is None else inputs
     return Planned(job, settings_of(experiment, *job), code_of(experiment, job.stage, job.name) if code else "", dict(reads))
 
 

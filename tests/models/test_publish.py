@@ -9,6 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from huggingface_hub.utils import close_session
 
 from simlm.cli import main
 
@@ -64,6 +65,8 @@ def hub(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")
     yield handler
+    # The client, which the process shares, holds the connection to this server open.
+    close_session()
     server.shutdown()
     server.server_close()
 

@@ -56,12 +56,10 @@ def test_padding_stays_within_the_models_limit(word_tokenizer):
     assert pad(tokens, word_tokenizer, multiple=8)["input_ids"].shape[1] == 13
 
 
-def test_take_join_and_files_keep_the_texts(tmp_path, word_tokenizer):
+def test_take_and_join_keep_the_texts(word_tokenizer):
     tokens = tokenize_passages(word_tokenizer, TITLES, TEXTS, 16)
-    tokens.save(tmp_path / "cache")
-    opened = Tokens.open(tmp_path / "cache")
     order = [2, 0, 0, 1]
-    joined = Tokens.join([opened.take(order[:1]), opened.take(order[1:])])
+    joined = Tokens.join([tokens.take(order[:1]), tokens.take(order[1:])])
     for place, index in enumerate(order):
         np.testing.assert_array_equal(joined[place], tokens[index])
     assert same(pad(joined, word_tokenizer), pad(tokens.take(order), word_tokenizer))

@@ -110,6 +110,10 @@ def no_network(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
+    hub.close_session()
+    yield
+    # The process would keep a client with these proxies for the tests after this one.
+    hub.close_session()
 
 
 def test_no_network_and_ids_that_do_not_exist(place, refused, no_network):

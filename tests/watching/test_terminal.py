@@ -188,11 +188,12 @@ def test_noise_is_left_out_and_what_matters_is_not():
 # simlm status
 
 
-def test_status_from_another_terminal(experiment, paths, tmp_path, capsys):
+def test_status_from_another_terminal(experiment, paths, tmp_path, capsys, monkeypatch):
     measured(experiment, paths, lambda label: 10.0)
     log = tmp_path / "train.base.log"
     log.write_text("base 5/10 (50%)  30 s to go  loss 3\n")
     now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     jobs = {"prepare_corpus": Watched("Reading", "", now - 40, now - 30), "train.base": Watched("Training base", str(log), now - 30), "encode.x": Watched("E")}
     progress = Progress(now - 40, 1, 0, jobs=jobs, before={"train.base": 10.0})
     progress.write(paths)

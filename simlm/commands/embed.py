@@ -32,15 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Open the model, embed, write."""
     from simlm.corpus.texts import as_file
-    from simlm.errors import UserError
     from simlm.files import require_new
     from simlm.progress import say
 
     require_new(arguments.output)
-    if arguments.batch_size is not None and arguments.batch_size < 1:
-        raise UserError(f"--batch-size {arguments.batch_size}: a forward pass needs at least one text")
-    if arguments.threads is not None and arguments.threads < 1:
-        raise UserError(f"--threads {arguments.threads}: at least one is needed")
     encoder, dtype = _model(arguments)
     from simlm.retrieval.embed_texts import embed_file
 

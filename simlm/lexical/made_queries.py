@@ -71,17 +71,20 @@ def fit_share(passages: Iterable[tuple[str, str]], settings: MadeQueries) -> flo
     >>> fit_share([("Bread", bread), ("How to make bread", bread)], MadeQueries(query="title"))
     0.5
     """
-    fewest, most = settings.words
-    fit = [not unfit and fewest <= count_words(query) <= most for query, unfit in (own_query(title, text, settings) for title, text in passages)]
+    fit = [not unfit and _right_length(query, settings) for query, unfit in (own_query(title, text, settings) for title, text in passages)]
     return sum(fit) / max(1, len(fit))
+
+
+def _right_length(query: str, settings: MadeQueries) -> bool:
+    fewest, most = settings.words
+    return fewest <= count_words(query) <= most
 
 
 def usable(made: Iterable[MadeQuery], settings: MadeQueries, judged: set[str], dropped: Counter[str]) -> list[MadeQuery]:
     """Those of the right length that are no query of a judged split (``judged``: their keys) and that no second passage has; the others are counted."""
-    fewest, most = settings.words
     kept: list[MadeQuery] = []
     for query in made:
-        if not fewest <= count_words(query.text) <= most:
+        if not _right_length(query.text, settings):
             dropped["too_short_or_long"] += 1
         elif key(query.text) in judged:
             dropped["query_of_a_judged_split"] += 1
